@@ -1,0 +1,1 @@
+"""Devices: what they are (targets), what was seen on them (profiles), what a model costs there. No torch here."""

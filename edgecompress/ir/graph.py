@@ -1,0 +1,133 @@
+"""QuantizedGraph: tensors, nodes, and the checks that make every later stage safe."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.op import Op
+
+MAX_ELEMENTS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An int8 activation. `shape` has no batch axis; images are (height, width, channels). real = scale * (q - zero_point)."""
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not self.shape or any(size < 1 for size in self.shape) or math.prod(self.shape) > MAX_ELEMENTS:
+            raise ModelError(f"tensor {self.name!r} has shape {self.shape}; each size must be at least 1 and the product below 2^31")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ModelError(f"tensor {self.name!r} has scale {self.scale}; it must be finite and positive")
+        if not -128 <= self.zero_point <= 127:
+            raise ModelError(f"tensor {self.name!r} has zero point {self.zero_point}; int8 allows -128 to 127")
+
+    @property
+    def size(self) -> int:
+        """Elements, which are bytes."""
+        return math.prod(self.shape)
+
+    def quantize(self, real: np.ndarray) -> np.ndarray:
+        """float to int8, ties to even, saturating; NaN becomes the zero point."""
+        scaled = np.rint(np.nan_to_num(np.asarray(real, dtype=np.float32) / np.float32(self.scale))) + self.zero_point
+        return np.clip(scaled, -128, 127).astype(np.int8)
+
+    def dequantize(self, q: np.ndarray) -> np.ndarray:
+        """int8 to float32."""
+        return ((q.astype(np.int32) - self.zero_point) * np.float32(self.scale)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op application: names of the tensors it reads, name of the one it writes."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """An integer model in topological order. Frozen; `metadata` is plain JSON (class names, preprocessing, origin)."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        self._check()
+
+    def _check(self) -> None:
+        written = set(self.inputs)
+        if not self.inputs or not self.outputs:
+            raise ModelError(f"graph {self.name!r} needs at least one input and one output")
+        for name in (*self.inputs, *self.outputs):
+            if name not in self.tensors:
+                raise ModelError(f"graph {self.name!r} names {name!r} as an input or output, but has no such tensor")
+        for node in self.nodes:
+            for name in (*node.inputs, node.output):
+                if name not in self.tensors:
+                    raise ModelError(f"node {node.name!r} uses tensor {name!r}, which the graph does not have")
+            for name in node.inputs:
+                if name not in written:
+                    raise ModelError(f"node {node.name!r} reads {name!r} before anything writes it")
+            if node.output in written:
+                raise ModelError(f"node {node.name!r} writes {node.output!r}, which is written already")
+            written.add(node.output)
+            try:
+                shape = node.op.infer_shape(*(self.tensors[name].shape for name in node.inputs))
+            except ModelError as error:
+                raise ModelError(f"node {node.name!r} ({node.op.kind}): {error.message}") from None
+            if shape != self.tensors[node.output].shape:
+                raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {self.tensors[node.output].shape}")
+        for name in self.outputs:
+            if name not in written:
+                raise ModelError(f"nothing writes output {name!r} of graph {self.name!r}")
+
+    def input_tensors(self, node: Node) -> tuple[Tensor, ...]:
+        """Tensors that the node reads, in order."""
+        return tuple(self.tensors[name] for name in node.inputs)
+
+    def macs(self, node: Node) -> int:
+        """Multiply-accumulates of one inference of one node."""
+        return node.op.macs(*(tensor.shape for tensor in self.input_tensors(node)))
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(self.macs(node) for node in self.nodes)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases, counted as numbers."""
+        return sum(node.op.parameters for node in self.nodes)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of constants as stored on a device: packed weights, biases, rescaling tables, look-up tables."""
+        return sum(node.op.constant_bytes for node in self.nodes)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the canonical serialisation: equal graphs have equal hashes on every machine."""
+        from edgecompress.ir.serialize import canonical_bytes
+
+        return hashlib.sha256(canonical_bytes(self)).hexdigest()

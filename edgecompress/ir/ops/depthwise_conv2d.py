@@ -1,0 +1,83 @@
+"""Depthwise convolution: each input channel has its own filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8, frozen_array, image_shape
+from edgecompress.ir.ops.conv2d import check_accumulator, check_bias
+from edgecompress.ir.packing import check_weight_range, packed_row_bytes
+from edgecompress.ir.requant import Requant
+from edgecompress.ir.window import Padding, Pair, output_size, patches
+
+
+@dataclass(frozen=True, eq=False)
+class DepthwiseConv2D(Op):
+    """As Conv2D, but output channel c reads only input channel c // depth_multiplier.
+
+    `weights` int8 [kernel_h, kernel_w, out_channels]; out_channels = in_channels * depth_multiplier.
+    """
+
+    kind = "depthwise_conv2d"
+    weights: np.ndarray
+    bias: np.ndarray
+    requant: Requant
+    input_zero_point: int
+    output_zero_point: int
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    activation_min: int = -128
+    activation_max: int = 127
+    weight_bits: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", frozen_array(self.weights, np.int8))
+        object.__setattr__(self, "bias", frozen_array(self.bias, np.int32))
+        if self.weights.ndim != 3 or self.weights.size == 0:
+            raise ModelError(f"weights must be [height, width, channels], got shape {self.weights.shape}")
+        check_weight_range(self.weights, self.weight_bits)
+        check_bias(self.bias, self.weights.shape[2], self.requant)
+        check_accumulator(self.weights.reshape(-1, self.weights.shape[2]).T, self.bias)
+        check_zero_point(self.input_zero_point)
+        check_zero_point(self.output_zero_point)
+        check_activation_range(self.activation_min, self.activation_max)
+
+    @property
+    def kernel(self) -> Pair:
+        """(height, width) of the window."""
+        return self.weights.shape[0], self.weights.shape[1]
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        self.check_arity(shapes)
+        height, width, channels = image_shape(shapes[0])
+        if self.weights.shape[2] % channels:
+            raise ModelError(f"{self.weights.shape[2]} output channels are not a multiple of the input's {channels}")
+        return (*output_size((height, width), self.kernel, self.stride, self.padding, self.dilation), self.weights.shape[2])
+
+    def reference(self, *inputs: np.ndarray) -> np.ndarray:
+        (x,) = inputs
+        shifted = np.repeat(x.astype(np.int32) - self.input_zero_point, self.weights.shape[2] // x.shape[3], axis=3)
+        windows = patches(shifted, self.kernel, self.stride, self.padding, self.dilation, fill=0)
+        accumulator = np.zeros((*windows.shape[:3], self.weights.shape[2]), dtype=np.int64)
+        for row in range(self.kernel[0]):
+            for column in range(self.kernel[1]):
+                accumulator += windows[:, :, :, row, column, :] * self.weights[row, column].astype(np.int32)
+        accumulator += self.bias
+        return clamp_int8(self.requant.apply(accumulator) + self.output_zero_point, self.activation_min, self.activation_max)
+
+    def macs(self, *shapes: Shape) -> int:
+        height, width, _ = self.infer_shape(*shapes)
+        return height * width * self.weights.size
+
+    @property
+    def parameters(self) -> int:
+        return int(self.weights.size + self.bias.size)
+
+    @property
+    def constant_bytes(self) -> int:
+        taps, channels = self.kernel[0] * self.kernel[1], self.weights.shape[2]
+        return taps * packed_row_bytes(channels, self.weight_bits) + 9 * channels

@@ -1,0 +1,43 @@
+"""Change of scale and zero point (TFLite's int8 QUANTIZE)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8
+from edgecompress.ir.requant import Requant
+
+
+def rescale(x: np.ndarray, requant: Requant, input_zero_point: int, output_zero_point: int) -> np.ndarray:
+    """int8 of one scale to int64 of another, not yet clamped."""
+    return requant.apply(x.astype(np.int64) - input_zero_point) + output_zero_point
+
+
+@dataclass(frozen=True, eq=False)
+class Requantize(Op):
+    """y = clamp(requant(x - input_zero_point) + output_zero_point)."""
+
+    kind = "requantize"
+    requant: Requant
+    input_zero_point: int
+    output_zero_point: int
+    activation_min: int = -128
+    activation_max: int = 127
+
+    def __post_init__(self) -> None:
+        if len(self.requant.multiplier) != 1:
+            raise ModelError("a requantization has one rescaling factor")
+        check_zero_point(self.input_zero_point)
+        check_zero_point(self.output_zero_point)
+        check_activation_range(self.activation_min, self.activation_max)
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        self.check_arity(shapes)
+        return shapes[0]
+
+    def reference(self, *inputs: np.ndarray) -> np.ndarray:
+        (x,) = inputs
+        return clamp_int8(rescale(x, self.requant, self.input_zero_point, self.output_zero_point), self.activation_min, self.activation_max)

@@ -1,0 +1,29 @@
+"""The same bytes under another shape; flatten is a reshape to one axis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.op import Op, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Op):
+    """Row-major reshape; no byte moves."""
+
+    kind = "reshape"
+    shape: tuple[int, ...]
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        self.check_arity(shapes)
+        if not self.shape or min(self.shape) < 1 or math.prod(self.shape) != math.prod(shapes[0]):
+            raise ModelError(f"an input of shape {shapes[0]} cannot take the shape {self.shape}")
+        return self.shape
+
+    def reference(self, *inputs: np.ndarray) -> np.ndarray:
+        (x,) = inputs
+        return x.reshape(x.shape[0], *self.shape)
