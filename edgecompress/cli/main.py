@@ -1,0 +1,75 @@
+"""Entry point: builds the parser, runs the verb, turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from edgecompress import __version__
+from edgecompress.cli import bench, data, lower, profile, report, search, targets
+from edgecompress.errors import EdgecompressError, ExitCode
+
+VERBS = {"search": search, "lower": lower, "bench": bench, "profile": profile, "report": report, "targets": targets, "data": data}
+
+EPILOG = "exit codes: 0 done, 1 done but the answer is no, 2 usage or data, 3 a tool is missing, 4 the device failed, 130 interrupted"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with our exit code and a pointer to --help."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # ends the process like the original
+        self.exit(ExitCode.USAGE, f"error: {message}; see '{self.prog} --help'\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="edgecompress", description="Search, compress and lower neural networks for one device.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"edgecompress {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for module in VERBS.values():
+        module.register(subparsers)
+    return parser
+
+
+def _say(error: BaseException, text: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {text}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns the exit code."""
+    arguments_list = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments_list  # accepted before and after the verb
+    arguments = build_parser().parse_args([word for word in arguments_list if word != "--debug"])
+    try:
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return code
+    except EdgecompressError as error:
+        _say(error, str(error), debug)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output went away (| head); Python would complain again at shutdown
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            _say(error, f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space and run again with --resume", debug)
+        elif error.filename is not None:
+            _say(error, f"cannot use '{error.filename}': {error.strerror}", debug)
+        else:
+            _say(error, str(error), debug)
+        return int(ExitCode.USAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pruning: physically smaller networks."""

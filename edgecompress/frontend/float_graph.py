@@ -1,0 +1,233 @@
+"""FloatGraph: a float model in the integer graph's vocabulary (NHWC, same node kinds), before any number is quantized."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.window import output_size
+
+Shape = tuple[int, ...]
+Clamp = tuple[float, float]
+UNBOUNDED: Clamp = (-math.inf, math.inf)
+WEIGHTED = ("conv2d", "depthwise_conv2d", "dense")
+CLAMPABLE = (*WEIGHTED, "add", "mul", "average_pool2d", "max_pool2d", "global_average_pool")
+
+
+@dataclass(frozen=True, eq=False)
+class FloatNode:
+    """One operation. `attributes` by kind (arrays are float32, image weights are NHWC like the integer ops'):
+
+    conv2d: weights [out, h, w, in / groups], bias [out], stride, dilation, padding (top, bottom, left, right), groups;
+    depthwise_conv2d: weights [h, w, out], bias, stride, dilation, padding; dense: weights [out, in], bias;
+    batch_norm: scale [channels], offset [channels]; average_pool2d, max_pool2d: kernel, stride, padding (does not count);
+    pad: padding, value; concat: axis; reshape: shape; resize_nearest: size; unary: function; clamp: low, high;
+    add, mul, softmax, global_average_pool: none. The kinds in CLAMPABLE may hold clamp: (low, high), applied to their result.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def clamp(self) -> Clamp:
+        """Bounds of the fused activation; (-inf, inf) when there is none."""
+        bounds: Clamp = self.attributes.get("clamp", UNBOUNDED)
+        return bounds
+
+    def changed(self, *, inputs: tuple[str, ...] | None = None, output: str | None = None, **attributes: Any) -> FloatNode:
+        """A copy with other inputs, output or attributes."""
+        return FloatNode(self.name, self.kind, self.inputs if inputs is None else inputs, self.output if output is None else output,
+                         {**self.attributes, **attributes})
+
+
+@dataclass(frozen=True, eq=False)
+class FloatGraph:
+    """A float model with one input and one output, nodes in topological order. `shapes` hold no batch axis: (h, w, c) or (features,)."""
+
+    name: str
+    shapes: Mapping[str, Shape]
+    nodes: tuple[FloatNode, ...]
+    input: str
+    output: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", MappingProxyType(dict(self.shapes)))
+        written, names = {self.input}, set()
+        for node in self.nodes:
+            if node.kind not in SHAPE_RULES:
+                raise ModelError(f"node {node.name!r} has unknown kind {node.kind!r}; known: {', '.join(sorted(SHAPE_RULES))}")
+            for name in node.inputs:
+                if name not in written:
+                    raise ModelError(f"node {node.name!r} reads {name!r} before anything writes it")
+            if node.output in written or node.name in names:
+                raise ModelError(f"node {node.name!r} writes {node.output!r}; the name of a node and of its output must be new")
+            written.add(node.output)
+            names.add(node.name)
+        if self.output not in written:
+            raise ModelError(f"nothing writes output {self.output!r} of graph {self.name!r}")
+        if missing := written - self.shapes.keys():
+            raise ModelError(f"graph {self.name!r} has no shape for {sorted(missing)[0]!r}")
+
+    @property
+    def consumers(self) -> dict[str, list[FloatNode]]:
+        """Nodes that read each tensor, every written tensor has an entry."""
+        table: dict[str, list[FloatNode]] = {name: [] for name in self.shapes}
+        for node in self.nodes:
+            for name in node.inputs:
+                table[name].append(node)
+        return table
+
+    @property
+    def weighted(self) -> tuple[FloatNode, ...]:
+        """Nodes with weights, in order."""
+        return tuple(node for node in self.nodes if node.kind in WEIGHTED)
+
+
+def frozen_float(values: np.ndarray) -> np.ndarray:
+    """A read-only float32 copy."""
+    array = np.array(values, dtype=np.float32, order="C")
+    array.setflags(write=False)
+    return array
+
+
+def _image(shape: Shape) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ModelError(f"needs an input of shape (height, width, channels), got {shape}")
+    return shape
+
+
+def _same(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    return shapes[0]
+
+
+def _conv(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    height, width, channels = _image(shapes[0])
+    weights = attributes["weights"]
+    if channels != weights.shape[3] * attributes["groups"]:
+        raise ModelError(f"input has {channels} channels, the weights want {weights.shape[3] * attributes['groups']}")
+    size = output_size((height, width), weights.shape[1:3], attributes["stride"], attributes["padding"], attributes["dilation"])
+    return (*size, weights.shape[0])
+
+
+def _depthwise(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    height, width, channels = _image(shapes[0])
+    weights = attributes["weights"]
+    if weights.shape[2] % channels:
+        raise ModelError(f"{weights.shape[2]} output channels are not a multiple of the input's {channels}")
+    size = output_size((height, width), weights.shape[:2], attributes["stride"], attributes["padding"], attributes["dilation"])
+    return (*size, weights.shape[2])
+
+
+def _dense(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    weights = attributes["weights"]
+    if shapes[0] != (weights.shape[1],):
+        raise ModelError(f"needs an input of shape ({weights.shape[1]},), got {shapes[0]}")
+    return (weights.shape[0],)
+
+
+def _batch_norm(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    if shapes[0][-1] != attributes["scale"].shape[0]:
+        raise ModelError(f"input has {shapes[0][-1]} channels, the normalisation {attributes['scale'].shape[0]}")
+    return shapes[0]
+
+
+def _pool(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    height, width, channels = _image(shapes[0])
+    return (*output_size((height, width), attributes["kernel"], attributes["stride"], attributes["padding"]), channels)
+
+
+def _global_pool(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    return 1, 1, _image(shapes[0])[2]
+
+
+def _add(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    if shapes[0] != shapes[1]:
+        raise ModelError(f"inputs of shapes {shapes[0]} and {shapes[1]} cannot be added; only equal shapes are supported")
+    return shapes[0]
+
+
+def _mul(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    left, right = shapes
+    if left != right and not (len(left) == 3 and right == (1, 1, left[2])):
+        raise ModelError(f"inputs of shapes {left} and {right} cannot be multiplied; supported: equal shapes, or (1, 1, channels) second")
+    return left
+
+
+def _pad(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    height, width, channels = _image(shapes[0])
+    top, bottom, left, right = attributes["padding"]
+    if min(attributes["padding"]) < 0:
+        raise ModelError(f"padding {attributes['padding']} crops; only padding of at least 0 is supported")
+    return height + top + bottom, width + left + right, channels
+
+
+def _concat(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    axis = attributes["axis"]
+    rest = {shape[:axis] + shape[axis + 1:] for shape in shapes}
+    if len({len(shape) for shape in shapes}) != 1 or len(rest) != 1:
+        raise ModelError(f"inputs of shapes {', '.join(map(str, shapes))} cannot be joined along axis {axis}")
+    return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1:])
+
+
+def _reshape(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    shape: Shape = attributes["shape"]
+    if math.prod(shape) != math.prod(shapes[0]):
+        raise ModelError(f"an input of shape {shapes[0]} cannot take the shape {shape}")
+    return shape
+
+
+def _resize(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    return (*attributes["size"], _image(shapes[0])[2])
+
+
+SHAPE_RULES: dict[str, Callable[..., Shape]] = {
+    "conv2d": _conv,
+    "depthwise_conv2d": _depthwise,
+    "dense": _dense,
+    "batch_norm": _batch_norm,
+    "add": _add,
+    "mul": _mul,
+    "average_pool2d": _pool,
+    "max_pool2d": _pool,
+    "global_average_pool": _global_pool,
+    "pad": _pad,
+    "concat": _concat,
+    "reshape": _reshape,
+    "softmax": _same,
+    "resize_nearest": _resize,
+    "unary": _same,
+    "clamp": _same,
+}
+
+
+class FloatGraphBuilder:
+    """Collects nodes for one FloatGraph, infers shapes and keeps names unique. Frontends use it; the product is frozen."""
+
+    def __init__(self, name: str, input_shape: Shape) -> None:
+        self.name = name
+        self.input = "input"
+        self.shapes: dict[str, Shape] = {self.input: input_shape}
+        self.nodes: list[FloatNode] = []
+
+    def add(self, kind: str, name: str, *inputs: str, **attributes: Any) -> str:
+        """Appends a node, returns the name of the tensor it writes. Raises ModelError without the node's name: the caller knows the origin."""
+        shape = SHAPE_RULES[kind](attributes, *(self.shapes[tensor] for tensor in inputs))
+        unique, count = name, 1
+        while unique in self.shapes:
+            unique, count = f"{name}_{count}", count + 1
+        self.shapes[unique] = shape
+        self.nodes.append(FloatNode(unique, kind, inputs, unique, attributes))
+        return unique
+
+    def build(self, output: str) -> FloatGraph:
+        """The frozen graph."""
+        return FloatGraph(self.name, self.shapes, tuple(self.nodes), self.input, output)

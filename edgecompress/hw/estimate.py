@@ -1,0 +1,43 @@
+"""Cost of a lowered plan on a device, from its profile: no compiler, no emulator, thousands a minute."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgecompress.errors import ConfigError
+from edgecompress.hw.plan import LoweredPlan
+from edgecompress.hw.profile import HardwareProfile
+from edgecompress.hw.target import Target
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate, never a measurement. Sizes in bytes; `layers` are seconds a layer, in plan order."""
+
+    latency_s: float
+    ram_bytes: int
+    flash_bytes: int
+    macs: int
+    arena_bytes: int
+    layers: tuple[float, ...]
+
+
+def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cost:
+    """Latency, RAM and flash. Raises ConfigError if the profile is for another target or lacks a kernel."""
+    if profile.target != target.name:
+        raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}")
+    to_seconds = target.seconds if profile.unit == "instructions" else float
+    layers = tuple(to_seconds(profile.layer_cost(layer.kernel, layer.features)) if layer.kernel else 0.0 for layer in plan.layers)
+    calls = sum(1 for layer in plan.layers if layer.kernel)
+    overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * calls)
+    code = profile.code_base_bytes + profile.code_layer_bytes * calls
+    code += sum(profile.code_kernel_bytes.get(kernel, 0.0) for kernel in plan.kernels if kernel)
+    return Cost(
+        latency_s=sum(layers) + overhead,
+        ram_bytes=plan.memory.arena_bytes + profile.stack_bytes,
+        flash_bytes=plan.constant_bytes + math.ceil(code),
+        macs=plan.macs,
+        arena_bytes=plan.memory.arena_bytes,
+        layers=layers,
+    )

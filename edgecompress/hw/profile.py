@@ -1,0 +1,162 @@
+"""HardwareProfile: what was seen on a device. Written by `edgecompress profile`, read by the search; never edited by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompress import resources
+from edgecompress.errors import ConfigError
+
+FORMAT_VERSION = 1
+SOURCES = ("measured", "simulated", "datasheet")
+UNITS = ("instructions", "seconds")
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One kernel call as it was seen: loop counts and what it cost in the profile's unit."""
+
+    kernel: str
+    shape: str  # for people: "conv2d 16x16x8 -> 16x16x16 k3x3 s1"
+    features: Mapping[str, float]
+    cost: float
+    held_back: bool  # not used for the fit, only to judge it
+
+
+@dataclass(frozen=True)
+class FirmwareRow:
+    """One linked firmware: which kernels, how many layers, what the linker placed beside the constants."""
+
+    kernels: tuple[str, ...]
+    layers: int
+    code_bytes: int  # flash minus constants
+    stack_bytes: int
+    overhead: float  # cost of a run outside all kernels
+    held_back: bool
+
+
+@dataclass(frozen=True)
+class FitError:
+    """Error of the fit on rows that it never saw."""
+
+    rows: int
+    mean_absolute_percent: float
+    worst_percent: float
+    kernels: Mapping[str, float]  # mean absolute percent, a kernel
+
+
+@dataclass(frozen=True)
+class HardwareProfile:
+    """Rows and the model fitted to them. Costs are linear in a kernel's features; code size is linear in the kernels used."""
+
+    name: str
+    target: str
+    board: str
+    source: str
+    unit: str
+    clock_hz: float
+    compiler: str
+    runner: str  # emulator or board firmware, with version
+    kernel_version: str  # hash of the kernel sources
+    tool_version: str
+    date: str
+    seed: int
+    layer_rows: tuple[LayerRow, ...]
+    firmware_rows: tuple[FirmwareRow, ...]
+    coefficients: Mapping[str, Mapping[str, float]]
+    overhead_per_layer: float
+    overhead_base: float
+    code_base_bytes: float
+    code_layer_bytes: float
+    code_kernel_bytes: Mapping[str, float]
+    stack_bytes: int
+    fit_error: FitError
+
+    def layer_cost(self, kernel: str, features: Mapping[str, float]) -> float:
+        """Predicted cost of one kernel call. Raises ConfigError if the profile never saw the kernel."""
+        if kernel not in self.coefficients:
+            raise ConfigError(f"profile '{self.name}' knows nothing of kernel '{kernel}'; run 'edgecompress profile --target {self.target}'")
+        weights = self.coefficients[kernel]
+        return sum(weights.get(name, 0.0) * value for name, value in features.items())
+
+    def save(self, path: Path) -> None:
+        """Writes JSON atomically."""
+        document = {"format": "edgecompress-profile", "version": FORMAT_VERSION, **asdict(self)}
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        temporary.replace(path)
+
+
+def load_profile(name: str) -> HardwareProfile:
+    """Profile by name or path. Raises ConfigError for an unknown, unreadable or inconsistent one."""
+    path = resources.find("hw_profiles", name, ".json", "hardware profile")
+    try:
+        return _parse(path, json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"profile file '{path}' is not usable: {type(error).__name__}: {error}") from None
+
+
+def _parse(path: Path, document: dict[str, Any]) -> HardwareProfile:
+    if document.pop("format", None) != "edgecompress-profile" or document.pop("version", None) != FORMAT_VERSION:
+        raise ConfigError(f"profile file '{path}' is not an edgecompress profile of version {FORMAT_VERSION}")
+    if document["source"] not in SOURCES or document["unit"] not in UNITS:
+        raise ConfigError(f"profile file '{path}': source must be one of {', '.join(SOURCES)}, unit one of {', '.join(UNITS)}")
+    document["name"] = path.stem
+    document["layer_rows"] = tuple(LayerRow(**row) for row in document["layer_rows"])
+    document["firmware_rows"] = tuple(FirmwareRow(**{**row, "kernels": tuple(row["kernels"])}) for row in document["firmware_rows"])
+    document["fit_error"] = FitError(**document["fit_error"])
+    return HardwareProfile(**document)
+
+
+def _relative_least_squares(matrix: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Non-negative coefficients that minimise the relative error; columns are scaled so that the solver is well conditioned."""
+    from scipy.optimize import nnls
+
+    weighted = matrix / costs[:, None]
+    norms = np.linalg.norm(weighted, axis=0)
+    norms[norms == 0] = 1.0
+    solution, _ = nnls(weighted / norms, np.ones(len(costs)), maxiter=200 * matrix.shape[1])
+    return np.asarray(solution / norms)
+
+
+def fit_layers(rows: Sequence[LayerRow]) -> dict[str, dict[str, float]]:
+    """Coefficients a kernel from the rows that are not held back."""
+    groups: dict[str, list[LayerRow]] = defaultdict(list)
+    for row in rows:
+        if not row.held_back:
+            groups[row.kernel].append(row)
+    result = {}
+    for kernel, members in sorted(groups.items()):
+        names = sorted({name for row in members for name in row.features})
+        matrix = np.array([[row.features.get(name, 0.0) for name in names] for row in members])
+        solution = _relative_least_squares(matrix, np.array([row.cost for row in members]))
+        result[kernel] = dict(zip(names, solution.tolist(), strict=True))
+    return result
+
+
+def fit_code(rows: Sequence[FirmwareRow]) -> tuple[float, float, dict[str, float]]:
+    """(base bytes, bytes a layer, bytes a kernel) of the code that was linked."""
+    kernels = sorted({name for row in rows for name in row.kernels})
+    matrix = np.array([[1.0, row.layers, *(float(name in row.kernels) for name in kernels)] for row in rows])
+    solution = _relative_least_squares(matrix, np.array([float(row.code_bytes) for row in rows]))
+    return float(solution[0]), float(solution[1]), dict(zip(kernels, solution[2:].tolist(), strict=True))
+
+
+def judge(rows: Sequence[LayerRow], coefficients: Mapping[str, Mapping[str, float]]) -> FitError:
+    """Error on the rows held back."""
+    errors: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.held_back and row.kernel in coefficients:
+            predicted = sum(coefficients[row.kernel].get(name, 0.0) * value for name, value in row.features.items())
+            errors[row.kernel].append(100.0 * abs(predicted - row.cost) / row.cost)
+    everything = [error for group in errors.values() for error in group]
+    if not everything:
+        return FitError(0, float("nan"), float("nan"), {})
+    return FitError(len(everything), float(np.mean(everything)), float(np.max(everything)), {k: float(np.mean(v)) for k, v in sorted(errors.items())})

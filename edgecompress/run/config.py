@@ -1,0 +1,99 @@
+"""SearchConfig: every setting of a search, from a TOML file and from flags. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.hw.budget import Budget
+from edgecompress.hw.target import Target
+from edgecompress.units import parse_bytes, parse_duration
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of `edgecompress search`. An empty text or 0 means: the target's or the data's default."""
+
+    target: str = "cortex-m7"
+    data: str = "digits"
+    latency: str = ""  # such as "20ms"
+    ram: str = ""  # such as "64KiB"
+    flash: str = ""
+    macs: int = 0  # 0: no limit
+    profile: str = ""  # hardware profile; "" takes the target's
+    families: str = ""  # comma-separated; "" takes all
+    trials: int = 240
+    population: int = 40
+    top_k: int = 3
+    epochs: int = 0  # 0: by the data's recipe
+    seed: int = 0
+    workers: int = 0  # 0: one a core
+    range_method: str = "mse"
+    bias_correction: bool = True
+    calibration: int = 256  # training samples that set the activation ranges
+    samples: int = 16  # real inputs compared on the emulated core for each trained candidate
+    test_samples: int = 1000  # at most so many test samples run on the emulated core for the chosen one
+    cc: str = ""  # zig, gcc or a compiler's path
+    emulator: str = ""  # unicorn or qemu
+
+    def __post_init__(self) -> None:
+        limits = {"trials": (1, 1_000_000), "population": (2, 10_000), "top_k": (1, 100), "epochs": (0, 100_000), "workers": (0, 1024),
+                  "calibration": (1, 1_000_000), "samples": (10, 100_000), "test_samples": (10, 10_000_000), "macs": (0, 10**12),
+                  "seed": (0, 2**31 - 1)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} = {value} is out of range; allowed are {low} to {high}")
+
+    def budget(self, target: Target) -> Budget:
+        """The hard limits: what the user said, else the target's defaults, never above what the device has."""
+        ram = parse_bytes(self.ram) if self.ram else target.defaults.ram_bytes
+        flash = parse_bytes(self.flash) if self.flash else target.defaults.flash_bytes
+        for what, asked, there in (("RAM", ram, target.ram_bytes), ("flash", flash, target.flash_bytes)):
+            if asked > there:
+                raise ConfigError(f"the {what} budget of {asked} bytes is more than the {there} bytes of {target.name}; lower --{what.lower()}")
+            if asked <= 0:
+                raise ConfigError(f"the {what} budget must be positive")
+        latency = parse_duration(self.latency) if self.latency else target.defaults.latency_s
+        if latency <= 0:
+            raise ConfigError("the latency budget must be positive")
+        return Budget(latency, ram, flash, self.macs or None)
+
+    def save(self, path: Path) -> None:
+        """Writes TOML, every key."""
+        lines = [f"{key} = {_toml(value)}" for key, value in asdict(self).items()]
+        path.write_text("# resolved configuration of this run\n" + "\n".join(lines) + "\n")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or c in '"\\' else c for c in str(value))
+    return f'"{escaped}"'
+
+
+def from_mapping(values: Mapping[str, Any], where: str) -> SearchConfig:
+    """SearchConfig from plain values; raises ConfigError for an unknown key or a wrong type, naming `where`."""
+    types = {f.name: type(f.default) for f in fields(SearchConfig)}
+    for key, value in values.items():
+        if key not in types:
+            raise ConfigError(f"{where}: {unknown_name('key', key, types).message}")
+        if type(value) is not types[key]:
+            raise ConfigError(f"{where}: {key} must be of type {types[key].__name__}, got {value!r}")
+    return SearchConfig(**values)
+
+
+def load_values(path: Path) -> dict[str, Any]:
+    """Keys of a TOML file; raises ConfigError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file '{path}'") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"configuration file '{path}' cannot be read: {error}") from None

@@ -1,0 +1,1 @@
+"""Architecture families of the search space, one file each: KNOBS and build()."""

@@ -1,0 +1,85 @@
+"""Pieces that all families share: fitted kernels and strides, conv units, residual blocks, the classifier head."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+Size = tuple[int, int]
+Choices = Mapping[str, Any]
+KeepWidth = Callable[[int], int]  # channels of a dense layer -> channels left after pruning
+
+WIDTH_MULTIPLE = 4
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+
+
+def round_width(width: float) -> int:
+    """Nearest multiple of 4 (halves go up), at least 4."""
+    return max(WIDTH_MULTIPLE, int(width / WIDTH_MULTIPLE + 0.5) * WIDTH_MULTIPLE)
+
+
+def stage_widths(width: int, growth: float, stages: int) -> list[int]:
+    """Channels of each stage before pruning: geometric growth, multiples of 4."""
+    return [round_width(width * growth**stage) for stage in range(stages)]
+
+
+def fit_kernel(kernel: int, size: Size) -> Size:
+    """Odd kernel, cut per axis so that every tap can meet real data: at most 2 * size - 1."""
+    return min(kernel, 2 * size[0] - 1), min(kernel, 2 * size[1] - 1)
+
+
+def fit_stride(stride: int, size: Size) -> Size:
+    """Stride per axis, 1 where the axis has fewer than 4 positions: no axis ends below 2 because of a stride."""
+    return (stride if size[0] >= 4 else 1), (stride if size[1] >= 4 else 1)
+
+
+def strided_size(size: Size, stride: Size) -> Size:
+    """Size after a convolution padded by half its odd kernel."""
+    return -(-size[0] // stride[0]), -(-size[1] // stride[1])
+
+
+def conv_unit(
+    inputs: int, outputs: int, kernel: Size, stride: Size = (1, 1), *, activation: str | None, groups: int = 1, padding: Size | None = None
+) -> nn.Sequential:
+    """Conv2d without bias, BatchNorm2d and, unless None, an activation; padded by half the kernel when `padding` is None."""
+    pad = (kernel[0] // 2, kernel[1] // 2) if padding is None else padding
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv"] = nn.Conv2d(inputs, outputs, kernel, stride, pad, groups=groups, bias=False)
+    layers["norm"] = nn.BatchNorm2d(outputs)
+    if activation is not None:
+        layers["activation"] = ACTIVATIONS[activation]()
+    return nn.Sequential(layers)
+
+
+class Residual(nn.Module):
+    """`body(x) + shortcut(x)`, then the activation if there is one; NCHW in and out."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None, activation: str | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut if shortcut is not None else nn.Identity()
+        self.activation = ACTIVATIONS[activation]() if activation is not None else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """NCHW -> NCHW."""
+        result: torch.Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return result
+
+
+def classifier(inputs: int, classes: int) -> nn.Sequential:
+    """Global average pool, flatten, linear: [n, inputs, h, w] -> logits [n, classes]."""
+    return nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), linear=nn.Linear(inputs, classes)))
+
+
+def network(layers: OrderedDict[str, nn.Module], features: int, classes: int) -> nn.Sequential:
+    """The layers, then the classifier; convolutions are initialised for ReLU networks from torch's global generator."""
+    layers["head"] = classifier(features, classes)
+    module = nn.Sequential(layers)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out" if layer.groups == 1 else "fan_in", nonlinearity="relu")
+    return module

@@ -1,0 +1,206 @@
+"""The search space: families with their knobs, candidates drawn from it, and networks built from candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from edgecompress.compress.prune.widths import kept_width
+from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.search.knob import Choice, Family, Knob
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+    from torch import nn
+
+COMMON_KNOBS = (
+    Knob("activation", ("relu", "relu6"), "activation after every convolution but linear ones"),
+    Knob("prune", (0.0, 0.25, 0.5), "share of each layer's channels that structured pruning removes"),
+    Knob("bits", (8, 4), "stored bits of the body's weights; the first convolution, depthwise convolutions and the classifier keep 8"),
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point of the space: a flat mapping from `family` and its knobs to choices. Equal choices have equal `id`s on every machine."""
+
+    choices: Mapping[str, Choice]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", MappingProxyType(dict(sorted(self.choices.items()))))
+
+    def __getitem__(self, name: str) -> Choice:
+        return self.choices[name]
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def family(self) -> str:
+        """Name of the architecture family."""
+        return str(self.choices["family"])
+
+    @property
+    def id(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks."""
+        return json.dumps(dict(self.choices), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Candidate:
+        """The candidate whose `to_json` this is; raises ConfigError when the text is no flat JSON object with a family."""
+        try:
+            choices = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"a candidate is not valid JSON: {error}") from None
+        if not isinstance(choices, dict) or not isinstance(choices.get("family"), str):
+            raise ConfigError("a candidate must be a JSON object with a 'family'")
+        if any(isinstance(value, bool) or not isinstance(value, int | float | str) for value in choices.values()):
+            raise ConfigError("a candidate's values must be numbers or text")
+        return cls(choices)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Families to choose from. `common` knobs apply to all of them."""
+
+    families: Mapping[str, Family]
+    common: tuple[Knob, ...] = COMMON_KNOBS
+
+    def knobs(self, family: str) -> tuple[Knob, ...]:
+        """Knobs that a candidate of this family has, common ones last; raises ConfigError for an unknown family."""
+        if family not in self.families:
+            raise unknown_name("family", family, self.families)
+        return (*self.families[family].knobs, *self.common)
+
+    def restricted(self, names: tuple[str, ...]) -> Space:
+        """The space with only these families; raises ConfigError for an unknown or empty list."""
+        if not names:
+            raise ConfigError(f"no family is left to search; name at least one of {', '.join(sorted(self.families))}")
+        for name in names:
+            self.knobs(name)
+        return Space({name: family for name, family in self.families.items() if name in names}, self.common)
+
+    def check(self, candidate: Candidate) -> None:
+        """Raises ConfigError, naming the knob, unless the candidate lies in this space."""
+        knobs = {knob.name: knob for knob in self.knobs(candidate.family)}
+        for name, value in candidate.choices.items():
+            if name == "family":
+                continue
+            if name not in knobs:
+                raise unknown_name(f"knob of family '{candidate.family}'", name, knobs)
+            if value not in knobs[name].choices:
+                raise ConfigError(f"knob '{name}' of family '{candidate.family}' is {value!r}; choose one of {knobs[name].choices}")
+        for name in knobs.keys() - candidate.choices.keys():
+            raise ConfigError(f"the candidate lacks the knob '{name}' of family '{candidate.family}'")
+
+    @property
+    def size(self) -> int:
+        """Number of different candidates."""
+        total = 0
+        for name in self.families:
+            count = 1
+            for knob in self.knobs(name):
+                count *= len(knob.choices)
+            total += count
+        return total
+
+
+FAMILIES: dict[str, Family] = {
+    "ds_cnn": Family("edgecompress.search.families.ds_cnn"),
+    "inverted_residual": Family("edgecompress.search.families.inverted_residual"),
+    "resnet": Family("edgecompress.search.families.resnet"),
+    "temporal": Family("edgecompress.search.families.temporal"),
+}
+SPACE = Space(FAMILIES)
+
+
+def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
+    """The trial's candidate. Parameters are named `family`, `<family>.<knob>` and, for common knobs, `<knob>` (see `trial_parameters`)."""
+    family = str(trial.suggest_categorical("family", list(space.families)))
+    choices: dict[str, Choice] = {"family": family}
+    for knob in space.families[family].knobs if family in space.families else space.knobs(family):
+        choices[knob.name] = trial.suggest_categorical(f"{family}.{knob.name}", knob.choices)
+    for knob in space.common:
+        choices[knob.name] = trial.suggest_categorical(knob.name, knob.choices)
+    return Candidate(choices)
+
+
+def trial_parameters(candidate: Candidate, space: Space = SPACE) -> dict[str, Choice]:
+    """The optuna parameters that make `suggest` return this candidate: for `enqueue_trial` and `FixedTrial`."""
+    space.check(candidate)
+    common = {knob.name for knob in space.common} | {"family"}
+    return {name if name in common else f"{candidate.family}.{name}": value for name, value in candidate.choices.items()}
+
+
+def random_candidate(rng: np.random.Generator, space: Space = SPACE) -> Candidate:
+    """Uniform over families, then uniform over each knob."""
+    family = list(space.families)[int(rng.integers(len(space.families)))]
+    choices: dict[str, Choice] = {"family": family}
+    for knob in space.knobs(family):
+        choices[knob.name] = knob.choices[int(rng.integers(len(knob.choices)))]
+    return Candidate(choices)
+
+
+def build(
+    candidate: Candidate, input_shape: tuple[int, int, int], classes: int, *, dense: bool = False, space: Space = SPACE
+) -> nn.Module:
+    """Network of the candidate: float32 NCHW in, logits [n, classes] out. Weights come from torch's global generator.
+
+    `input_shape` is (height, width, channels). The layers have their pruned widths already, equal to what
+    `prune(build(..., dense=True), ..., candidate["prune"])` makes; `dense=True` builds the network before pruning.
+    Raises ConfigError for a candidate outside the space, an impossible shape or fewer than two classes.
+    """
+    space.check(candidate)
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ConfigError(f"the input shape is {input_shape}; it must be (height, width, channels), each at least 1")
+    if classes < 2:
+        raise ConfigError(f"a classifier needs at least 2 classes, got {classes}")
+    ratio = 0.0 if dense else float(candidate["prune"])
+    return space.families[candidate.family].build(candidate.choices, input_shape, classes, lambda width: kept_width(width, ratio))
+
+
+def weight_bits(candidate: Candidate, module: nn.Module) -> dict[str, int]:
+    """Stored weight bits of every convolution and linear layer by module name; see the knob `bits`."""
+    from torch import nn
+
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    body = int(candidate["bits"])
+
+    def is_body(layer: nn.Module) -> bool:
+        return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer is not layers[0][1]
+
+    return {name: body if is_body(layer) else 8 for name, layer in layers}
+
+
+def describe(candidate: Candidate) -> str:
+    """One line for people, such as "temporal width=64 growth=1.5 ... prune=0.25 bits=8"."""
+    return " ".join([candidate.family, *(f"{name}={candidate[name]}" for name in _ordered_names(candidate))])
+
+
+def _ordered_names(candidate: Candidate) -> list[str]:
+    if candidate.family not in FAMILIES:
+        return [name for name in candidate.choices if name != "family"]
+    return [knob.name for knob in SPACE.knobs(candidate.family) if knob.name in candidate.choices]
+
+
+def space_table(space: Space = SPACE) -> str:
+    """The knobs as Markdown tables; docs/search-space.md holds this text."""
+    parts = []
+    for title, knobs in [*((f"`{name}`", family.knobs) for name, family in space.families.items()), ("All families", space.common)]:
+        rows = [f"| `{knob.name}` | {', '.join(str(choice) for choice in knob.choices)} | {knob.meaning} |" for knob in knobs]
+        parts.append("\n".join([f"### {title}", "", "| knob | choices | meaning |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_dict(candidate: Candidate) -> dict[str, Any]:
+    """Plain dict of the choices, for JSON documents."""
+    return dict(candidate.choices)
