@@ -1,4 +1,4 @@
-"""Training and fine-tuning of a module on a data set: one function from a module to a better copy of it."""
+"""Training and fine-tuning: from a module to a better copy of it. The module given is never changed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,193 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from edgecompress.errors import ConfigError, DataError, EdgecompressError
+from edgecompress.compress.batches import check_samples, steps_per_epoch, to_tensor, training_batches
+from edgecompress.compress.training import EpochMetrics, Progress, TrainConfig, TrainResult
+from edgecompress.data.parts import Samples
+from edgecompress.errors import DataError, EdgecompressError, ModelError
+
+__all__ = ["EpochMetrics", "TrainConfig", "TrainResult", "evaluate", "predict", "train"]
+
+_EVALUATION_BATCH = 256
+
+
+def train(
+    module: nn.Module, train: Samples, validation: Samples, config: TrainConfig, seed: int, progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None, teacher: nn.Module | None = None,
+) -> TrainResult:
+    """A trained copy of `module` (NCHW in, logits out), with the weights of its best epoch on `validation`.
+
+    Runs on the CPU; the same arguments give the same weights on the same machine. `stop` is asked after every batch: True ends the training with
+    what it has. `teacher` takes the same input and gives the same number of logits. Raises DataError for unusable samples, ModelError for a
+    network that does not fit them, EdgecompressError when the loss stops being finite.
+    """
+    with _reproducible(config.threads, seed):
+        return _Training(module, train, validation, config, seed, teacher).run(progress, stop)
+
+
+def predict(module: nn.Module, x: np.ndarray) -> np.ndarray:
+    """Logits float32 [n, classes] for float32 [n, h, w, c]; the module's mode is restored."""
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()
+            parts = [module(to_tensor(x[start : start + _EVALUATION_BATCH])) for start in range(0, len(x), _EVALUATION_BATCH)]
+    finally:
+        module.train(was_training)
+    logits: np.ndarray = torch.cat(parts).numpy()
+    return logits
+
+
+def evaluate(module: nn.Module, samples: Samples) -> tuple[float, float]:
+    """(accuracy 0 to 1, mean cross-entropy) of the module on the samples."""
+    logits = torch.from_numpy(predict(module, samples.x))
+    labels = torch.from_numpy(samples.y)
+    accuracy = float((logits.argmax(dim=1) == labels).double().mean())
+    return accuracy, float(functional.cross_entropy(logits.double(), labels))
+
+
+@contextmanager
+def _reproducible(threads: int, seed: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Training:
+    """The state of one call of `train`."""
+
+    def __init__(
+        self, module: nn.Module, train: Samples, validation: Samples, config: TrainConfig, seed: int, teacher: nn.Module | None
+    ) -> None:
+        self.config, self.train, self.validation = config, train, validation
+        self.module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classes = _count_classes(self.module, train)
+        check_samples(train, "train", self.classes)
+        check_samples(validation, "validation", self.classes)
+        if len(train) < 2:
+            raise DataError("the train part has 1 sample; training needs at least 2")
+        self.teacher = copy.deepcopy(teacher).eval() if teacher is not None else None
+        self.rng = np.random.default_rng(seed)
+        self.steps = config.epochs * steps_per_epoch(config, len(train))
+        self.step = 0
+        self.optimizer = _make_optimizer(self.module, config)
+        self.average = copy.deepcopy(self.module) if config.average_decay > 0 else self.module
+
+    def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> TrainResult:
+        start, history = time.perf_counter(), list[EpochMetrics]()
+        best: tuple[EpochMetrics, dict[str, torch.Tensor]] | None = None
+        stopped = False
+        while len(history) < self.config.epochs and not stopped:
+            loss, stopped = self._epoch(len(history) + 1, stop)
+            accuracy, validation_loss = evaluate(self.average, self.validation)
+            rate = self.optimizer.param_groups[0]["lr"]
+            metrics = EpochMetrics(len(history) + 1, loss, validation_loss, accuracy, rate, time.perf_counter() - start)
+            history.append(metrics)
+            if best is None or (accuracy, -validation_loss) > (best[0].validation_accuracy, -best[0].validation_loss):
+                best = metrics, {name: value.clone() for name, value in self.average.state_dict().items()}
+            if progress is not None:
+                progress(metrics.epoch, self.config.epochs, metrics)
+        assert best is not None
+        self.average.load_state_dict(best[1])
+        result = self.average.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        for parameter in result.parameters():
+            parameter.grad = None
+        return TrainResult(result, tuple(history), best[0], time.perf_counter() - start, stopped and len(history) < self.config.epochs)
+
+    def _epoch(self, epoch: int, stop: Callable[[], bool] | None) -> tuple[float, bool]:
+        """(mean loss, whether `stop` said so)."""
+        self.module.train()
+        losses: list[float] = []
+        for inputs, targets in training_batches(self.train, self.config, self.classes, self.rng):
+            self._set_rate()
+            loss = self._loss(inputs, targets)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise EdgecompressError(
+                    f"training diverged in epoch {epoch}: the loss became {losses[-1]}", f"try: a learning rate below {self.config.learning_rate:g}"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.step += 1
+            self._update_average()
+            if stop is not None and stop():
+                return float(np.mean(losses)), True
+        return float(np.mean(losses)), False
+
+    def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = self.module(inputs)
+        loss = functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            taught = functional.log_softmax(self.teacher(inputs) / self.config.temperature, dim=1)
+        own = functional.log_softmax(logits / self.config.temperature, dim=1)
+        # times temperature^2: then the gradient's size does not depend on the temperature (Hinton et al., arXiv 1503.02531)
+        divergence = functional.kl_div(own, taught, reduction="batchmean", log_target=True) * self.config.temperature**2
+        return (1 - self.config.distillation) * loss + self.config.distillation * divergence
+
+    def _set_rate(self) -> None:
+        factor = _rate_factor(self.step, self.steps, self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+            if self.config.schedule == "one_cycle":
+                momentum = 0.95 - 0.1 * factor
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                else:
+                    group["momentum"] = momentum
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is self.module:
+            return
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))  # short memory while the weights still move fast
+        for mean, value in zip(self.average.state_dict().values(), self.module.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+def _rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Linear rise over the share `warmup` of all steps, then half a cosine down to almost 0."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising + 1) / (steps - rising + 1)))
+
+
+def _count_classes(module: nn.Module, samples: Samples) -> int:
+    if samples.x.ndim != 4 or len(samples.x) == 0:
+        raise DataError(f"the train part has values of shape {samples.x.shape}; it needs [n, height, width, channels] and n > 0")
+    try:
+        shape = predict(module, samples.x[:1]).shape
+    except RuntimeError as error:
+        raise ModelError(f"the network does not take samples of shape {samples.x.shape[1:]}: {error}") from None
+    if len(shape) != 2:
+        raise ModelError(f"the network's output has shape {shape}; a classifier gives [n, classes]")
+    return int(shape[1])
+
+
+def _make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, foreach=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)

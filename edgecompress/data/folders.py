@@ -14,7 +14,9 @@ from edgecompress.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
 AUDIO_SUFFIXES = frozenset({".wav"})
-_PART_FOLDERS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test", "testing": "test"}
+_PART_FOLDERS = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test", "testing": "test",
+}
 _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 _TEST_PERCENT, _VALIDATION_PERCENT = 25, 15
 
@@ -104,6 +106,8 @@ def _split_speech(folder: Path, listing: FolderListing) -> FolderListing:
     else:
         return listing
     rows = {part: [row for row, choice in enumerate(chosen) if choice == part] for part in ("train", "validation", "test")}
+    if not rows["validation"]:
+        del rows["validation"]  # one is split off the training part instead
     return FolderListing(
         {part: tuple(paths[row] for row in picked) for part, picked in rows.items()},
         {part: tuple(labels[row] for row in picked) for part, picked in rows.items()},

@@ -26,7 +26,7 @@ DESCRIPTION = (
 )
 
 
-def _mel(hertz: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+def _mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0))
 
 
@@ -44,7 +44,7 @@ def dct_matrix() -> npt.NDArray[np.float64]:
     """DCT-II over the bands, divided by sqrt(2 * 40): [40, 10]."""
     band = np.arange(BANDS)[:, None]
     coefficient = np.arange(COEFFICIENTS)[None, :]
-    return 2.0 * np.cos(np.pi * coefficient * (2 * band + 1) / (2 * BANDS)) / np.sqrt(2.0 * BANDS)
+    return np.asarray(2.0 * np.cos(np.pi * coefficient * (2 * band + 1) / (2 * BANDS)) / np.sqrt(2.0 * BANDS))
 
 
 def frame_count(samples: int) -> int:

@@ -39,6 +39,7 @@ class RawData:
     parts: Mapping[str, RawPart]
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    was_pool: bool = False  # the test part was split off here
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Options:
     def only(self, *known: str) -> None:
         """Raises ConfigError for a key that is not in `known`."""
         for key in self.values:
+            if not known:
+                raise ConfigError(f"this data set takes no options, got '{key}'")
             if key not in known:
-                raise unknown_name("option of this kind of data set:", key, known) if known else ConfigError(f"this data set takes no options, got '{key}'")
+                raise unknown_name("data set option", key, known)
 
     def text(self, key: str, default: str) -> str:
         """The value as it stands."""

@@ -222,8 +222,8 @@ class FloatGraphBuilder:
         """Appends a node, returns the name of the tensor it writes. Raises ModelError without the node's name: the caller knows the origin."""
         shape = SHAPE_RULES[kind](attributes, *(self.shapes[tensor] for tensor in inputs))
         unique, count = name, 1
-        while unique in self.shapes:
-            unique, count = f"{name}_{count}", count + 1
+        while unique in self.shapes:  # a module that is called twice gives "conv" and "conv:2"
+            unique, count = f"{name}:{count + 1}", count + 1
         self.shapes[unique] = shape
         self.nodes.append(FloatNode(unique, kind, inputs, unique, attributes))
         return unique

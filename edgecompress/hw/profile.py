@@ -149,6 +149,13 @@ def fit_code(rows: Sequence[FirmwareRow]) -> tuple[float, float, dict[str, float
     return float(solution[0]), float(solution[1]), dict(zip(kernels, solution[2:].tolist(), strict=True))
 
 
+def fit_overhead(rows: Sequence[FirmwareRow]) -> tuple[float, float]:
+    """(base, a layer) of the cost outside all kernels."""
+    matrix = np.array([[1.0, row.layers] for row in rows])
+    solution = _relative_least_squares(matrix, np.array([max(row.overhead, 1.0) for row in rows]))
+    return float(solution[0]), float(solution[1])
+
+
 def judge(rows: Sequence[LayerRow], coefficients: Mapping[str, Mapping[str, float]]) -> FitError:
     """Error on the rows held back."""
     errors: dict[str, list[float]] = defaultdict(list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op
+from edgecompress.ir.op import Op, to_integer, to_integers, to_text
 
 MAX_ELEMENTS = 2**31 - 1
+MAX_RANK = 6
+SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,21 @@ class Tensor:
     zero_point: int
 
     def __post_init__(self) -> None:
-        if not self.shape or any(size < 1 for size in self.shape) or math.prod(self.shape) > MAX_ELEMENTS:
-            raise ModelError(f"tensor {self.name!r} has shape {self.shape}; each size must be at least 1 and the product below 2^31")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ModelError(f"tensor {self.name!r} has scale {self.scale}; it must be finite and positive")
+        to_text(self.name)
+        try:
+            object.__setattr__(self, "shape", to_integers(self.shape))
+            object.__setattr__(self, "zero_point", to_integer(self.zero_point))
+        except ModelError as error:
+            raise ModelError(f"tensor {self.name!r}: {error.message}") from None
+        if not 1 <= len(self.shape) <= MAX_RANK or min(self.shape) < 1 or math.prod(self.shape) > MAX_ELEMENTS:
+            raise ModelError(f"tensor {self.name!r} has shape {self.shape}; it must have 1 to {MAX_RANK} sizes, each at least 1, "
+                             "with a product below 2^31")
+        if isinstance(self.scale, (bool, np.bool_)) or not isinstance(self.scale, (float, int, np.floating)):
+            raise ModelError(f"tensor {self.name!r} has a scale that is not a number: {str(self.scale)[:40]!r}")
+        if not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
+            raise ModelError(f"tensor {self.name!r} has scale {self.scale}; it must be a positive number that float32 holds "
+                             f"({SMALLEST_SCALE:.2g} to {LARGEST_SCALE:.2g})")
+        object.__setattr__(self, "scale", float(self.scale))
         if not -128 <= self.zero_point <= 127:
             raise ModelError(f"tensor {self.name!r} has zero point {self.zero_point}; int8 allows -128 to 127")
 
@@ -58,6 +72,15 @@ class Node:
     inputs: tuple[str, ...]
     output: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.op, Op):
+            raise ModelError(f"node {self.name!r} needs an op, got {str(self.op)[:40]!r}")
+        if not isinstance(self.inputs, (tuple, list)):
+            raise ModelError(f"node {self.name!r} needs a list of inputs, got {str(self.inputs)[:40]!r}")
+        for text in (self.name, self.output, *self.inputs):
+            to_text(text)
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+
 
 @dataclass(frozen=True)
 class QuantizedGraph:
@@ -71,36 +94,53 @@ class QuantizedGraph:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for names in (self.inputs, self.outputs):
+            if not isinstance(names, (tuple, list)):
+                raise ModelError(f"graph inputs and outputs must be lists of names, got {str(names)[:40]!r}")
+        for text in (self.name, *self.inputs, *self.outputs):
+            to_text(text)
+        for name in ("inputs", "outputs", "nodes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         self._check()
 
     def _check(self) -> None:
-        written = set(self.inputs)
         if not self.inputs or not self.outputs:
             raise ModelError(f"graph {self.name!r} needs at least one input and one output")
+        for names, what in ((self.inputs, "inputs"), (self.outputs, "outputs"), ([node.name for node in self.nodes], "nodes")):
+            repeated = sorted({name for name, times in Counter(names).items() if times > 1})
+            if repeated:
+                raise ModelError(f"graph {self.name!r} has two {what} of the name {repeated[0]!r}; names must differ")
+        for key, tensor in self.tensors.items():
+            if tensor.name != key:
+                raise ModelError(f"graph {self.name!r} lists tensor {tensor.name!r} under the name {key!r}")
         for name in (*self.inputs, *self.outputs):
             if name not in self.tensors:
                 raise ModelError(f"graph {self.name!r} names {name!r} as an input or output, but has no such tensor")
+        written = set(self.inputs)
         for node in self.nodes:
-            for name in (*node.inputs, node.output):
-                if name not in self.tensors:
-                    raise ModelError(f"node {node.name!r} uses tensor {name!r}, which the graph does not have")
-            for name in node.inputs:
-                if name not in written:
-                    raise ModelError(f"node {node.name!r} reads {name!r} before anything writes it")
-            if node.output in written:
-                raise ModelError(f"node {node.name!r} writes {node.output!r}, which is written already")
+            self._check_node(node, written)
             written.add(node.output)
-            try:
-                shape = node.op.infer_shape(*(self.tensors[name].shape for name in node.inputs))
-            except ModelError as error:
-                raise ModelError(f"node {node.name!r} ({node.op.kind}): {error.message}") from None
-            if shape != self.tensors[node.output].shape:
-                raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {self.tensors[node.output].shape}")
         for name in self.outputs:
             if name not in written:
                 raise ModelError(f"nothing writes output {name!r} of graph {self.name!r}")
+
+    def _check_node(self, node: Node, written: set[str]) -> None:
+        for name in (*node.inputs, node.output):
+            if name not in self.tensors:
+                raise ModelError(f"node {node.name!r} uses tensor {name!r}, which the graph does not have")
+        for name in node.inputs:
+            if name not in written:
+                raise ModelError(f"node {node.name!r} reads {name!r} before anything writes it")
+        if node.output in written:
+            raise ModelError(f"node {node.name!r} writes {node.output!r}, which is written already")
+        try:
+            shape = node.op.infer_shape(*(self.tensors[name].shape for name in node.inputs))
+        except ModelError as error:
+            raise ModelError(f"node {node.name!r} ({node.op.kind}): {error.message}") from None
+        if shape != self.tensors[node.output].shape:
+            raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {self.tensors[node.output].shape}")
 
     def input_tensors(self, node: Node) -> tuple[Tensor, ...]:
         """Tensors that the node reads, in order."""

@@ -2,25 +2,88 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from edgecompress.errors import ModelError
+from edgecompress.ir.requant import Requant
 
 Shape = tuple[int, ...]
+INT32_LIMIT = 2**31
+
+
+def to_integer(value: Any) -> int:
+    """A Python int below 2^31 in magnitude from any integer that is not a bool; raises ModelError."""
+    if not isinstance(value, (bool, np.bool_)):
+        try:
+            number = operator.index(value)
+        except TypeError:
+            pass
+        else:
+            if -INT32_LIMIT <= number < INT32_LIMIT:
+                return number
+    raise ModelError(f"expected an integer that fits 32 bits, got {str(value)[:40]!r}")
+
+
+def to_integers(values: Any, count: int | None = None) -> tuple[int, ...]:
+    """A tuple of `count` (None: any number of) integers from a tuple or list; raises ModelError."""
+    if not isinstance(values, (tuple, list)) or (count is not None and len(values) != count):
+        raise ModelError(f"expected {'a list of' if count is None else count} integers, got {str(values)[:40]!r}")
+    return tuple(to_integer(value) for value in values)
+
+
+def to_text(value: Any) -> str:
+    """The text itself; raises ModelError for anything else."""
+    if not isinstance(value, str):
+        raise ModelError(f"expected a text, got {str(value)[:40]!r}")
+    return value
+
+
+def _to_requant(value: Any) -> Requant:
+    if not isinstance(value, Requant):
+        raise ModelError(f"expected a rescaling, got {str(value)[:40]!r}")
+    return value
+
+
+def _to_array(value: Any) -> np.ndarray:
+    if isinstance(value, (str, dict, Requant)) or np.ndim(value) == 0:
+        raise ModelError(f"expected an array, got {str(value)[:40]!r}")
+    return np.asarray(value)
+
+
+# what a field's annotation demands; attributes come from files, so a wrong type must end here and not in a kernel
+FIELD_TYPES: dict[str, Callable[[Any], Any]] = {
+    "int": to_integer,
+    "str": to_text,
+    "Pair": lambda value: to_integers(value, 2),
+    "Padding": lambda value: to_integers(value, 4),
+    "tuple[int, ...]": to_integers,
+    "Requant": _to_requant,
+    "np.ndarray": _to_array,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An integer operation. Fields are int, bool, str, tuple of int, Requant or numpy arrays; all serialise by themselves.
+    """An integer operation. Fields are of the types in FIELD_TYPES and all serialise by themselves.
 
     Shapes carry no batch axis; `reference` takes and returns int8 arrays [batch, *shape].
     """
 
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1  # None: any number of inputs, at least one
+
+    def __post_init__(self) -> None:
+        """Brings every field to its annotated type (numpy integers to int, lists to tuples); raises ModelError naming the field."""
+        for field in fields(self):
+            try:
+                object.__setattr__(self, field.name, FIELD_TYPES[str(field.type)](getattr(self, field.name)))
+            except ModelError as error:
+                raise ModelError(f"{field.name}: {error.message}") from None
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         """Output shape; raises ModelError when the inputs do not fit."""
@@ -62,8 +125,14 @@ class Op:
 
 def frozen_array(values: np.ndarray, dtype: type) -> np.ndarray:
     """A read-only copy, checked to hold the values without loss."""
-    array = np.array(values, dtype=dtype, order="C")
-    if not np.array_equal(array, values):
+    given = np.asarray(values)
+    try:
+        with np.errstate(invalid="ignore"):  # NaN and infinity become some integer here and fail the comparison below
+            array = np.array(given, dtype=dtype, order="C")
+            fits = np.array_equal(array, given)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
         raise ModelError(f"values do not fit {np.dtype(dtype).name}")
     array.setflags(write=False)
     return array
@@ -72,6 +141,13 @@ def frozen_array(values: np.ndarray, dtype: type) -> np.ndarray:
 def clamp_int8(x: np.ndarray, low: int, high: int) -> np.ndarray:
     """Clamp to the activation's range and narrow."""
     return np.clip(x, low, high).astype(np.int8)
+
+
+def rescale_to_int8(x: np.ndarray, requant: Requant, zero_point: int, low: int = -128, high: int = 127) -> np.ndarray:
+    """int32-ranged accumulators [..., channels] to int8: rescaled, moved to the zero point, clamped."""
+    scaled = requant.apply(x)
+    scaled += zero_point
+    return np.clip(scaled, low, high, out=scaled).astype(np.int8)
 
 
 def check_activation_range(low: int, high: int) -> None:

@@ -1,12 +1,14 @@
 """Fixed-point rescaling, the TFLite int8 specification's default (double) rounding.
 
-`real = multiplier * 2^-31 * 2^shift` with `multiplier` in [2^30, 2^31) or 0. All functions take int32-ranged
-values in int64 arrays, so that numpy never wraps where the C code would saturate.
+`real = multiplier * 2^-31 * 2^shift`. A multiplier made from a factor lies in [2^30, 2^31) or is 0; one that a mean has
+divided by its count may be smaller. All functions take int32-ranged values and work in int64, so that numpy never wraps
+where the C code would saturate.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +26,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if real == 0.0:
         return 0, 0
     mantissa, shift = math.frexp(real)
-    fixed = int(math.floor(mantissa * 2**31 + 0.5))
+    fixed = math.floor(mantissa * 2**31 + 0.5)
     if fixed == 2**31:
         fixed, shift = fixed // 2, shift + 1
     if shift < -31:
@@ -35,31 +37,34 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def saturating_rounding_doubling_high_mul(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
-    """(2ab + 2^31) >> 32 with ties away from zero for negative products; only int32 min times itself saturates."""
-    product = a.astype(np.int64) * np.asarray(b, dtype=np.int64)
-    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    total = product + nudge
-    # C division truncates toward zero, numpy's >> floors
-    result = np.where(total >= 0, total >> 31, -((-total) >> 31))
-    return np.minimum(result, INT32_MAX)
+    """a * b * 2^-31 to nearest, ties up; only int32 min times itself saturates.
+
+    gemmlowp writes it as a truncating division with a nudge that depends on the sign; that equals the floor used here.
+    """
+    product = a.astype(np.int64) * b
+    product += 1 << 30
+    product >>= 31
+    return np.minimum(product, INT32_MAX, out=product) if product.ndim else np.minimum(product, INT32_MAX)
 
 
 def rounding_divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:
-    """x / 2^exponent, rounded to nearest, ties away from zero."""
+    """x / 2^exponent to nearest, ties away from zero; x int64, `exponent` of a shape that broadcasts to x's."""
     exponent = np.asarray(exponent, dtype=np.int64)
-    mask = (np.int64(1) << exponent) - 1
-    remainder = x & mask
-    threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + (remainder > threshold)
+    result = x >> 63  # -1 for negative values: half - 1 instead of half moves their ties down
+    if (exponent == 0).any():
+        result &= np.where(exponent > 0, -1, 0)  # nothing to round, so nothing to add
+    result += x
+    result += (np.int64(1) << exponent) >> 1
+    result >>= exponent
+    return result
 
 
 def multiply_by_quantized_multiplier(x: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
     """x times the real that (multiplier, shift) stands for; the left shift wraps at 32 bits like the C reference."""
     shift = np.asarray(shift, dtype=np.int64)
-    left = np.maximum(shift, 0)
-    right = np.maximum(-shift, 0)
-    shifted = (x.astype(np.int64) << left).astype(np.int32).astype(np.int64)
-    return rounding_divide_by_power_of_two(saturating_rounding_doubling_high_mul(shifted, multiplier), right)
+    if (shift > 0).any():
+        x = (np.asarray(x, dtype=np.int64) << np.maximum(shift, 0)).astype(np.int32)
+    return rounding_divide_by_power_of_two(saturating_rounding_doubling_high_mul(np.asarray(x), multiplier), np.maximum(-shift, 0))
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,18 @@ class Requant:
     shift: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.multiplier) != len(self.shift) or not self.multiplier:
+        try:
+            multipliers, shifts = (tuple(map(operator.index, values)) for values in (self.multiplier, self.shift))
+        except TypeError:
+            raise ModelError("a rescaling needs two lists of integers, the multipliers and the shifts") from None
+        if len(multipliers) != len(shifts) or not multipliers:
             raise ModelError("a rescaling needs as many multipliers as shifts, at least one")
-        for multiplier, shift in zip(self.multiplier, self.shift, strict=True):
-            if multiplier != 0 and not 2**30 <= multiplier < 2**31:
-                raise ModelError(f"a rescaling multiplier must be 0 or in [2^30, 2^31), got {multiplier}")
-            if not -31 <= shift <= 30:
-                raise ModelError(f"a rescaling shift must be in [-31, 30], got {shift}")
+        if min(multipliers) < 0 or max(multipliers) > INT32_MAX:
+            raise ModelError(f"rescaling multipliers must be in [0, 2^31), got {min(multipliers)} to {max(multipliers)}")
+        if min(shifts) < -31 or max(shifts) > 30:
+            raise ModelError(f"rescaling shifts must be in [-31, 30], got {min(shifts)} to {max(shifts)}")
+        object.__setattr__(self, "multiplier", multipliers)
+        object.__setattr__(self, "shift", shifts)
 
     @classmethod
     def from_real(cls, real: float | Sequence[float] | np.ndarray) -> Requant:

@@ -1,4 +1,4 @@
-"""QuantizedGraph to a folder-less pair of files and back: `<stem>.json` (structure) and `<stem>.npz` (arrays), with a version.
+"""QuantizedGraph to a pair of files and back: `<stem>.json` (structure) and `<stem>.npz` (arrays), with a version.
 
 Nothing here unpickles, and every value is checked by the same constructors that the rest of the program uses,
 so a hostile file ends in a ModelError.
@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import zipfile
-from dataclasses import fields
+import zlib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecompress.errors import ModelError
+from edgecompress.errors import EdgecompressError, ModelError
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
-from edgecompress.ir.op import Op
+from edgecompress.ir.op import Op, to_integer, to_integers, to_text
 from edgecompress.ir.ops import OPS
 from edgecompress.ir.requant import Requant
 
+FORMAT = "edgecompress-graph"
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 512 * 1024**2
+MAX_JSON_BYTES = 16 * 1024**2
+MAX_ARRAY_BYTES = 256 * 1024**2
+ARRAY_TYPES = ("<i1", "|i1", "<i4", "<i2", "<i8")
 
 
 def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
-        arrays[key] = value
+        arrays[key] = value.astype(value.dtype.newbyteorder("<"), copy=False)
         return {"array": key}
     if isinstance(value, Requant):
         return {"requant": [list(value.multiplier), list(value.shift)]}
@@ -41,8 +48,9 @@ def to_document(graph: QuantizedGraph) -> tuple[dict[str, Any], dict[str, np.nda
     for index, node in enumerate(graph.nodes):
         attributes = {f.name: _encode(getattr(node.op, f.name), f"{index}.{f.name}", arrays) for f in fields(node.op)}
         nodes.append({"name": node.name, "op": node.op.kind, "inputs": list(node.inputs), "output": node.output, "attributes": attributes})
-    tensors = [{"name": t.name, "shape": list(t.shape), "scale": t.scale, "zero_point": t.zero_point} for t in graph.tensors.values()]
-    document = {"format": "edgecompress-graph", "version": FORMAT_VERSION, "name": graph.name, "inputs": list(graph.inputs),
+    tensors = [{"name": t.name, "shape": list(t.shape), "scale": t.scale, "zero_point": t.zero_point}
+               for t in sorted(graph.tensors.values(), key=lambda tensor: tensor.name)]
+    document = {"format": FORMAT, "version": FORMAT_VERSION, "name": graph.name, "inputs": list(graph.inputs),
                 "outputs": list(graph.outputs), "tensors": tensors, "nodes": nodes, "metadata": dict(graph.metadata)}
     return document, arrays
 
@@ -57,88 +65,172 @@ def canonical_bytes(graph: QuantizedGraph) -> bytes:
 
 
 def save(graph: QuantizedGraph, path: Path) -> None:
-    """Writes `path` (.json) and the .npz beside it."""
+    """Writes `path` (.json) and the .npz beside it, each at once or not at all.
+
+    The JSON goes last and holds the graph's hash, so a pair that was cut in half is noticed by `load`.
+    Raises ModelError for metadata that is not JSON, EdgecompressError when the disk refuses.
+    """
+    _check_suffix(path)
     document, arrays = to_document(graph)
+    try:
+        text = json.dumps({**document, "hash": graph.hash}, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"graph {graph.name!r} has metadata that is not plain JSON: {error}") from None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as allow_pickle
-    path.with_suffix(".npz").write_bytes(buffer.getvalue())
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    try:
+        _write_at_once(path.with_suffix(".npz"), buffer.getvalue())
+        _write_at_once(path, text.encode())
+    except OSError as error:
+        raise EdgecompressError(f"graph {graph.name!r} cannot be written to '{path}': {error.strerror or error}; "
+                                "free some space or choose another folder") from None
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix != ".json":
+        raise ModelError(f"a graph file must end in .json (its arrays go into an .npz beside it), got '{path}'")
+
+
+def _write_at_once(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path) -> QuantizedGraph:
     """Reads what `save` wrote. Raises ModelError naming the file for anything that is missing, malformed or inconsistent."""
+    _check_suffix(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"'{path}' is larger than {MAX_FILE_BYTES // 1024**2} MiB")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"it is larger than {MAX_JSON_BYTES // 1024**2} MiB")
         document = json.loads(path.read_bytes())
-        arrays = _load_arrays(path.with_suffix(".npz"))
-        return from_document(document, arrays)
+        graph = from_document(document, _load_arrays(path.with_suffix(".npz")))
+        if document.get("hash") != graph.hash:
+            raise ModelError(f"its hash does not fit; it was changed, or '{path.stem}.npz' belongs to another graph")
+        return graph
     except ModelError as error:
         raise ModelError(f"'{path}' is not a usable graph: {error.message}") from None
     except FileNotFoundError as error:
         raise ModelError(f"there is no file '{error.filename}'") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, zipfile.BadZipFile, EOFError,
-            MemoryError, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise ModelError(f"'{path}' is not a usable graph: {type(error).__name__}: {str(error)[:200]}") from None
+    except RecursionError:
+        raise ModelError(f"'{path}' is not a usable graph: it is nested too deeply") from None
+    except (OSError, ValueError) as error:  # ValueError: not JSON, not UTF-8
+        raise ModelError(f"'{path}' cannot be read: {str(error)[:200]}") from None
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_FILE_BYTES:
-            raise ModelError(f"'{path.name}' unpacks to more than {MAX_FILE_BYTES // 1024**2} MiB")
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
-
-
-def from_document(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> QuantizedGraph:
-    """Inverse of to_document; raises ModelError, or a lookup or type error for a malformed document."""
-    if document.get("format") != "edgecompress-graph":
-        raise ModelError("it has no edgecompress-graph header")
-    if document.get("version") != FORMAT_VERSION:
-        raise ModelError(f"it has format version {document.get('version')}, this program reads {FORMAT_VERSION}")
-    tensors = {t["name"]: Tensor(_text(t["name"]), _integers(t["shape"]), float(t["scale"]), _integer(t["zero_point"])) for t in document["tensors"]}
-    nodes = tuple(Node(_text(n["name"]), _decode_op(n, arrays), tuple(map(_text, n["inputs"])), _text(n["output"])) for n in document["nodes"])
-    return QuantizedGraph(_text(document["name"]), tensors, nodes, tuple(map(_text, document["inputs"])), tuple(map(_text, document["outputs"])),
-                          document.get("metadata", {}))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ModelError(f"expected a text, got {value!r}")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ModelError(f"expected an integer, got {value!r}")
-    return value
-
-
-def _integers(values: Any) -> tuple[int, ...]:
-    return tuple(_integer(value) for value in values)
-
-
-def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, dict) and "array" in value:
-        array = arrays[value["array"]]
-        if array.dtype.kind != "i":
-            raise ModelError(f"array {value['array']!r} has type {array.dtype}; only integers are allowed")
-        return array
-    if isinstance(value, dict) and "requant" in value:
-        multiplier, shift = value["requant"]
-        return Requant(_integers(multiplier), _integers(shift))
-    if isinstance(value, list):
-        return _integers(value)
-    if isinstance(value, (str, int)):
-        return value
-    raise ModelError(f"attribute value {value!r} is not allowed")
-
-
-def _decode_op(node: dict[str, Any], arrays: dict[str, np.ndarray]) -> Op:
-    kind = node["op"]
-    if kind not in OPS:
-        raise ModelError(f"node {node['name']!r} has unknown op {kind!r}; known: {', '.join(OPS)}")
     try:
-        return OPS[kind](**{key: _decode(value, arrays) for key, value in node["attributes"].items()})
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > MAX_ARRAY_BYTES:
+                raise ModelError(f"'{path.name}' unpacks to more than {MAX_ARRAY_BYTES // 1024**2} MiB")
+            names = [entry.filename for entry in entries]
+            if len(set(names)) != len(names):
+                raise ModelError(f"'{path.name}' holds two arrays of one name")
+            return {entry.filename.removesuffix(".npy"): _read_array(_read_entry(archive, entry), entry.filename) for entry in entries}
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        # RuntimeError: encrypted; NotImplementedError: an unknown compression; ValueError: offsets that make no sense
+        raise ModelError(f"'{path.name}' is not an intact npz file: {str(error)[:100]}") from None
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """One member's bytes. Only these two packings can be read with a bound, which a lying size in the header needs."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelError(f"array {entry.filename!r} is packed in an unknown way")
+    with archive.open(entry) as file:
+        return file.read(entry.file_size + 1)
+
+
+def _read_array(content: bytes, name: str) -> np.ndarray:
+    """One .npy member. numpy's own reader would first allocate whatever size the header claims."""
+    stream = io.BytesIO(content)
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ModelError(f"array {name!r} has an unknown npy version")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:
+        raise ModelError(f"array {name!r} has a damaged header: {str(error)[:80]}") from None
+    data = content[stream.tell() :]
+    if dtype.str not in ARRAY_TYPES or fortran_order:
+        raise ModelError(f"array {name!r} has type {dtype}{' in column order' if fortran_order else ''}; only integers in row order are allowed")
+    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(data):
+        raise ModelError(f"array {name!r} claims shape {str(shape)[:60]}, which does not fit its {len(data)} bytes")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def from_document(document: Any, arrays: Mapping[str, np.ndarray]) -> QuantizedGraph:
+    """Inverse of to_document; raises ModelError for anything malformed."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelError(f"it has no {FORMAT} header")
+    if document.get("version") != FORMAT_VERSION:
+        raise ModelError(f"it has format version {str(document.get('version'))[:20]}, this program reads {FORMAT_VERSION}")
+    tensors: dict[str, Tensor] = {}
+    for entry in _list(document, "tensors"):
+        tensor = Tensor(to_text(_get(entry, "name")), tuple(_list(entry, "shape")), _get(entry, "scale"), _get(entry, "zero_point"))
+        if tensor.name in tensors:
+            raise ModelError(f"there are two tensors of the name {tensor.name!r}")
+        tensors[tensor.name] = tensor
+    nodes = tuple(Node(to_text(_get(entry, "name")), _decode_op(entry, arrays), tuple(_list(entry, "inputs")), _get(entry, "output"))
+                  for entry in _list(document, "nodes"))
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ModelError(f"'metadata' must be a table, got {str(metadata)[:40]!r}")
+    return QuantizedGraph(to_text(_get(document, "name")), tensors, nodes, tuple(_list(document, "inputs")), tuple(_list(document, "outputs")),
+                          metadata)
+
+
+def _get(table: Any, key: str) -> Any:
+    if not isinstance(table, dict):
+        raise ModelError(f"expected a table with the key '{key}', got {str(table)[:40]!r}")
+    if key not in table:
+        raise ModelError(f"a table lacks the key '{key}'")
+    return table[key]
+
+
+def _list(table: Any, key: str) -> list[Any]:
+    values = _get(table, key)
+    if not isinstance(values, list):
+        raise ModelError(f"'{key}' must be a list, got {str(values)[:40]!r}")
+    return values
+
+
+def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict) and list(value) == ["array"]:
+        key = to_text(value["array"])
+        if key not in arrays:
+            raise ModelError(f"the npz file has no array {key!r}")
+        return arrays[key]
+    if isinstance(value, dict) and list(value) == ["requant"]:
+        pair = _list(value, "requant")
+        if len(pair) != 2:
+            raise ModelError("a rescaling needs a list of multipliers and a list of shifts")
+        return Requant(to_integers(pair[0]), to_integers(pair[1]))
+    if isinstance(value, list):
+        return to_integers(value)
+    return value if isinstance(value, str) else to_integer(value)
+
+
+def _decode_op(node: Any, arrays: Mapping[str, np.ndarray]) -> Op:
+    kind, where = to_text(_get(node, "op")), f"node {str(_get(node, 'name'))[:60]!r}"
+    if kind not in OPS:
+        raise ModelError(f"{where} has unknown op {kind[:40]!r}; known: {', '.join(OPS)}")
+    given = _get(node, "attributes")
+    known = {field.name: field.default is MISSING for field in fields(OPS[kind])}
+    if not isinstance(given, dict) or given.keys() - known:
+        raise ModelError(f"{where} ({kind}) has unknown attributes; allowed: {', '.join(known)}")
+    missing = [name for name, needed in known.items() if needed and name not in given]
+    if missing:
+        raise ModelError(f"{where} ({kind}) lacks the attribute '{missing[0]}'")
+    try:
+        return OPS[kind](**{key: _decode(value, arrays) for key, value in given.items()})
     except ModelError as error:
-        raise ModelError(f"node {node['name']!r} ({kind}): {error.message}") from None
+        raise ModelError(f"{where} ({kind}): {error.message}") from None

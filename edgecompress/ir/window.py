@@ -8,6 +8,22 @@ from edgecompress.errors import ModelError
 
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]  # top, bottom, left, right
+MAX_STEP = 2**15 - 1  # largest kernel, stride, dilation and padding: positions then fit 32 bits on every device
+
+
+def check_window(kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)) -> None:
+    """Raises ModelError for a value that is out of range."""
+    ones = (*kernel, *stride, *dilation)
+    if min(ones) < 1 or min(padding) < 0 or max(*ones, *padding) > MAX_STEP:
+        raise ModelError(f"kernel {kernel}, stride {stride} and dilation {dilation} must be at least 1, padding {padding} at least 0, "
+                         f"all at most {MAX_STEP}")
+
+
+def check_pool(kernel: Pair, stride: Pair, padding: Padding) -> None:
+    """check_window, and no window may lie wholly in the padding, where a pool has nothing to look at."""
+    check_window(kernel, stride, padding)
+    if max(padding[:2]) >= kernel[0] or max(padding[2:]) >= kernel[1]:
+        raise ModelError(f"padding {padding} of a pool must be smaller than its window {kernel}")
 
 
 def same_padding(size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Padding:
@@ -22,15 +38,14 @@ def resolve_padding(padding: str | Padding, size: Pair, kernel: Pair, stride: Pa
         return 0, 0, 0, 0
     if padding == "same":
         return same_padding(size, kernel, stride, dilation)
-    if isinstance(padding, str) or len(padding) != 4:
+    if isinstance(padding, str) or len(padding) != 4 or not all(isinstance(side, int) for side in padding):
         raise ModelError(f"padding {padding!r} is not 'same', 'valid' or (top, bottom, left, right)")
     return padding
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)) -> Pair:
     """Output (height, width); raises ModelError when the window does not fit or a value is out of range."""
-    if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
-        raise ModelError(f"kernel {kernel}, stride {stride} and dilation {dilation} must be at least 1, padding {padding} at least 0")
+    check_window(kernel, stride, padding, dilation)
     result = []
     for axis in (0, 1):
         room = size[axis] + padding[2 * axis] + padding[2 * axis + 1] - (kernel[axis] - 1) * dilation[axis] - 1

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgecompress.bench import bench
 from edgecompress.bench.measurement import Measurement
-from edgecompress.data.dataset import TrainingData
+from edgecompress.data.parts import TrainingData
 from edgecompress.errors import ModelError
 from edgecompress.hw.target import Target
 from edgecompress.ir import serialize
@@ -69,7 +69,7 @@ def process_candidate(candidate: Candidate, data: TrainingData, target: Target, 
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "result.json").exists():
         return CandidateResult.from_json(read_json(folder / "result.json"))
-    write_json(folder / "candidate.json", candidate.to_json())
+    write_atomic(folder / "candidate.json", candidate.to_json() + "\n")
     module, training = _trained(candidate, data, config, folder)
     graph, floats = _quantized(module, candidate, data, config, folder)
     artifact = _lowered(graph, target, data, config, folder)
@@ -90,18 +90,18 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
 
     from edgecompress.compress.finetune import default_config, train
     from edgecompress.compress.prune.structured import prune
-    from edgecompress.search.space import build, build_pruned
+    from edgecompress.search.space import build
 
     ratio = float(candidate.choices["prune"])
     if (folder / "training.json").exists():
-        module = build_pruned(candidate, data.input_shape, len(data.classes))
-        _load_weights(module, folder / "model.pt")
+        module = build(candidate, data.input_shape, len(data.classes))
+        load_weights(module, folder / "model.pt")
         return module.eval(), read_json(folder / "training.json")
     started = time.perf_counter()
     seed = _seed(config, candidate)
     torch.manual_seed(seed)
     recipe = default_config(data.kind, data.input_shape, len(data.train.y), epochs=config.epochs or None)
-    first = train(build(candidate, data.input_shape, len(data.classes)), data.train, data.validation, recipe, seed)
+    first = train(build(candidate, data.input_shape, len(data.classes), dense=True), data.train, data.validation, recipe, seed)
     module, accuracy = first.module, first.best_accuracy
     if ratio > 0:
         smaller = prune(first.module, data.input_shape, ratio)
@@ -115,7 +115,7 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     return module.eval(), training
 
 
-def _load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path) -> None:
     import torch
 
     try:
@@ -131,7 +131,7 @@ def _quantized(module: nn.Module, candidate: Candidate, data: TrainingData, conf
 
     floats = from_torch(module, data.input_shape, name="model")
     chosen = np.random.default_rng(config.seed).permutation(len(data.train.y))[: config.calibration]
-    settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate),
+    settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate, module),
                               metadata=graph_metadata(data))
     graph = quantize(floats, data.train.x[np.sort(chosen)], settings)
     serialize.save(graph, folder / "graph.json")

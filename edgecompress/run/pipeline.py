@@ -14,7 +14,8 @@ import numpy as np
 
 from edgecompress import __version__
 from edgecompress.bench import run_frames
-from edgecompress.data.dataset import Dataset, load_dataset
+from edgecompress.data.dataset import load_dataset
+from edgecompress.data.parts import Dataset
 from edgecompress.errors import BudgetError, ConfigError, DeviceError
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.estimate import Cost
@@ -27,8 +28,9 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_json
 from edgecompress.search.objective import Problem, Score
-from edgecompress.search.pareto import hypervolume_subset, non_dominated
-from edgecompress.search.space import make_space
+from edgecompress.search.pareto import non_dominated
+from edgecompress.search.pareto import select as hypervolume_subset
+from edgecompress.search.space import SPACE, Candidate, build
 from edgecompress.search.study import Study, Trial, default_workers, worker_pool
 from edgecompress.units import format_bytes, format_duration
 
@@ -61,7 +63,8 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     budget = config.budget(target)
     data = load_dataset(config.data, seed=config.seed)
     problem = make_problem(config, target, budget, data)
-    space = make_space(tuple(name for name in config.families.replace(" ", "").split(",") if name))
+    names = tuple(name for name in config.families.replace(" ", "").split(",") if name)
+    space = SPACE.restricted(names) if names else SPACE
     provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "profile_date": problem.profile.date,
                   "kernel_version": problem.profile.kernel_version}
     with RunDirectory.open(output, config, provenance, resume) as run:
@@ -103,7 +106,7 @@ def select(trials: Sequence[Trial], count: int, budget: Budget) -> list[Trial]:
         raise _nothing_fits(unique, budget)
     points = np.array([[-t.score.naswot, -float(t.score.macs), t.score.latency_s] for t in feasible])
     front = non_dominated(points)
-    picked = hypervolume_subset(points[front], min(count, len(front)))
+    picked = hypervolume_subset(points[front], count)
     return [feasible[front[index]] for index in picked]
 
 
@@ -210,12 +213,11 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
 def _test_accuracy_float(folder: Path, data: Dataset, graph: QuantizedGraph) -> float:
     from edgecompress.compress.quantize.evaluate import accuracy_float
     from edgecompress.frontend.torch_import import from_torch
-    from edgecompress.run.candidate import _load_weights
-    from edgecompress.search.space import Candidate, build_pruned
+    from edgecompress.run.candidate import load_weights
 
-    candidate = Candidate.from_json(read_json(folder / "candidate.json"))
-    module = build_pruned(candidate, data.input_shape, len(data.classes))
-    _load_weights(module, folder / "model.pt")
+    candidate = Candidate.from_json((folder / "candidate.json").read_text())
+    module = build(candidate, data.input_shape, len(data.classes))
+    load_weights(module, folder / "model.pt")
     return accuracy_float(from_torch(module.eval(), data.input_shape), data.test)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from edgecompress.hw.plan import LoweredPlan
 from edgecompress.hw.profile import HardwareProfile
 from edgecompress.hw.target import Target
 from edgecompress.search.space import Candidate
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,17 @@ class Score:
         return asdict(self)
 
 
-def plan_candidate(candidate: Candidate, problem: Problem) -> tuple[LoweredPlan, Cost, int]:
-    """(plan, estimated cost, parameters) of a candidate that was never trained."""
-    from edgecompress.search.space import build_pruned
-
-    return plan_module(build_pruned(candidate, problem.input_shape, problem.classes), candidate, problem)
-
-
-def plan_module(module: Any, candidate: Candidate, problem: Problem) -> tuple[LoweredPlan, Cost, int]:
-    """As plan_candidate, for a module that is built already."""
+def plan_module(module: nn.Module, candidate: Candidate, input_shape: tuple[int, int, int], target: Target,
+                profile: HardwareProfile) -> tuple[LoweredPlan, Cost, int]:
+    """(plan, estimated cost, parameters) of an untrained module of the candidate's structure. Raises ModelError if it cannot be lowered."""
     from edgecompress.compress.quantize.structure import quantize_structure
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.lower import plan
     from edgecompress.search.space import weight_bits
 
-    structure = quantize_structure(from_torch(module, problem.input_shape), weight_bits(candidate))
-    lowered = plan(structure, problem.target)
-    return lowered, estimate(lowered, problem.profile, problem.target), structure.parameters
+    structure = quantize_structure(from_torch(module, input_shape), weight_bits(candidate, module))
+    lowered = plan(structure, target)
+    return lowered, estimate(lowered, profile, target), structure.parameters
 
 
 def score(candidate: Candidate, problem: Problem) -> Score:
@@ -77,12 +74,12 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     import torch
 
     from edgecompress.search.proxies import PROXIES
-    from edgecompress.search.space import build_pruned
+    from edgecompress.search.space import build
 
     started = time.perf_counter()
     torch.manual_seed(problem.seed)
-    module = build_pruned(candidate, problem.input_shape, problem.classes)
-    _, cost, parameters = plan_module(module, candidate, problem)
+    module = build(candidate, problem.input_shape, problem.classes).eval()
+    _, cost, parameters = plan_module(module, candidate, problem.input_shape, problem.target, problem.profile)
     batch = torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous()
     naswot = PROXIES["naswot"](module, batch, problem.seed)
     return Score(naswot, cost.macs, parameters, cost.latency_s, cost.ram_bytes, cost.flash_bytes, problem.budget.violations(cost),

@@ -7,16 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from edgecompress.compress.prune.widths import kept_width
 from edgecompress.errors import ConfigError, unknown_name
-from edgecompress.search.knob import Choice, Family, Knob
+from edgecompress.search.families import ds_cnn, inverted_residual, resnet, temporal
+from edgecompress.search.families.blocks import Family
+from edgecompress.search.knob import Choice, Knob
 
 if TYPE_CHECKING:
     import numpy as np
     import optuna
-    from torch import nn
 
 COMMON_KNOBS = (
     Knob("activation", ("relu", "relu6"), "activation after every convolution but linear ones"),
@@ -115,10 +118,10 @@ class Space:
 
 
 FAMILIES: dict[str, Family] = {
-    "ds_cnn": Family("edgecompress.search.families.ds_cnn"),
-    "inverted_residual": Family("edgecompress.search.families.inverted_residual"),
-    "resnet": Family("edgecompress.search.families.resnet"),
-    "temporal": Family("edgecompress.search.families.temporal"),
+    "ds_cnn": Family(ds_cnn.KNOBS, ds_cnn.build),
+    "inverted_residual": Family(inverted_residual.KNOBS, inverted_residual.build),
+    "resnet": Family(resnet.KNOBS, resnet.build),
+    "temporal": Family(temporal.KNOBS, temporal.build),
 }
 SPACE = Space(FAMILIES)
 
@@ -127,7 +130,7 @@ def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
     """The trial's candidate. Parameters are named `family`, `<family>.<knob>` and, for common knobs, `<knob>` (see `trial_parameters`)."""
     family = str(trial.suggest_categorical("family", list(space.families)))
     choices: dict[str, Choice] = {"family": family}
-    for knob in space.families[family].knobs if family in space.families else space.knobs(family):
+    for knob in space.families[family].knobs:
         choices[knob.name] = trial.suggest_categorical(f"{family}.{knob.name}", knob.choices)
     for knob in space.common:
         choices[knob.name] = trial.suggest_categorical(knob.name, knob.choices)
@@ -170,8 +173,6 @@ def build(
 
 def weight_bits(candidate: Candidate, module: nn.Module) -> dict[str, int]:
     """Stored weight bits of every convolution and linear layer by module name; see the knob `bits`."""
-    from torch import nn
-
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     body = int(candidate["bits"])
 
@@ -181,15 +182,10 @@ def weight_bits(candidate: Candidate, module: nn.Module) -> dict[str, int]:
     return {name: body if is_body(layer) else 8 for name, layer in layers}
 
 
-def describe(candidate: Candidate) -> str:
-    """One line for people, such as "temporal width=64 growth=1.5 ... prune=0.25 bits=8"."""
-    return " ".join([candidate.family, *(f"{name}={candidate[name]}" for name in _ordered_names(candidate))])
-
-
-def _ordered_names(candidate: Candidate) -> list[str]:
-    if candidate.family not in FAMILIES:
-        return [name for name in candidate.choices if name != "family"]
-    return [knob.name for knob in SPACE.knobs(candidate.family) if knob.name in candidate.choices]
+def describe(candidate: Candidate, space: Space = SPACE) -> str:
+    """One line for people, such as "temporal width=64 growth=1.5 ... prune=0.25 bits=8"; raises ConfigError for an unknown family."""
+    names = (knob.name for knob in space.knobs(candidate.family))
+    return " ".join([candidate.family, *(f"{name}={candidate.choices.get(name, '?')}" for name in names)])
 
 
 def space_table(space: Space = SPACE) -> str:
@@ -199,8 +195,3 @@ def space_table(space: Space = SPACE) -> str:
         rows = [f"| `{knob.name}` | {', '.join(str(choice) for choice in knob.choices)} | {knob.meaning} |" for knob in knobs]
         parts.append("\n".join([f"### {title}", "", "| knob | choices | meaning |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
-
-
-def as_dict(candidate: Candidate) -> dict[str, Any]:
-    """Plain dict of the choices, for JSON documents."""
-    return dict(candidate.choices)

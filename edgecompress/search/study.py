@@ -1,27 +1,26 @@
 """The zero-shot search: Optuna's NSGA-II asks, a pool of processes scores, a journal remembers.
 
 The same seed gives the same candidates however many workers there are and however often the run is killed: each
-question has its own seed, a generation is asked as a whole before it is scored, and a resumed run first scores
-the trials that were asked but not answered.
+question has its own seed and depends only on finished generations, and answers are put in the order of the questions.
+A killed run loses the trials in flight, nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from edgecompress.errors import ConfigError, DeviceError, EdgecompressError
 from edgecompress.search.objective import Problem, Score, score
-from edgecompress.search.space import Candidate, Space, suggest
+from edgecompress.search.space import Candidate, Space
 
 DIRECTIONS = ("maximize", "maximize", "minimize")  # naswot, macs (the baseline proxy), latency
 Progress = Callable[[int, int], None]
@@ -29,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One scored candidate."""
+    """One scored candidate; `number` is the place of its question."""
 
     number: int
     candidate: Candidate
@@ -44,7 +43,6 @@ def _start_worker() -> None:
     # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    torch.set_grad_enabled(True)
 
 
 @contextmanager
@@ -73,8 +71,22 @@ def _question_seed(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "little") & 0x7FFFFFFF
 
 
+def suggest_everywhere(trial: optuna.trial.Trial, space: Space) -> Candidate:
+    """The trial's candidate, with the knobs of all families suggested.
+
+    NSGA-II crosses over only parameters that every trial has; with knobs suggested for the chosen family alone, all of
+    them would be drawn at random for ever.
+    """
+    from edgecompress.search.space import suggest
+
+    for name, family in space.families.items():
+        for knob in family.knobs:
+            trial.suggest_categorical(f"{name}.{knob.name}", knob.choices)
+    return suggest(trial, space)
+
+
 class Study:
-    """An Optuna study in a journal file, and the loop over it."""
+    """The journal in `study.log` (any Optuna tool opens it) and the loop that fills it."""
 
     def __init__(self, log: Path, space: Space, seed: int, population: int) -> None:
         from optuna.storages import JournalStorage
@@ -82,88 +94,95 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._seed, self._population = space, seed, population
+        _drop_torn_line(log)
         try:
-            self._study = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
-                                              directions=list(DIRECTIONS), load_if_exists=True)
-        except (ValueError, KeyError, TypeError) as error:
+            self._journal = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
+                                                directions=list(DIRECTIONS), load_if_exists=True)
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(f"the study log '{log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
-        self._known: dict[str, dict[str, Any]] = {}
 
-    def _frozen(self) -> list[optuna.trial.FrozenTrial]:
-        return [t for t in self._study.get_trials(deepcopy=False) if "candidate" in t.user_attrs]
+    def _answered(self) -> dict[int, optuna.trial.FrozenTrial]:
+        return {t.user_attrs["index"]: t for t in self._journal.get_trials(deepcopy=False) if "index" in t.user_attrs}
 
     def trials(self) -> list[Trial]:
-        """All scored candidates, in the order they were asked."""
-        return [Trial(t.number, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
-                for t in self._frozen() if "score" in t.user_attrs and t.state == optuna.trial.TrialState.COMPLETE]
+        """All scored candidates, in the order of their questions."""
+        return [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
+                for index, t in sorted(self._answered().items()) if "score" in t.user_attrs]
 
     def failures(self) -> list[str]:
         """Reasons of the candidates that could not be scored."""
-        return [t.user_attrs["error"] for t in self._frozen() if "error" in t.user_attrs]
-
-    def _ask(self, index: int) -> None:
-        sampler = optuna.samplers.NSGAIISampler(population_size=self._population, seed=_question_seed(self._seed, index))
-        self._study.sampler = sampler
-        trial = self._study.ask()
-        candidate = suggest(trial, self._space)
-        trial.set_user_attr("candidate", candidate.to_json())
-
-    def _discard_half_asked(self) -> None:
-        # killed between ask and the last suggestion: such a trial holds nothing yet
-        for frozen in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            if "candidate" not in frozen.user_attrs:
-                self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+        return [t.user_attrs["error"] for _, t in sorted(self._answered().items()) if "error" in t.user_attrs]
 
     def run(self, problem: Problem, trials: int, workers: int, progress: Progress) -> list[Trial]:
-        """Goes on until `trials` candidates were scored. Raises DeviceError if worker processes die."""
-        self._discard_half_asked()
-        with worker_pool(workers) as pool:
-            while True:
-                asked = self._frozen()
-                pending = [t for t in asked if t.state == optuna.trial.TrialState.RUNNING]
-                if not pending:
-                    if len(asked) >= trials:
-                        break
-                    for index in range(len(asked), min(len(asked) + self._population, trials)):
-                        self._ask(index)
-                    continue
-                self._score_all(pool, pending, problem, len(asked) - len(pending), trials, progress)
+        """Goes on until `trials` questions are answered. Raises DeviceError if worker processes die."""
+        if len(self._answered()) < trials:
+            with worker_pool(workers) as pool:
+                for first in range(0, trials, self._population):
+                    self._generation(pool, range(first, min(first + self._population, trials)), problem, trials, progress)
+        progress(trials, trials)
         return self.trials()
 
-    def _score_all(self, pool: ProcessPoolExecutor, pending: list[optuna.trial.FrozenTrial], problem: Problem, done: int, trials: int,
-                   progress: Progress) -> None:
-        known = {t.candidate.id: t.score for t in self.trials()}
-        futures: dict[str, Future[Score]] = {}
-        owners: dict[str, list[optuna.trial.FrozenTrial]] = {}
-        for frozen in pending:
-            candidate = Candidate.from_json(frozen.user_attrs["candidate"])
-            owners.setdefault(candidate.id, []).append(frozen)
-            if candidate.id not in known and candidate.id not in futures:
-                futures[candidate.id] = pool.submit(score, candidate, problem)
-        for identity, members in owners.items():
-            if identity in known:
-                done += self._tell(members, known[identity])
-                progress(done, trials)
-        names = {future: identity for identity, future in futures.items()}
-        for future in as_completed(names):
-            try:
-                outcome: Score | str = future.result()
-            except BrokenProcessPool:
-                raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
-            except EdgecompressError as error:
-                outcome = error.message
-            done += self._tell(owners[names[future]], outcome)
+    def _generation(self, pool: ProcessPoolExecutor, indices: range, problem: Problem, trials: int, progress: Progress) -> None:
+        answered = self._answered()
+        missing = [index for index in indices if index not in answered]
+        if not missing:
+            return
+        memory = optuna.create_study(directions=list(DIRECTIONS))
+        memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
+        questions = [self._ask(memory, index) for index in missing]
+        done = len(answered)
+        for members, outcome in _outcomes(pool, questions, {t.candidate.id: t.score for t in self.trials()}, problem):
+            for trial in members:
+                self._tell(memory, trial, outcome)
+            done += len(members)
             progress(done, trials)
 
-    def _tell(self, members: list[optuna.trial.FrozenTrial], outcome: Score | str) -> int:
-        for frozen in members:
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            if isinstance(outcome, str):
-                trial.set_user_attr("error", outcome)
-                self._study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
-                continue
+    def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
+        memory.sampler = optuna.samplers.NSGAIISampler(population_size=self._population, seed=_question_seed(self._seed, index))
+        trial = memory.ask()
+        trial.set_user_attr("index", index)
+        trial.set_user_attr("candidate", suggest_everywhere(trial, self._space).to_json())
+        return trial
+
+    def _tell(self, memory: optuna.Study, trial: optuna.trial.Trial, outcome: Score | str) -> None:
+        if isinstance(outcome, str):
+            trial.set_user_attr("error", outcome)
+            frozen = memory.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
             trial.set_user_attr("score", outcome.to_json())
             for name, excess in outcome.violations.items():
                 trial.set_constraint(name, excess)
-            self._study.tell(frozen.number, [outcome.naswot, float(outcome.macs), outcome.latency_s])
-        return len(members)
+            frozen = memory.tell(trial, [outcome.naswot, float(outcome.macs), outcome.latency_s])
+        self._journal.add_trial(frozen)  # one line, one write: a kill leaves it there or not
+
+
+def _drop_torn_line(log: Path) -> None:
+    """A process killed while it wrote, or a full disk, leaves half a last line; it was never answered, so it goes."""
+    if log.exists():
+        content = log.read_bytes()
+        keep = content.rfind(b"\n") + 1
+        if keep != len(content):
+            with log.open("rb+") as file:
+                file.truncate(keep)
+
+
+def _outcomes(pool: ProcessPoolExecutor, questions: Sequence[optuna.trial.Trial], known: dict[str, Score],
+              problem: Problem) -> Iterator[tuple[list[optuna.trial.Trial], Score | str]]:
+    """(trials with one candidate, its score or the reason why it has none), as they are found; equal candidates are scored once."""
+    owners: dict[str, list[optuna.trial.Trial]] = {}
+    futures: dict[Future[Score], str] = {}
+    for trial in questions:
+        candidate = Candidate.from_json(trial.user_attrs["candidate"])
+        if candidate.id not in owners and candidate.id not in known:
+            futures[pool.submit(score, candidate, problem)] = candidate.id
+        owners.setdefault(candidate.id, []).append(trial)
+    for identity, members in owners.items():
+        if identity in known:
+            yield members, known[identity]
+    for future in as_completed(futures):
+        try:
+            yield owners[futures[future]], future.result()
+        except BrokenProcessPool:
+            raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
+        except EdgecompressError as error:
+            yield owners[futures[future]], error.message

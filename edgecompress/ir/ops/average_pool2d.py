@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.ir.op import Op, Shape, check_activation_range, clamp_int8, image_shape
-from edgecompress.ir.window import Padding, Pair, output_size, patches
+from edgecompress.ir.window import Padding, Pair, check_pool, output_size, patches
 
 
 def rounded_divide(total: np.ndarray, count: np.ndarray | int) -> np.ndarray:
     """total / count to nearest, ties away from zero, as TFLite's integer pooling."""
-    half = np.asarray(count) // 2
-    return np.where(total > 0, (total + half) // count, -((-total + half) // count))
+    quotient = (np.abs(total) + np.asarray(count) // 2) // count
+    return np.where(total < 0, -quotient, quotient)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,9 @@ class AveragePool2D(Op):
     activation_max: int = 127
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_activation_range(self.activation_min, self.activation_max)
+        check_pool(self.kernel, self.stride, self.padding)
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)
@@ -37,8 +39,7 @@ class AveragePool2D(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        total = patches(x.astype(np.int64), self.kernel, self.stride, self.padding, (1, 1), fill=0).sum(axis=(3, 4))
-        inside = np.ones((1, *x.shape[1:3], 1), dtype=np.int64)
-        count = patches(inside, self.kernel, self.stride, self.padding, (1, 1), fill=0).sum(axis=(3, 4))
-        # a window wholly in the padding has no elements; it yields 0 as an empty sum, count 1 avoids the division by zero
-        return clamp_int8(rounded_divide(total, np.maximum(count, 1)), self.activation_min, self.activation_max)
+        total = patches(x.astype(np.int32), self.kernel, self.stride, self.padding, (1, 1), fill=0).sum(axis=(3, 4), dtype=np.int32)
+        inside = np.ones((1, *x.shape[1:3], 1), dtype=np.int32)
+        count = patches(inside, self.kernel, self.stride, self.padding, (1, 1), fill=0).sum(axis=(3, 4), dtype=np.int32)
+        return clamp_int8(rounded_divide(total, count), self.activation_min, self.activation_max)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_zero_point, clamp_int8
+from edgecompress.ir.op import Op, Shape, check_zero_point
 from edgecompress.ir.ops.requantize import rescale
 from edgecompress.ir.requant import Requant
 
@@ -27,6 +27,7 @@ class Concat(Op):
     output_zero_point: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.input_zero_points) != len(self.requant.multiplier):
             raise ModelError("a concatenation needs one rescaling factor and one zero point an input")
         for value in (*self.input_zero_points, self.output_zero_point):
@@ -49,6 +50,7 @@ class Concat(Op):
         return (self.requant.multiplier[index], self.requant.shift[index]) == one and self.input_zero_points[index] == self.output_zero_point
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
-        parts = [clamp_int8(rescale(x, Requant((m,), (s,)), zero_point, self.output_zero_point), -128, 127)
-                 for x, m, s, zero_point in zip(inputs, self.requant.multiplier, self.requant.shift, self.input_zero_points, strict=True)]
+        factors = zip(self.requant.multiplier, self.requant.shift, strict=True)
+        parts = [rescale(x, Requant((m,), (s,)), self.input_zero_points[i], self.output_zero_point)
+                 for i, (x, (m, s)) in enumerate(zip(inputs, factors, strict=True))]
         return np.concatenate(parts, axis=self.axis + 1)

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8, frozen_array, image_shape
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, frozen_array, image_shape, rescale_to_int8
 from edgecompress.ir.packing import check_weight_range, packed_row_bytes
 from edgecompress.ir.requant import Requant
-from edgecompress.ir.window import Padding, Pair, output_size, patches
+from edgecompress.ir.window import Padding, Pair, check_window, output_size, patches
 
 
 def check_accumulator(weights: np.ndarray, bias: np.ndarray) -> None:
     """Raises ModelError if an int32 accumulator could overflow; `weights` is [channels, taps], inputs span at most 255."""
-    worst = 255 * np.abs(weights.astype(np.int64)).sum(axis=1) + np.abs(bias.astype(np.int64))
+    worst = 255 * np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64) + np.abs(bias.astype(np.int64))
     if (worst >= 2**31).any():
         raise ModelError(f"output channel {int(worst.argmax())} can overflow its int32 accumulator")
+
+
+def exact_float(weights: np.ndarray) -> type[np.float32] | type[np.float64]:
+    """The narrowest float in which a matrix product with int8 inputs is exact in any order; `weights` is [channels, taps].
+
+    Every partial sum is an integer of at most 255 * sum |w|; float32 holds integers to 2^24, float64 all that int32 does.
+    """
+    worst = 255 * int(np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64).max())
+    return np.float32 if worst <= 2**24 else np.float64
 
 
 def check_bias(bias: np.ndarray, channels: int, requant: Requant) -> None:
@@ -51,10 +60,12 @@ class Conv2D(Op):
     weight_bits: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "weights", frozen_array(self.weights, np.int8))
         object.__setattr__(self, "bias", frozen_array(self.bias, np.int32))
         if self.weights.ndim != 4 or self.weights.size == 0:
             raise ModelError(f"weights must be [out, height, width, in], got shape {self.weights.shape}")
+        check_window(self.kernel, self.stride, self.padding, self.dilation)
         if self.groups < 1 or self.weights.shape[0] % self.groups:
             raise ModelError(f"{self.weights.shape[0]} output channels cannot be split into {self.groups} groups")
         check_weight_range(self.weights, self.weight_bits)
@@ -78,17 +89,17 @@ class Conv2D(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        # float64 holds every partial sum exactly (below 2^53), so the fast matrix multiply is the integer one
-        shifted = x.astype(np.float64) - self.input_zero_point
-        windows = patches(shifted, self.kernel, self.stride, self.padding, self.dilation, fill=0)
+        matrix = self.weights.reshape(self.weights.shape[0], -1)
+        real = exact_float(matrix)  # the fast matrix product of floats is then the integer one
+        windows = patches(x.astype(real) - self.input_zero_point, self.kernel, self.stride, self.padding, self.dilation, fill=0)
         out_channels, in_channels = self.weights.shape[0] // self.groups, self.weights.shape[3]
-        parts = []
+        accumulator = np.empty((*windows.shape[:3], self.weights.shape[0]), dtype=np.int32)
         for group in range(self.groups):
-            columns = windows[..., group * in_channels : (group + 1) * in_channels].reshape(*windows.shape[:3], -1)
-            matrix = self.weights[group * out_channels : (group + 1) * out_channels].reshape(out_channels, -1).astype(np.float64)
-            parts.append(columns @ matrix.T)
-        accumulator = np.concatenate(parts, axis=-1).astype(np.int64) + self.bias
-        return clamp_int8(self.requant.apply(accumulator) + self.output_zero_point, self.activation_min, self.activation_max)
+            columns = windows[..., group * in_channels : (group + 1) * in_channels].reshape(-1, matrix.shape[1])
+            rows = slice(group * out_channels, (group + 1) * out_channels)
+            accumulator[..., rows] = (columns @ matrix[rows].T.astype(real)).reshape(*windows.shape[:3], out_channels)
+        accumulator += self.bias
+        return rescale_to_int8(accumulator, self.requant, self.output_zero_point, self.activation_min, self.activation_max)
 
     def macs(self, *shapes: Shape) -> int:
         height, width, _ = self.infer_shape(*shapes)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8, frozen_array
-from edgecompress.ir.ops.conv2d import check_accumulator, check_bias
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, frozen_array, rescale_to_int8
+from edgecompress.ir.ops.conv2d import check_accumulator, check_bias, exact_float
 from edgecompress.ir.packing import check_weight_range, packed_row_bytes
 from edgecompress.ir.requant import Requant
 
@@ -28,6 +28,7 @@ class Dense(Op):
     weight_bits: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "weights", frozen_array(self.weights, np.int8))
         object.__setattr__(self, "bias", frozen_array(self.bias, np.int32))
         if self.weights.ndim != 2 or self.weights.size == 0:
@@ -47,10 +48,10 @@ class Dense(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        # exact: every partial sum is below 2^53
-        product = (x.astype(np.float64) - self.input_zero_point) @ self.weights.T.astype(np.float64)
-        accumulator = product.astype(np.int64) + self.bias
-        return clamp_int8(self.requant.apply(accumulator) + self.output_zero_point, self.activation_min, self.activation_max)
+        real = exact_float(self.weights)
+        accumulator = ((x.astype(real) - self.input_zero_point) @ self.weights.T.astype(real)).astype(np.int32)
+        accumulator += self.bias
+        return rescale_to_int8(accumulator, self.requant, self.output_zero_point, self.activation_min, self.activation_max)
 
     def macs(self, *shapes: Shape) -> int:
         return int(self.weights.size)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8, frozen_array, image_shape
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, frozen_array, image_shape, rescale_to_int8
 from edgecompress.ir.ops.conv2d import check_accumulator, check_bias
 from edgecompress.ir.packing import check_weight_range, packed_row_bytes
 from edgecompress.ir.requant import Requant
-from edgecompress.ir.window import Padding, Pair, output_size, patches
+from edgecompress.ir.window import Padding, Pair, check_window, output_size, patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,12 @@ class DepthwiseConv2D(Op):
     weight_bits: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "weights", frozen_array(self.weights, np.int8))
         object.__setattr__(self, "bias", frozen_array(self.bias, np.int32))
         if self.weights.ndim != 3 or self.weights.size == 0:
             raise ModelError(f"weights must be [height, width, channels], got shape {self.weights.shape}")
+        check_window(self.kernel, self.stride, self.padding, self.dilation)
         check_weight_range(self.weights, self.weight_bits)
         check_bias(self.bias, self.weights.shape[2], self.requant)
         check_accumulator(self.weights.reshape(-1, self.weights.shape[2]).T, self.bias)
@@ -60,14 +62,18 @@ class DepthwiseConv2D(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        shifted = np.repeat(x.astype(np.int32) - self.input_zero_point, self.weights.shape[2] // x.shape[3], axis=3)
-        windows = patches(shifted, self.kernel, self.stride, self.padding, self.dilation, fill=0)
-        accumulator = np.zeros((*windows.shape[:3], self.weights.shape[2]), dtype=np.int64)
+        multiplier = self.weights.shape[2] // x.shape[3]
+        shifted = x.astype(np.int32) - self.input_zero_point
+        windows = patches(np.repeat(shifted, multiplier, axis=3) if multiplier > 1 else shifted, self.kernel, self.stride, self.padding,
+                          self.dilation, fill=0)
+        weights = self.weights.astype(np.int32)
+        accumulator = np.empty((*windows.shape[:3], self.weights.shape[2]), dtype=np.int32)
+        accumulator[...] = self.bias
+        product = np.empty_like(accumulator)
         for row in range(self.kernel[0]):
             for column in range(self.kernel[1]):
-                accumulator += windows[:, :, :, row, column, :] * self.weights[row, column].astype(np.int32)
-        accumulator += self.bias
-        return clamp_int8(self.requant.apply(accumulator) + self.output_zero_point, self.activation_min, self.activation_max)
+                accumulator += np.multiply(windows[:, :, :, row, column, :], weights[row, column], out=product)
+        return rescale_to_int8(accumulator, self.requant, self.output_zero_point, self.activation_min, self.activation_max)
 
     def macs(self, *shapes: Shape) -> int:
         height, width, _ = self.infer_shape(*shapes)

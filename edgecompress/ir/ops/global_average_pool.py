@@ -7,20 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8, image_shape
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, image_shape, rescale_to_int8
 from edgecompress.ir.requant import Requant, quantize_multiplier
 
 
 def fold_count(real: float, count: int) -> Requant:
-    """Rescaling of a sum of `count` elements by real / count, in integers as tflite-micro folds the division into MEAN's multiplier."""
+    """Rescaling of a sum of `count` elements by real / count, in integers as tflite-micro folds the division into MEAN's multiplier.
+
+    The quotient may be below 2^30. It stays so: doubling it and shifting once more would round differently.
+    Raises ModelError unless `count` is at least 1 and the factor can be held.
+    """
+    if count < 1:
+        raise ModelError(f"a mean needs at least one element, got {count}")
     multiplier, shift = quantize_multiplier(real)
-    up = min(63 - (64 - count.bit_length()), 32, 31 + shift)
-    folded = (multiplier << up) // count
-    shift -= up
-    # bring the quotient back into [2^30, 2^31) where the shift allows it; the value is unchanged
-    while 0 < folded < 2**30:
-        folded, shift = folded * 2, shift - 1
-    return Requant((folded,), (shift,))
+    up = min(count.bit_length() - 1, 32, 31 + shift)
+    return Requant(((multiplier << up) // count,), (shift - up,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class GlobalAveragePool(Op):
     activation_max: int = 127
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.requant.multiplier) != 1:
             raise ModelError("a global average has one rescaling factor")
         check_zero_point(self.input_zero_point)
@@ -50,5 +52,5 @@ class GlobalAveragePool(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        total = (x.astype(np.int64) - self.input_zero_point).sum(axis=(1, 2), keepdims=True)
-        return clamp_int8(self.requant.apply(total) + self.output_zero_point, self.activation_min, self.activation_max)
+        total = x.sum(axis=(1, 2), keepdims=True, dtype=np.int32) - x.shape[1] * x.shape[2] * self.input_zero_point
+        return rescale_to_int8(total, self.requant, self.output_zero_point, self.activation_min, self.activation_max)

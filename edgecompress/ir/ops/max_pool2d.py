@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.ir.op import Op, Shape, check_activation_range, clamp_int8, image_shape
-from edgecompress.ir.window import Padding, Pair, output_size, patches
+from edgecompress.ir.window import Padding, Pair, check_pool, output_size, patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,9 @@ class MaxPool2D(Op):
     activation_max: int = 127
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_activation_range(self.activation_min, self.activation_max)
+        check_pool(self.kernel, self.stride, self.padding)
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)

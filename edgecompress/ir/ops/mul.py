@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, clamp_int8
+from edgecompress.ir.op import Op, Shape, check_activation_range, check_zero_point, rescale_to_int8
 from edgecompress.ir.requant import Requant
 
 
@@ -25,6 +25,7 @@ class Mul(Op):
     activation_max: int = 127
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.requant.multiplier) != 1:
             raise ModelError("a product has one rescaling factor")
         for value in (self.left_zero_point, self.right_zero_point, self.output_zero_point):
@@ -39,6 +40,6 @@ class Mul(Op):
         return left
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
-        a, b = (x.astype(np.int64) for x in inputs)
+        a, b = (x.astype(np.int32) for x in inputs)
         product = (a - self.left_zero_point) * (b - self.right_zero_point)
-        return clamp_int8(self.requant.apply(product) + self.output_zero_point, self.activation_min, self.activation_max)
+        return rescale_to_int8(product, self.requant, self.output_zero_point, self.activation_min, self.activation_max)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecompress.errors import ModelError
 from edgecompress.ir.op import Op, Shape, check_zero_point, image_shape
-from edgecompress.ir.window import Padding
+from edgecompress.ir.window import MAX_STEP, Padding
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +20,10 @@ class Pad(Op):
     value: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_zero_point(self.value)
-        if len(self.padding) != 4 or min(self.padding) < 0:
-            raise ModelError(f"padding {self.padding} must be four numbers of at least 0")
+        if min(self.padding) < 0 or max(self.padding) > MAX_STEP:
+            raise ModelError(f"padding {self.padding} must be four numbers from 0 to {MAX_STEP}")
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)

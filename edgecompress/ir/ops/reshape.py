@@ -18,9 +18,14 @@ class Reshape(Op):
     kind = "reshape"
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.shape or min(self.shape) < 1:
+            raise ModelError(f"a reshape needs at least one size, each at least 1, got {self.shape}")
+
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)
-        if not self.shape or min(self.shape) < 1 or math.prod(self.shape) != math.prod(shapes[0]):
+        if math.prod(self.shape) != math.prod(shapes[0]):
             raise ModelError(f"an input of shape {shapes[0]} cannot take the shape {self.shape}")
         return self.shape
 

@@ -6,7 +6,6 @@ is three Newton steps (gemmlowp's fixed-point functions, whose constants and rou
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,8 @@ from edgecompress.ir.requant import (
     rounding_divide_by_power_of_two,
     saturating_rounding_doubling_high_mul,
 )
+
+MAX_DEPTH = 4095  # one more, all equal, and the Q12.19 sum overflows
 
 INTEGER_BITS = 5  # scaled differences are Q5.26
 ACCUMULATOR_BITS = 12  # sums of exponentials are Q12.19
@@ -54,7 +55,7 @@ def exp_on_negative(a: np.ndarray) -> np.ndarray:
 
 def reciprocal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(1 / x as Q0.31, power of two still to divide by) of positive Q12.19 sums."""
-    headroom = 32 - np.frompyfunc(int.bit_length, 1, 1)(x.astype(object)).astype(np.int64)
+    headroom = 32 - np.frexp(x.astype(np.float64))[1].astype(np.int64)  # leading zeros: frexp's exponent is the bit length
     fraction = (x << headroom) - (1 << 31)
     half = (fraction + INT32_MAX + 1) >> 1  # the sum is never negative, so this rounds half up
     estimate = FORTY_EIGHT_SEVENTEENTHS + _mul(half, MINUS_THIRTY_TWO_SEVENTEENTHS)
@@ -66,31 +67,39 @@ def reciprocal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
-    """Output scale 1/256, zero point -128. `beta` scales differences to Q5.26; those below `diff_min` count as 0."""
+    """Output scale 1/256, zero point -128. `beta` scales differences to Q5.26; those below `diff_min` count as 0.
+
+    From a sum of 512 on (at least 512 inputs) every output is below 1/512 and therefore -128; tflite-micro stops there.
+    """
 
     kind = "softmax"
     beta: Requant
     diff_min: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.beta.multiplier) != 1 or self.beta.shift[0] < 0:
             raise ModelError("a softmax has one scaling factor of at least 1")
-        if not -(2**31) <= self.diff_min <= 0:
-            raise ModelError(f"diff_min {self.diff_min} must be a negative int32")
+        if self.diff_min > 0:
+            raise ModelError(f"diff_min {self.diff_min} must not be positive")
+        if -max(self.diff_min, -255) * 2.0 ** self.beta.shift[0] >= 2**31:
+            raise ModelError(f"a softmax difference of {self.diff_min} does not fit Q5.26 after a shift of {self.beta.shift[0]}")
 
     @classmethod
     def from_scale(cls, input_scale: float, beta: float = 1.0) -> Softmax:
         """From the input's scale, as TFLite prepares its int8 SOFTMAX."""
-        multiplier, shift = quantize_multiplier(min(beta * input_scale * 2 ** (31 - INTEGER_BITS), 2.0**31 - 1))
-        if shift < 0:
-            raise ModelError(f"a softmax cannot take an input scale of {input_scale}; it must be at least 2^-27")
-        radius = math.floor((2**INTEGER_BITS - 1) * 2.0 ** (31 - INTEGER_BITS) / 2.0**shift)
-        return cls(Requant((multiplier,), (shift,)), -radius)
+        factor = beta * input_scale * 2 ** (31 - INTEGER_BITS)
+        if not factor > 1.0:
+            raise ModelError(f"a softmax cannot take an input scale of {input_scale}; it must be above 2^-26")
+        if factor >= 2**30 - 0.25:
+            return cls(Requant((INT32_MAX,), (30,)), 0)  # one step is more than 16: only the largest input counts
+        multiplier, shift = quantize_multiplier(factor)
+        return cls(Requant((multiplier,), (shift,)), -((2**INTEGER_BITS - 1) << (31 - INTEGER_BITS) >> shift))
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)
-        if shapes[0][-1] > 4096:
-            raise ModelError(f"a softmax over {shapes[0][-1]} values can overflow its Q12.19 sum; at most 4096")
+        if shapes[0][-1] > MAX_DEPTH:
+            raise ModelError(f"a softmax over {shapes[0][-1]} values can overflow its Q12.19 sum; at most {MAX_DEPTH}")
         return shapes[0]
 
     def exponentials(self) -> np.ndarray:
@@ -105,5 +114,5 @@ class Softmax(Op):
         exponentials = self.exponentials()[distance]
         total = _shift_right(exponentials, ACCUMULATOR_BITS).sum(axis=-1, keepdims=True)
         scale, over_unit = reciprocal(total)
-        result = _shift_right(_mul(exponentials, scale), over_unit + 31 - 8) - 128
+        result = _shift_right(_mul(exponentials, scale), over_unit + 31 - 8) - 128  # a shift above 31 leaves 0
         return clamp_int8(np.where(-distance >= self.diff_min, result, -128), -128, 127)

@@ -36,6 +36,13 @@ UNARY: dict[str, Unary] = {
 }
 
 
+def round_half_away(x: np.ndarray) -> np.ndarray:
+    """Nearest whole number, ties away from zero; adding 0.5 first would be wrong just below a tie."""
+    whole = np.trunc(x)
+    with np.errstate(invalid="ignore"):  # infinity minus itself
+        return np.where(np.abs(x - whole) >= 0.5, whole + np.sign(x), whole)
+
+
 @dataclass(frozen=True, eq=False)
 class Table(Op):
     """y = table[x + 128]; `function` is only a name for people."""
@@ -45,18 +52,19 @@ class Table(Op):
     function: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "table", frozen_array(self.table, np.int8))
         if self.table.shape != (256,):
             raise ModelError(f"a table has 256 entries, got shape {self.table.shape}")
 
     @classmethod
     def from_function(cls, function: str, scale: float, zero_point: int, output_scale: float, output_zero_point: int) -> Table:
-        """Table of a name in UNARY between two quantizations, computed in float64 and rounded to nearest even."""
+        """Table of a name in UNARY between two quantizations, computed in float64 and rounded to nearest, ties away from zero (TFLite's TfLiteRound)."""
         if function not in UNARY:
             raise ModelError(f"unknown unary function '{function}'; known: {', '.join(sorted(UNARY))}")
         real = (np.arange(-128, 128, dtype=np.float64) - zero_point) * scale
         with np.errstate(over="ignore"):
-            result = np.rint(UNARY[function](real) / output_scale) + output_zero_point
+            result = round_half_away(UNARY[function](real) / output_scale) + output_zero_point
         return cls(np.clip(result, -128, 127).astype(np.int8), function)
 
     def infer_shape(self, *shapes: Shape) -> Shape:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from edgecompress.search.knob import Knob
+
 Size = tuple[int, int]
 Choices = Mapping[str, Any]
 KeepWidth = Callable[[int], int]  # channels of a dense layer -> channels left after pruning
 
+Builder = Callable[[Choices, tuple[int, int, int], int, KeepWidth], nn.Module]  # choices, (height, width, channels), classes, keep
+
 WIDTH_MULTIPLE = 4
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture family: its own knobs, and how a network is made from their choices."""
+
+    knobs: tuple[Knob, ...]
+    build: Builder
 
 
 def round_width(width: float) -> int:

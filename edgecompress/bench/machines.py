@@ -1,0 +1,64 @@
+"""Facts of the qemu boards that stand in for a core: memory map and the timer that counts instructions.
+
+Memory as `info mtree` shows it; all of it is RAM or flash in qemu. With `-icount shift=0` one instruction is one virtual nanosecond,
+so a timer tick is `nanoseconds_per_tick` instructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgecompress.errors import unknown_name
+from edgecompress.hw.target import Target
+
+MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True)
+class Timer:
+    """A timer that counts down; register addresses, the value that starts it, and its width."""
+
+    control: int
+    reload: int
+    value: int
+    enable: int
+    mask: int
+    nanoseconds_per_tick: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A board: where code and data go, and its timer."""
+
+    flash_origin: int
+    flash_bytes: int
+    ram_origin: int
+    ram_bytes: int
+    timer: Timer
+
+
+def _cmsdk_timer(base: int, nanoseconds_per_tick: float) -> Timer:
+    return Timer(base, base + 8, base + 4, 1, 0xFFFFFFFF, nanoseconds_per_tick)
+
+
+_MPS2 = Machine(0x00000000, 4 * MEBIBYTE, 0x20000000, 4 * MEBIBYTE, _cmsdk_timer(0x40000000, 40.0))
+_MPS2_SECURE = Machine(0x10000000, 4 * MEBIBYTE, 0x38000000, 4 * MEBIBYTE, _cmsdk_timer(0x50000000, 50.0))
+_SYSTICK = Timer(0xE000E010, 0xE000E014, 0xE000E018, 5, 0xFFFFFF, 62.5)
+
+MACHINES: dict[str, Machine] = {
+    "mps2-an385": _MPS2,  # M3
+    "mps2-an386": _MPS2,  # M4
+    "mps2-an500": _MPS2,  # M7
+    "mps2-an505": _MPS2_SECURE,  # M33
+    "microbit": Machine(0x00000000, 256 * 1024, 0x20000000, 16 * 1024, _SYSTICK),  # M0
+}
+
+
+def machine_for(target: Target) -> Machine:
+    """The board to link for: the target's qemu machine, or for a target without one its own origins with plenty of memory."""
+    name = target.emulator.qemu_machine
+    if not name:
+        return Machine(target.flash_origin, 4 * MEBIBYTE, target.ram_origin, 4 * MEBIBYTE, _SYSTICK)
+    if name not in MACHINES:
+        raise unknown_name("qemu machine", name, MACHINES)
+    return MACHINES[name]

@@ -1,0 +1,170 @@
+"""Random layer chains for latency profiles: every op, over the shapes that small networks have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
+from edgecompress.ir.op import Op, Shape
+from edgecompress.ir.ops import (
+    Add,
+    AveragePool2D,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    GlobalAveragePool,
+    MaxPool2D,
+    Mul,
+    Pad,
+    Requantize,
+    Reshape,
+    ResizeNearest,
+    Softmax,
+    Table,
+)
+from edgecompress.ir.ops.global_average_pool import fold_count
+from edgecompress.ir.requant import Requant
+from edgecompress.ir.window import resolve_padding
+
+SCALE, ZERO_POINT = 0.05, -4
+MAX_LAYER_MACS = 600_000  # keeps one chain below a second or two of emulation
+# how often a step is tried: what networks are made of comes first
+STEPS = (("pointwise", 6), ("conv", 5), ("depthwise", 5), ("add", 3), ("average_pool", 1), ("max_pool", 1), ("mul", 1), ("pad", 1), ("concat", 1),
+         ("table", 1), ("requantize", 1), ("resize", 1))
+
+
+@dataclass
+class _Chain:
+    """A graph in the making."""
+
+    random: np.random.Generator
+    shape: Shape
+    weight_bits: int
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    current: str = "x"
+
+    def __post_init__(self) -> None:
+        self.tensors["x"] = Tensor("x", self.shape, SCALE, ZERO_POINT)
+
+    def apply(self, op: Op, *others: str, scale: float = SCALE, zero_point: int = ZERO_POINT) -> None:
+        """Appends a node that reads the current tensor and `others`."""
+        inputs = (self.current, *others)
+        name = f"t{len(self.nodes)}"
+        self.shape = op.infer_shape(*(self.tensors[i].shape for i in inputs))
+        self.tensors[name] = Tensor(name, self.shape, scale, zero_point)
+        self.nodes.append(Node(f"{op.kind}_{len(self.nodes)}", op, inputs, name))
+        self.current = name
+
+    def pick(self, *values: int) -> int:
+        """One of the values."""
+        return int(self.random.choice(values))
+
+    def weights(self, *shape: int) -> np.ndarray:
+        """Random weights of the chain's width."""
+        limit = {8: 127, 4: 7, 2: 1}[self.weight_bits]
+        return self.random.integers(-limit, limit + 1, shape)
+
+    def requant(self, channels: int) -> Requant:
+        """Per-channel factors of the size that networks have."""
+        return Requant.from_real(self.random.uniform(2e-4, 2e-2, channels))
+
+    def bias(self, channels: int) -> np.ndarray:
+        """Random biases."""
+        return self.random.integers(-2000, 2000, channels)
+
+
+def _conv(chain: _Chain, kernel: int) -> None:
+    height, width, channels = chain.shape
+    size = (min(kernel, height), min(kernel, width)) if chain.random.random() < 0.8 else (min(kernel, height), 1)
+    stride = chain.pick(1, 1, 2) if kernel > 1 else 1
+    outputs = 4 * chain.pick(1, 2, 3, 4, 6, 8, 12, 16, 20)
+    room = MAX_LAYER_MACS * stride * stride // max(height * width * channels * size[0] * size[1], 1)
+    outputs = max(min(outputs, room // 4 * 4), 4)
+    padding = resolve_padding("same" if chain.random.random() < 0.75 else "valid", (height, width), size, (stride, stride))
+    op = Conv2D(chain.weights(outputs, *size, channels), chain.bias(outputs), chain.requant(outputs), ZERO_POINT, ZERO_POINT,
+                stride=(stride, stride), padding=padding, activation_min=ZERO_POINT, weight_bits=chain.weight_bits)
+    chain.apply(op)
+
+
+def _depthwise(chain: _Chain) -> None:
+    height, width, channels = chain.shape
+    kernel = chain.pick(3, 3, 5)
+    size = (min(kernel, height), min(kernel, width)) if chain.random.random() < 0.8 else (min(kernel, height), 1)
+    stride = chain.pick(1, 1, 2)
+    padding = resolve_padding("same", (height, width), size, (stride, stride))
+    chain.apply(DepthwiseConv2D(chain.weights(*size, channels), chain.bias(channels), chain.requant(channels), ZERO_POINT, ZERO_POINT,
+                                stride=(stride, stride), padding=padding, activation_min=ZERO_POINT, weight_bits=chain.weight_bits))
+
+
+def _pool(chain: _Chain, kind: type[AveragePool2D] | type[MaxPool2D]) -> None:
+    height, width, _ = chain.shape
+    kernel = (min(chain.pick(2, 3), height), min(chain.pick(2, 3), width))
+    stride = chain.pick(1, 2)
+    chain.apply(kind(kernel, (stride, stride), resolve_padding("same" if chain.pick(0, 1) else "valid", (height, width), kernel, (stride, stride))))
+
+
+def _partner(chain: _Chain) -> str:
+    same = [name for name, tensor in chain.tensors.items() if tensor.shape == chain.shape]
+    return str(chain.random.choice(same))
+
+
+def _step(chain: _Chain, name: str) -> None:
+    height, width, channels = chain.shape
+    if name in ("pointwise", "conv"):
+        _conv(chain, 1 if name == "pointwise" else chain.pick(3, 3, 5))
+    elif name == "depthwise":
+        _depthwise(chain)
+    elif name == "average_pool":
+        _pool(chain, AveragePool2D)
+    elif name == "max_pool":
+        _pool(chain, MaxPool2D)
+    elif name == "add":
+        chain.apply(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE * 1.5, ZERO_POINT)), _partner(chain))
+    elif name == "mul":
+        chain.apply(Mul(Requant.from_real(0.004), ZERO_POINT, ZERO_POINT, ZERO_POINT), _partner(chain))
+    elif name == "pad" and height * width < 400:
+        chain.apply(Pad((chain.pick(0, 1, 2), 1, 1, chain.pick(0, 1)), ZERO_POINT))
+    elif name == "concat" and channels <= 48:
+        factor = chain.pick(0, 1)
+        chain.apply(Concat(2, Requant.from_real([1.0, 1.0 if factor else 0.8]), (ZERO_POINT, ZERO_POINT), ZERO_POINT), _partner(chain))
+    elif name == "table":
+        chain.apply(Table.from_function("hardswish", SCALE, ZERO_POINT, SCALE, ZERO_POINT))
+    elif name == "requantize":
+        chain.apply(Requantize(Requant.from_real(0.7), ZERO_POINT, 3))
+    elif name == "resize" and height * width < 150:
+        chain.apply(ResizeNearest((height * 2, width * 2)))
+
+
+def _head(chain: _Chain) -> None:
+    """Pooling or flattening, dense layers, perhaps a softmax."""
+    if chain.pick(0, 1):
+        chain.apply(GlobalAveragePool(fold_count(1.0, chain.shape[0] * chain.shape[1]), ZERO_POINT, ZERO_POINT))
+    size = int(np.prod(chain.shape))
+    if size > 6000:
+        chain.apply(MaxPool2D((min(4, chain.shape[0]), min(4, chain.shape[1])), (4, 4)))
+        size = int(np.prod(chain.shape))
+    chain.apply(Reshape((size,)))
+    for _ in range(chain.pick(1, 1, 2)):
+        outputs = chain.pick(2, 5, 10, 12, 32, 64)
+        chain.apply(Dense(chain.weights(outputs, chain.shape[0]), chain.bias(outputs), chain.requant(outputs), ZERO_POINT, ZERO_POINT,
+                          weight_bits=chain.weight_bits))
+    if chain.pick(0, 0, 1):
+        chain.apply(Softmax.from_scale(SCALE), scale=1 / 256, zero_point=-128)
+
+
+def random_chain(seed: int, index: int) -> QuantizedGraph:
+    """One chain; the same (seed, index) gives the same graph."""
+    random = np.random.default_rng([seed, index])
+    height = int(random.choice([1, 4, 6, 8, 12, 16, 24, 28, 49]))
+    width = int(random.choice([1, 4, 8, 10, 14, 16, 28])) if height > 1 else int(random.choice([8, 32, 49]))
+    shape = (height, width, int(random.choice([1, 1, 2, 3, 4, 8, 10, 16, 24, 32, 40])))
+    chain = _Chain(random, shape, weight_bits=(8, 8, 8, 4, 8, 8, 8, 2)[index % 8])
+    names = [name for name, weight in STEPS for _ in range(weight)]
+    for _ in range(int(random.integers(5, 10))):
+        _step(chain, names[int(random.integers(len(names)))])
+    _head(chain)
+    return QuantizedGraph(f"chain_{index}", chain.tensors, tuple(chain.nodes), ("x",), (chain.current,))

@@ -1,0 +1,162 @@
+"""Compilers: finds them, and turns C files into objects and linked programs, with every warning an error."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgecompress.bench.cache import cache_directory, fetch, object_key, store
+from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
+from edgecompress.hw.target import Target
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+FREESTANDING = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fomit-frame-pointer",
+                "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g0")
+HARNESS_FLAGS = ("-Os", "-fno-builtin")
+COMPILE_TIMEOUT_S = 300
+
+INSTALL = {
+    "zig": "pip install ziglang",
+    "gcc": "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi, or Arm's GNU toolchain from developer.arm.com on the PATH",
+    "host": "apt install gcc, or pip install ziglang",
+}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler with the flags of one target. `flags` go to the compiler and the linker, `libraries` to the linker alone."""
+
+    name: str  # zig, gcc or host
+    command: tuple[str, ...]
+    version: str
+    flags: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+    def compile(self, sources: Sequence[Path], include_folders: Sequence[Path], folder: Path, extra_flags: Sequence[str] = ()) -> list[Path]:
+        """Objects `<folder>/<stem>.o`, from the cache where they are known. Raises DeviceError with the compiler's own words."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            return list(pool.map(lambda source: self._compile_one(source, include_folders, folder, extra_flags), sources))
+
+    def _compile_one(self, source: Path, include_folders: Sequence[Path], folder: Path, extra_flags: Sequence[str]) -> Path:
+        flags = (*WARNINGS, *self.flags, *extra_flags)
+        key = object_key(source, include_folders, (self.version, *flags))
+        target = folder / f"{source.stem}.o"
+        known = fetch(key)
+        if known is None:
+            includes = [f"-I{path.resolve()}" for path in include_folders]
+            _run([*self.command, *flags, *includes, "-c", str(source.resolve()), "-o", str(target.resolve())], f"compiling '{source.name}'", folder)
+            store(key, target.read_bytes())
+        else:
+            target.write_bytes(known)
+        return target
+
+    def link(self, objects: Sequence[Path], output: Path, extra_flags: Sequence[str] = ()) -> None:
+        """Links `objects` into `output`. Raises DeviceError with the linker's own words."""
+        _run([*self.command, *self.flags, *extra_flags, *(str(path.resolve()) for path in objects), *self.libraries, "-o", str(output.resolve())],
+             f"linking '{output.name}'", output.parent)
+
+
+def select_compiler(target: Target, choice: str | None = None) -> Toolchain:
+    """The compiler for `target`: `zig` (the default), `gcc`, or the path of a gcc. Raises ToolMissingError with the install command."""
+    if target.family == "host":
+        return host_compiler(target.compiler.common, choice)
+    if choice in (None, "zig"):
+        zig = _find_zig()
+        if zig is None:
+            raise ToolMissingError("the compiler zig is not installed", f"try: {INSTALL['zig']}", "or: --cc gcc with arm-none-eabi-gcc on the PATH")
+        return Toolchain("zig", (zig, "cc"), _zig_version(zig), (*target.compiler.zig, *target.compiler.common, *FREESTANDING), ())
+    command = _find_gcc("arm-none-eabi-gcc" if choice == "gcc" else str(choice), "gcc")
+    machine = _output([command, "-dumpmachine"])
+    if not machine.startswith("arm"):
+        raise ConfigError(f"'{command}' compiles for {machine or 'an unknown machine'}, not for Arm; give an arm-none-eabi-gcc to --cc")
+    if not Path(_output([command, "-print-file-name=libc_nano.a"])).is_absolute():
+        raise ToolMissingError(f"'{command}' comes without newlib", f"try: {INSTALL['gcc']}")
+    flags = (*target.compiler.gcc, *target.compiler.common, *FREESTANDING)
+    return Toolchain("gcc", (command,), _gcc_version(command), flags, ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group"))
+
+
+def host_compiler(common: Sequence[str] = ("-O2",), choice: str | None = None) -> Toolchain:
+    """This machine's compiler: gcc or cc when present, else zig; or the one named. Raises ToolMissingError."""
+    if choice not in (None, "zig"):
+        command = _find_gcc(str(choice), "host")
+        return Toolchain("host", (command,), _gcc_version(command), tuple(common))
+    native = None if choice == "zig" else shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if native:
+        return Toolchain("host", (native,), _gcc_version(native), tuple(common))
+    zig = _find_zig()
+    if zig is None:
+        raise ToolMissingError("there is no C compiler for this machine", f"try: {INSTALL['host']}")
+    return Toolchain("host", (zig, "cc"), _zig_version(zig), tuple(common))
+
+
+@cache
+def _find_zig() -> str | None:
+    spec = importlib.util.find_spec("ziglang")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for name in ("zig", "zig.exe"):
+            if (Path(folder) / name).is_file():
+                return str(Path(folder) / name)  # the wheel's own program: `python -m ziglang` would start Python for every file
+    return shutil.which("zig")
+
+
+def _find_gcc(choice: str, kind: str) -> str:
+    found = shutil.which(choice)
+    if found is None:
+        raise ToolMissingError(f"the compiler '{choice}' was not found", f"try: {INSTALL[kind]}")
+    return found
+
+
+@cache
+def _zig_version(zig: str) -> str:
+    clang = re.search(r"clang version \S+", _output([zig, "cc", "--version"]))
+    return f"zig {_output([zig, 'version'])}" + (f" ({clang.group(0)})" if clang else "")
+
+
+@cache
+def _gcc_version(command: str) -> str:
+    lines = _output([command, "--version"]).splitlines()
+    if not lines:
+        raise ConfigError(f"'{command}' did not answer --version; it is not a C compiler")
+    return lines[0]
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    if "ZIG_GLOBAL_CACHE_DIR" not in environment:
+        environment["ZIG_GLOBAL_CACHE_DIR"] = str(cache_directory() / "zig")
+    environment.setdefault("ZIG_LOCAL_CACHE_DIR", environment["ZIG_GLOBAL_CACHE_DIR"])
+    return environment
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=_environment(), check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"'{command[0]}' cannot be run: {error}") from None
+
+
+def _run(command: Sequence[str], what: str, folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile() as log:
+            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, timeout=COMPILE_TIMEOUT_S, env=_environment(), check=False)
+            log.seek(0)
+            text = log.read().decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"{what} with {command[0]} did not end within {COMPILE_TIMEOUT_S} s") from None
+    except OSError as error:
+        raise ConfigError(f"'{command[0]}' cannot be run: {error}") from None
+    if status.returncode != 0:
+        raise BuildError(f"{what} with {Path(command[0]).name} failed", *text.splitlines()[:12])
+
+
+class BuildError(DeviceError):
+    """The compiler or linker refused the code; its first lines are the details."""

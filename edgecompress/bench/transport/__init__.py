@@ -1,0 +1,1 @@
+"""Ways to run a firmware: emulators and this machine."""

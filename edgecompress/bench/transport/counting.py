@@ -1,0 +1,92 @@
+"""Exact counts of executed Thumb instructions from an emulator's basic blocks, split by layer.
+
+The emulator reports each executed block by address and size; how many instructions a block holds is decoded once.
+A conditional instruction that is skipped counts as one, as in qemu's `-icount`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgecompress.bench.protocol import FrameCount
+from edgecompress.errors import DeviceError
+
+Blocks = dict[int, int]  # address << 12 | size -> times executed
+
+
+def instructions_in(code: bytes) -> int:
+    """Thumb instructions in a block: a halfword whose top five bits are 11101, 11110 or 11111 begins a 32-bit one."""
+    count = position = 0
+    while position < len(code):
+        position += 4 if code[position + 1] >> 3 >= 0b11101 else 2
+        count += 1
+    return count
+
+
+class InstructionCounter:
+    """Follows one model's run: the entry of run, each kernel's entry in call order, and the return to the harness.
+
+    `entries` are the kernels' addresses in the order in which run calls them. A loop may jump back to a kernel's first instruction,
+    so an entry counts as a call only when the link register changed.
+    """
+
+    def __init__(self, run: int, returned: int, entries: Sequence[int], read_code: Callable[[int, int], bytes], link_register: Callable[[], int]) -> None:
+        self._run, self._returned, self._entries = run, returned, tuple(entries)
+        self._watched = {run, returned, *entries}
+        self._read_code, self._link_register = read_code, link_register
+        self._sizes: dict[int, int] = {}
+        self._outside: Blocks = {}
+        self._parts: list[Blocks] = []
+        self._current = self._outside
+        self._last_link = 0
+
+    def on_block(self, _emulator: object, address: int, size: int, _data: object) -> None:
+        """The emulator's hook, called before each block."""
+        if address in self._watched:
+            self._enter(address)
+        blocks = self._current
+        key = address << 12 | size
+        blocks[key] = blocks.get(key, 0) + 1
+
+    def _enter(self, address: int) -> None:
+        if address == self._returned:
+            self._current = self._outside
+        elif address == self._run:
+            if self._current is self._outside:
+                self._parts = []
+                self._last_link = 0
+                self._begin_part()
+        elif self._current is not self._outside:
+            link = self._link_register()
+            if link != self._last_link:
+                self._last_link = link
+                self._check_order(address)
+                self._begin_part()
+
+    def _begin_part(self) -> None:
+        self._current = {}
+        self._parts.append(self._current)
+
+    def _check_order(self, address: int) -> None:
+        index = len(self._parts) - 1
+        if index >= len(self._entries) or self._entries[index] != address:
+            raise DeviceError(f"call {index} of the model enters the kernel at 0x{address:x}, which is not what its manifest lists; lower the model again")
+
+    def executed(self) -> int:
+        """Instructions of the run that is going on or ended last."""
+        return sum(self._total(part) for part in self._parts)
+
+    def frame_count(self) -> FrameCount:
+        """Counts of the run that ended last. Raises DeviceError when it did not call every kernel of the manifest."""
+        if len(self._parts) - 1 != len(self._entries):
+            raise DeviceError(f"the model called {len(self._parts) - 1} kernels, its manifest lists {len(self._entries)}; lower the model again")
+        totals = [self._total(part) for part in self._parts]
+        return FrameCount(sum(totals), totals[0], tuple(totals[1:]))
+
+    def _total(self, blocks: Blocks) -> int:
+        return sum(times * self._block_size(key) for key, times in blocks.items())
+
+    def _block_size(self, key: int) -> int:
+        if key not in self._sizes:
+            self._sizes[key] = instructions_in(self._read_code(key >> 12, key & 0xFFF))
+        return self._sizes[key]

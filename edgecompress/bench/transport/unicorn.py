@@ -1,0 +1,161 @@
+"""Runs a firmware in the unicorn emulator, inside this process, and counts executed instructions exactly."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgecompress.bench.firmware import Firmware
+from edgecompress.bench.protocol import Execution, Frame, FrameCount, decode_execution, encode_input, failed_exit
+from edgecompress.bench.transport.counting import InstructionCounter
+from edgecompress.bench.transport.semihosting import SemihostingFiles
+from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
+
+BREAKPOINT_EXCEPTION = 7
+EXCEPTIONS = {1: "undefined instruction", 3: "instruction fetch abort", 4: "data abort", 17: "coprocessor or FPU off", 18: "invalid state"}
+SYSTEM_REGISTERS = (0xE000E000, 0x1000)
+PAGE = 0x1000
+NEVER = 0xFFFFFFFE
+
+
+def version() -> str:
+    """Version text. Raises ToolMissingError when unicorn is not installed."""
+    try:
+        import unicorn
+    except ImportError:
+        raise ToolMissingError("the emulator unicorn is not installed", "try: pip install unicorn") from None
+    return f"unicorn {unicorn.__version__}"
+
+
+def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0, timeout_s: float = 120.0) -> Execution:
+    """Runs all frames; counts instructions on the first `counted`. `cpu` is a suffix of unicorn's UC_CPU_ARM_*.
+
+    Raises DeviceError on a fault, a wrong exit, or a frame that takes longer than `timeout_s` of this machine's time.
+    """
+    version()
+    session = _Session(firmware, cpu, encode_input(frames), timeout_s)
+    counts = [session.counted_frame(index) for index, _ in frames[:counted]]
+    for _ in frames[counted:]:
+        session.run_to_event()
+    while session.files.exit_code is None:
+        session.run_to_event()
+    outputs = {name: bytes(content) for name, content in session.files.outputs.items()}
+    if session.files.exit_code != 0:
+        raise failed_exit(session.files.exit_code, firmware.image, outputs)
+    return decode_execution(firmware.subjects, frames, outputs, counts)
+
+
+@dataclass
+class _Session:
+    """One powered-on core. An event is the end of a frame (output.bin grew) or the program's exit."""
+
+    firmware: Firmware
+    cpu: str
+    input_file: bytes
+    timeout_s: float
+    files: SemihostingFiles = field(init=False)
+    frame: int = field(init=False, default=0)
+    event: bool = field(init=False, default=False)
+    trouble: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        import unicorn
+        from unicorn import arm_const
+
+        model = getattr(arm_const, f"UC_CPU_ARM_{self.cpu}", None)
+        if model is None:
+            known = ", ".join(name.removeprefix("UC_CPU_ARM_") for name in dir(arm_const) if name.startswith("UC_CPU_ARM_CORTEX_M"))
+            raise ConfigError(f"unicorn has no core '{self.cpu}'; known: {known}")
+        self.registers = arm_const
+        self.emulator = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS, model)
+        self._load(unicorn)
+        self.emulator.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
+        self.emulator.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
+        self.files = SemihostingFiles({"input.bin": self.input_file}, lambda address, size: bytes(self.emulator.mem_read(address, size)),
+                                      self.emulator.mem_write)
+
+    def _load(self, unicorn: Any) -> None:
+        machine = self.firmware.machine
+        self.emulator.mem_map(machine.flash_origin, machine.flash_bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
+        self.emulator.mem_map(machine.ram_origin, machine.ram_bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self.emulator.mem_map(*SYSTEM_REGISTERS)
+        timer_page = machine.timer.control // PAGE * PAGE
+        if timer_page != SYSTEM_REGISTERS[0]:
+            self.emulator.mem_map(timer_page, PAGE)
+        for address, content in self.firmware.image.segments:
+            self.emulator.mem_write(address, content)
+        stack, reset = struct.unpack("<II", self.emulator.mem_read(machine.flash_origin, 8))
+        self.emulator.reg_write(self.registers.UC_ARM_REG_SP, stack)
+        self.emulator.reg_write(self.registers.UC_ARM_REG_PC, reset)
+
+    def counted_frame(self, model: int) -> FrameCount:
+        """Runs one frame with the block hook and returns its counts."""
+        import unicorn
+
+        counter = self._counter(model)
+        hook = self.emulator.hook_add(unicorn.UC_HOOK_BLOCK, counter.on_block)
+        self.emulator.ctl_flush_tb()  # blocks translated before carry no hook
+        self.run_to_event(counter)
+        self.emulator.hook_del(hook)
+        self.emulator.ctl_flush_tb()
+        return counter.frame_count()
+
+    def _counter(self, model: int) -> InstructionCounter:
+        subject, symbols = self.firmware.subjects[model], self.firmware.image.symbols
+        for kernel in {layer.kernel for layer in subject.layers} - symbols.keys():
+            raise DeviceError(f"the firmware has no kernel '{kernel}', which the manifest in '{subject.folder}' lists; lower the model again")
+        entries = [symbols[layer.kernel] for layer in subject.layers]
+        return InstructionCounter(symbols[f"{subject.name}_run"], symbols["bench_returned"], entries,
+                                  lambda address, size: bytes(self.emulator.mem_read(address, size)),
+                                  lambda: int(self.emulator.reg_read(self.registers.UC_ARM_REG_LR)))
+
+    def run_to_event(self, counter: InstructionCounter | None = None) -> None:
+        """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""
+        import unicorn
+
+        if self.files.exit_code is not None:
+            return
+        self.event = False
+        try:
+            self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=int(self.timeout_s * 1e6))
+        except unicorn.UcError as error:
+            self.trouble = self.trouble or str(error)
+        if self.trouble:
+            raise DeviceError(f"frame {self.frame}: the core stopped in {self._place()}: {self.trouble}")
+        if not self.event:
+            so_far = f" after {counter.executed() / 1e6:.1f} million instructions of the model" if counter else ""
+            raise DeviceError(f"frame {self.frame} did not end within {self.timeout_s:g} s{so_far}; the core was in {self._place()}",
+                              "a hang, or a model too large to emulate in that time: try a longer time-out")
+
+    def _program_counter(self) -> int:
+        return int(self.emulator.reg_read(self.registers.UC_ARM_REG_PC))
+
+    def _place(self) -> str:
+        image = self.firmware.image
+        link = int(self.emulator.reg_read(self.registers.UC_ARM_REG_LR)) & ~1
+        return f"{image.symbol_at(self._program_counter())}, called from {image.symbol_at(link)}"
+
+    def _on_exception(self, emulator: Any, number: int, _data: object) -> None:
+        counter = self._program_counter()
+        if number != BREAKPOINT_EXCEPTION or bytes(emulator.mem_read(counter, 2)) != b"\xab\xbe":
+            self.trouble = f"exception {number} ({EXCEPTIONS.get(number, 'see qemu target/arm/cpu.h')})"
+            emulator.emu_stop()
+            return
+        operation = emulator.reg_read(self.registers.UC_ARM_REG_R0)
+        before = len(self.files.outputs.get("output.bin", b""))
+        emulator.reg_write(self.registers.UC_ARM_REG_R0, self.files.call(operation, emulator.reg_read(self.registers.UC_ARM_REG_R1)))
+        emulator.reg_write(self.registers.UC_ARM_REG_PC, (counter + 2) | 1)
+        finished_frame = len(self.files.outputs.get("output.bin", b"")) > before
+        if finished_frame or self.files.exit_code is not None:
+            self.frame += finished_frame
+            self.event = True
+            emulator.emu_stop()
+
+    def _on_bad_access(self, _emulator: Any, access: int, address: int, size: int, _value: int, _data: object) -> bool:
+        kinds = {19: "read of", 20: "write to", 21: "instruction fetch from", 22: "write to flash at", 23: "read of", 24: "instruction fetch from"}
+        ram = self.firmware.machine.ram_origin
+        hint = "; just below RAM, so the stack overflowed" if ram - 0x10000 <= address < ram else ""
+        self.trouble = f"{kinds.get(access, 'access to')} {size} bytes at 0x{address:08x}, where nothing is allowed{hint}"
+        return False

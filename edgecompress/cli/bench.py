@@ -1,0 +1,52 @@
+"""`edgecompress bench`: build an artifact, run it, compare it with its definition."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgecompress.cli.output import add_format, print_json, print_table
+from edgecompress.errors import ExitCode
+from edgecompress.units import format_bytes, format_duration
+
+
+def register(subparsers: Any) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser("bench", help="build an artifact, run it on the emulated core or this host, compare with the reference")
+    parser.add_argument("folder", type=Path, help="artifact folder, as 'lower' and 'search' write it")
+    parser.add_argument("--on", choices=("emulator", "unicorn", "qemu", "host"), help="where to run (default: the target's emulator)")
+    parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="same as --on with that name")
+    parser.add_argument("--cc", help="compiler: zig, gcc or a path (default: zig for cores, the system's for the host)")
+    parser.add_argument("--samples", type=int, default=10, help="inputs to compare, at least 10 where the artifact has them (default: 10)")
+    parser.add_argument("--layers", action="store_true", help="also print instructions a layer")
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Benches and prints; exit code 1 if outputs differ from the reference."""
+    from edgecompress.bench import bench
+
+    on = None if arguments.on == "emulator" else arguments.on
+    measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples)
+    if arguments.format == "json":
+        print_json(measurement.to_json())
+    else:
+        _print(measurement, arguments.layers)
+    return ExitCode.DONE if measurement.matches_reference is not False else ExitCode.ANSWER_IS_NO
+
+
+def _print(seen: Any, layers: bool) -> None:
+    exact = {True: "yes", False: f"NO: {seen.mismatches} of {seen.samples} outputs differ", None: "not compared"}[seen.matches_reference]
+    print_table(("bench", seen.target), [
+        ("ran on", f"{seen.where} ({seen.emulator or 'this machine'}; {seen.compiler})"),
+        ("instructions", "not counted" if seen.instructions is None else str(seen.instructions)),
+        ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
+        ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
+        ("RAM", "not measured" if seen.ram_bytes is None else f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, "
+                                                              f"stack {'not measured' if seen.stack_bytes is None else format_bytes(seen.stack_bytes)})"),
+        ("equals the reference", f"{exact} ({seen.samples} inputs: {seen.vectors_source})"),
+    ])
+    if layers and seen.layers:
+        print_table(("layer", "kernel", "instructions"), [(row["node"], row["kernel"], row["instructions"]) for row in seen.layers])

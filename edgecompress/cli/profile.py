@@ -1,0 +1,53 @@
+"""`edgecompress profile`: measure a sweep of layers on a target and write its hardware profile."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgecompress.cli.output import add_format, print_json, print_table
+from edgecompress.errors import ConfigError, ExitCode
+
+
+def register(subparsers: Any) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser("profile", help="measure layers on the emulated core and write the latency profile the search reads")
+    parser.add_argument("--target", default="cortex-m7", help="device name or the path of its TOML file (default: cortex-m7)")
+    parser.add_argument("--output", type=Path, help="file to write (default: hw_profiles/<the target's profile>.json in this folder)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a profile that is there")
+    parser.add_argument("--models", type=int, default=60, help="random layer chains to run; one in five is held back to judge the fit (default: 60)")
+    parser.add_argument("--seed", type=int, default=0, help="which chains (default: 0)")
+    parser.add_argument("--cc", help="compiler: zig, gcc or a path")
+    parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn)")
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Sweeps, fits, writes."""
+    from edgecompress.bench.profiling import make_profile
+    from edgecompress.cli.progress import progress_display
+    from edgecompress.hw.target import load_target
+
+    if arguments.models < 10:
+        raise ConfigError(f"--models {arguments.models} is too few to fit and judge a profile; use at least 10")
+    target = load_target(arguments.target)
+    path = arguments.output or Path("hw_profiles") / f"{target.profile}.json"
+    if path.exists() and not arguments.overwrite:
+        raise ConfigError(f"'{path}' exists; add --overwrite to replace it or choose another --output")
+    with progress_display() as progress:
+        profile = make_profile(target, path.stem, arguments.models, arguments.seed, arguments.cc, arguments.emulator, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile.save(path)
+    error = profile.fit_error
+    summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),
+               "held_back_rows": error.rows, "mean_absolute_percent": error.mean_absolute_percent, "worst_percent": error.worst_percent,
+               "kernels": dict(error.kernels)}
+    if arguments.format == "json":
+        print_json(summary)
+    else:
+        print_table(("kernel", "mean error on rows held back, %"), [(k, f"{v:.2f}") for k, v in error.kernels.items()],
+                    title=f"{path}: {len(profile.layer_rows)} layers, {error.rows} held back, mean error {error.mean_absolute_percent:.2f} %, "
+                          f"worst {error.worst_percent:.1f} %")
+    return ExitCode.DONE

@@ -1,0 +1,70 @@
+"""Batches for training: order, augmentation, mixing and the way from NHWC arrays to NCHW tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgecompress.compress.training import TrainConfig
+from edgecompress.data.augment import augment
+from edgecompress.data.parts import Samples
+from edgecompress.errors import DataError
+
+
+def to_tensor(x: npt.NDArray[np.float32]) -> torch.Tensor:
+    """float32 [n, h, w, c] to an NCHW tensor in channels-last memory: a view where the array is contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2)
+
+
+def batch_size(config: TrainConfig, samples: int) -> int:
+    """The configured size, else a power of two that gives about 50 steps an epoch, from 16 to 128; never more than there are samples."""
+    wanted = config.batch_size or int(2 ** np.clip(round(np.log2(max(1, samples) / 50)), 4, 7))
+    return min(wanted, samples)
+
+
+def check_samples(samples: Samples, name: str, classes: int) -> None:
+    """Raises DataError unless the part has samples, finite values and labels below `classes`."""
+    if len(samples) == 0 or samples.x.ndim != 4 or len(samples.x) != len(samples.y):
+        raise DataError(f"the {name} part has values of shape {samples.x.shape} and {len(samples.y)} labels; it needs [n, height, width, channels] and n > 0")
+    if not np.isfinite(samples.x).all():
+        raise DataError(f"the {name} part holds values that are not finite")
+    if samples.y.min() < 0 or samples.y.max() >= classes:
+        raise DataError(f"the {name} part has labels from {samples.y.min()} to {samples.y.max()}, the network has {classes} classes")
+
+
+def epoch_order(labels: npt.NDArray[np.int64], balanced: bool, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Sample numbers of one epoch: a permutation or, balanced, as many draws with every class that occurs equally likely."""
+    if not balanced:
+        return rng.permutation(len(labels))
+    counts = np.bincount(labels)
+    weight = 1.0 / counts[labels]
+    return np.asarray(rng.choice(len(labels), len(labels), p=weight / weight.sum()), dtype=np.int64)
+
+
+def training_batches(
+    samples: Samples, config: TrainConfig, classes: int, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One epoch of (float32 NCHW, target probabilities [n, classes]); the incomplete last batch is left out."""
+    order, size = epoch_order(samples.y, config.balanced, rng), batch_size(config, len(samples))
+    identity = torch.eye(classes)
+    for start in range(0, len(order) - size + 1, size):
+        chosen = order[start : start + size]
+        x = samples.x[chosen]
+        if config.augmentation is not None:
+            x = augment(x, config.augmentation, rng)
+        inputs, targets = to_tensor(x), identity[torch.from_numpy(samples.y[chosen])]
+        yield _mixed(inputs, targets, config.mixup, rng) if config.mixup > 0 else (inputs, targets)
+
+
+def _mixed(inputs: torch.Tensor, targets: torch.Tensor, alpha: float, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    share = float(rng.beta(alpha, alpha))
+    partner = torch.from_numpy(rng.permutation(len(inputs)))
+    return inputs * share + inputs[partner] * (1 - share), targets * share + targets[partner] * (1 - share)
+
+
+def steps_per_epoch(config: TrainConfig, samples: int) -> int:
+    """Batches that `training_batches` yields."""
+    return samples // batch_size(config, samples)

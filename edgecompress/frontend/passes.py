@@ -1,0 +1,198 @@
+"""Rewrites of a FloatGraph that leave its function as it is: batch norms folded, activations fused, pads absorbed. All are pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from edgecompress.frontend.float_graph import CLAMPABLE, UNBOUNDED, WEIGHTED, FloatGraph, FloatNode, Shape, frozen_float
+
+Pass = Callable[[FloatGraph], FloatGraph]
+
+_COMMUTES_WITH_CLAMP = ("max_pool2d", "reshape", "resize_nearest")
+_CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
+
+
+def prepare(graph: FloatGraph) -> FloatGraph:
+    """All passes in order. What comes out has no batch_norm, and the same passes change nothing more."""
+    for one in PASSES:
+        graph = one(graph)
+    return graph
+
+
+def _rebuilt(graph: FloatGraph, nodes: Iterable[FloatNode], output: str | None = None, shapes: dict[str, Shape] | None = None) -> FloatGraph:
+    kept = tuple(nodes)
+    known = {**graph.shapes, **(shapes or {})}
+    return FloatGraph(graph.name, {name: known[name] for name in (graph.input, *(node.output for node in kept))}, kept, graph.input,
+                      output or graph.output)
+
+
+def remove_dead(graph: FloatGraph) -> FloatGraph:
+    """Without nodes that the output does not depend on."""
+    needed, kept = {graph.output}, []
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return graph if len(kept) == len(graph.nodes) else _rebuilt(graph, reversed(kept))
+
+
+def _is_identity(graph: FloatGraph, node: FloatNode) -> bool:
+    attributes = node.attributes
+    if node.kind == "reshape":
+        return graph.shapes[node.inputs[0]] == graph.shapes[node.output]
+    if node.kind == "resize_nearest":
+        return graph.shapes[node.inputs[0]] == graph.shapes[node.output]
+    if node.kind in ("average_pool2d", "max_pool2d"):
+        return attributes["kernel"] == attributes["stride"] == (1, 1) and not any(attributes["padding"]) and node.clamp == UNBOUNDED
+    if node.kind == "pad":
+        return not any(attributes["padding"])
+    if node.kind == "clamp":
+        return (attributes["low"], attributes["high"]) == UNBOUNDED
+    return node.kind == "concat" and len(node.inputs) == 1
+
+
+def remove_identities(graph: FloatGraph) -> FloatGraph:
+    """Without nodes that return their input, and with chains of reshapes joined."""
+    alias: dict[str, str] = {}
+    kept: list[FloatNode] = []
+    reshaped_from: dict[str, str] = {}
+    for original in graph.nodes:
+        node = original.changed(inputs=tuple(alias.get(name, name) for name in original.inputs))
+        if node.kind == "reshape" and node.inputs[0] in reshaped_from:
+            node = node.changed(inputs=(reshaped_from[node.inputs[0]],))
+        if _is_identity(graph, node):
+            alias[node.output] = node.inputs[0]
+            continue
+        if node.kind == "reshape":
+            reshaped_from[node.output] = node.inputs[0]
+        kept.append(node)
+    return remove_dead(_rebuilt(graph, kept, alias.get(graph.output, graph.output)))
+
+
+def _scaled_weights(node: FloatNode, scale: np.ndarray) -> np.ndarray:
+    shape = (-1,) if node.kind == "depthwise_conv2d" else (-1,) + (1,) * (node.attributes["weights"].ndim - 1)
+    return frozen_float(node.attributes["weights"] * scale.reshape(shape))
+
+
+def _with_batch_norm(producer: FloatNode, norm: FloatNode) -> FloatNode:
+    scale = norm.attributes["scale"].astype(np.float64)
+    offset = norm.attributes["offset"].astype(np.float64)
+    if producer.kind == "batch_norm":
+        return producer.changed(output=norm.output, scale=frozen_float(producer.attributes["scale"] * scale),
+                                offset=frozen_float(producer.attributes["offset"] * scale + offset))
+    return producer.changed(output=norm.output, weights=_scaled_weights(producer, scale),
+                            bias=frozen_float(producer.attributes["bias"] * scale + offset))
+
+
+def fold_batch_norms(graph: FloatGraph) -> FloatGraph:
+    """A batch norm behind a convolution, dense layer or batch norm that nobody else reads becomes part of it."""
+    consumers = graph.consumers
+    kept: list[FloatNode] = []
+    place: dict[str, int] = {}
+    for node in graph.nodes:
+        at = place.get(node.inputs[0]) if node.kind == "batch_norm" else None
+        if at is not None and _absorbs(kept[at], graph, consumers):
+            kept[at] = _with_batch_norm(kept[at], node)
+            place[node.output] = at
+            continue
+        place[node.output] = len(kept)
+        kept.append(node)
+    return _rebuilt(graph, kept)
+
+
+def _absorbs(producer: FloatNode, graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> bool:
+    return (producer.kind in (*WEIGHTED, "batch_norm") and producer.clamp == UNBOUNDED and len(consumers[producer.output]) == 1
+            and producer.output != graph.output)
+
+
+def lower_batch_norms(graph: FloatGraph) -> FloatGraph:
+    """Batch norms that stand alone become depthwise 1x1 convolutions, between reshapes if the tensor is not an image."""
+    kept: list[FloatNode] = []
+    shapes: dict[str, Shape] = {}
+    for node in graph.nodes:
+        if node.kind != "batch_norm":
+            kept.append(node)
+            continue
+        source, target, shape = node.inputs[0], node.output, graph.shapes[node.output]
+        if len(shape) == 1:
+            source, target = f"{node.name}:in", f"{node.name}:out"
+            shapes[source] = shapes[target] = (1, 1, *shape)
+            kept.append(FloatNode(source, "reshape", node.inputs, source, {"shape": shapes[source]}))
+        attributes = {"weights": frozen_float(node.attributes["scale"][None, None]), "bias": node.attributes["offset"], "stride": (1, 1),
+                      "dilation": (1, 1), "padding": (0, 0, 0, 0)}
+        kept.append(FloatNode(node.name, "depthwise_conv2d", (source,), target, attributes))
+        if len(shape) == 1:
+            kept.append(FloatNode(f"{node.name}:flat", "reshape", (target,), node.output, {"shape": shape}))
+    return _rebuilt(graph, kept, shapes=shapes)
+
+
+def fold_pads(graph: FloatGraph) -> FloatGraph:
+    """A pad of zeros in front of convolutions only becomes their padding."""
+    consumers = graph.consumers
+    absorbed = {node.output: node for node in graph.nodes if node.kind == "pad" and node.attributes["value"] == 0.0 and node.output != graph.output
+                and all(user.kind in _CONVOLUTIONS for user in consumers[node.output])}
+    if not absorbed:
+        return graph
+
+    def without_pad(node: FloatNode) -> FloatNode:
+        while node.kind in _CONVOLUTIONS and node.inputs[0] in absorbed:
+            pad = absorbed[node.inputs[0]]
+            total = tuple(a + b for a, b in zip(pad.attributes["padding"], node.attributes["padding"], strict=True))
+            node = node.changed(inputs=pad.inputs, padding=total)
+        return node
+
+    return _rebuilt(graph, (without_pad(node) for node in graph.nodes if node.output not in absorbed))
+
+
+def globalise_pools(graph: FloatGraph) -> FloatGraph:
+    """An average pool whose one window is the whole input becomes global_average_pool."""
+    def one(node: FloatNode) -> FloatNode:
+        if (node.kind == "average_pool2d" and node.attributes["kernel"] == graph.shapes[node.inputs[0]][:2]
+                and not any(node.attributes["padding"])):
+            return FloatNode(node.name, "global_average_pool", node.inputs, node.output, {"clamp": node.clamp} if node.clamp != UNBOUNDED else {})
+        return node
+
+    return _rebuilt(graph, map(one, graph.nodes))
+
+
+def fuse_clamps(graph: FloatGraph) -> FloatGraph:
+    """A clamp becomes part of the node that makes its input, if nobody else reads that; it may pass max pools and views on the way up."""
+    consumers = graph.consumers
+    kept: list[FloatNode] = []
+    place: dict[str, int] = {}
+    for node in graph.nodes:
+        chain = _clamp_chain(node, kept, place, graph, consumers) if node.kind == "clamp" else []
+        if chain:
+            low, high = kept[chain[-1]].clamp
+            bounds = (min(max(low, node.attributes["low"]), node.attributes["high"]), max(min(high, node.attributes["high"]), node.attributes["low"]))
+            kept[chain[-1]] = kept[chain[-1]].changed(clamp=bounds)
+            kept[chain[0]] = kept[chain[0]].changed(output=node.output)
+            place[node.output] = chain[0]
+            continue
+        place[node.output] = len(kept)
+        kept.append(node)
+    return _rebuilt(graph, kept)
+
+
+def _clamp_chain(node: FloatNode, kept: list[FloatNode], place: dict[str, int], graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> list[int]:
+    chain: list[int] = []
+    tensor = node.inputs[0]
+    while tensor in place and len(consumers[tensor]) == 1 and tensor != graph.output:
+        chain.append(place[tensor])
+        producer = kept[place[tensor]]
+        if producer.kind not in _COMMUTES_WITH_CLAMP:
+            return chain if producer.kind in CLAMPABLE else _last_clampable(chain, kept)
+        tensor = producer.inputs[0]
+    return _last_clampable(chain, kept)
+
+
+def _last_clampable(chain: list[int], kept: list[FloatNode]) -> list[int]:
+    while chain and kept[chain[-1]].kind not in CLAMPABLE:
+        chain.pop()
+    return chain
+
+
+PASSES: tuple[Pass, ...] = (remove_dead, remove_identities, fold_batch_norms, fold_pads, globalise_pools, lower_batch_norms, fuse_clamps,
+                            remove_identities)

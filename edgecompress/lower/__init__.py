@@ -1,0 +1,45 @@
+"""Graph to artifact. `plan` decides (fast, no bytes), `lower` emits."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgecompress.errors import unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompress.hw.plan import LoweredPlan
+    from edgecompress.hw.target import Target
+    from edgecompress.ir.graph import QuantizedGraph
+    from edgecompress.lower.artifact import Artifact
+
+# name in a target's TOML -> module with EMIT, UNSUPPORTED, plan(graph, target) and lower(graph, target, vectors, vectors_source)
+LOWERINGS: dict[str, str] = {"c": "edgecompress.lower.c"}
+
+
+def lowering(name: str) -> ModuleType:
+    """The lowering's module, imported when it is first asked for. Raises ConfigError for an unknown name."""
+    if name not in LOWERINGS:
+        raise unknown_name("lowering", name, LOWERINGS)
+    return importlib.import_module(LOWERINGS[name])
+
+
+def plan(graph: QuantizedGraph, target: Target) -> LoweredPlan:
+    """Kernels, loop counts, memory plan and constant bytes, without emitting anything. Raises ModelError for what the target cannot do."""
+    result: LoweredPlan = lowering(target.lowering).plan(graph, target)
+    return result
+
+
+def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[str, np.ndarray] | None = None,
+          vectors_source: str = "random") -> Artifact:
+    """The files of the model for the target, deterministic.
+
+    `vectors`: int8 test inputs [n, *shape] (by input name for several inputs) whose reference outputs go into
+    `vectors.npz`; None makes ten random ones. `vectors_source` says in the manifest where they come from.
+    """
+    result: Artifact = lowering(target.lowering).lower(graph, target, vectors, vectors_source)
+    return result

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * edgecompress int8 kernels: plain C99, no allocation, no library but memcpy and memset.
+ *
+ * Activations are int8 in (height, width, channels) order. Every call computes one layer of one inference. Scratch
+ * memory comes from the caller, is aligned to 4 bytes and holds nothing between calls. Input and output must not
+ * overlap, except that ec_add_s8, ec_mul_s8 (left operand), ec_table_s8 and ec_requantize_s8 may write over an input.
+ */
+#ifndef EC_KERNELS_H
+#define EC_KERNELS_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Convolution. Weights: one row an output channel, (kernel_height, kernel_width, input_channels / groups) each;
+ * _s8 one byte a weight, _s4 two (low nibble first), _s2 four (low bits first, ternary); rows start on a byte.
+ * Scratch: uint32_t[kernel_height * kernel_width * input_channels / groups], then, only if any padding is not 0,
+ * int8_t[input_channels / groups]. */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier; /* one an output channel */
+    const int8_t *shift;       /* one an output channel */
+    int32_t input_height;
+    int32_t input_width;
+    int32_t input_channels;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t output_channels;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t dilation_height;
+    int32_t dilation_width;
+    int32_t padding_top;
+    int32_t padding_left;
+    int32_t padded; /* not 0: any of the four paddings is not 0 */
+    int32_t groups;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_conv2d_params;
+
+void ec_conv2d_s8(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_s4(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_s2(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Depthwise convolution: output channel c reads input channel c / depth_multiplier. Weights: one row a tap,
+ * output_channels each, packed as above. Scratch: int8_t[4 * kernel_height * kernel_width]. */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier; /* one an output channel */
+    const int8_t *shift;       /* one an output channel */
+    int32_t input_height;
+    int32_t input_width;
+    int32_t input_channels;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t depth_multiplier;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t dilation_height;
+    int32_t dilation_width;
+    int32_t padding_top;
+    int32_t padding_left;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_depthwise_conv2d_params;
+
+void ec_depthwise_conv2d_s8(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_conv2d_s4(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_conv2d_s2(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Fully connected layer. Weights: one row an output, packed as above. `bias` already holds
+ * bias - input_zero_point * (sum of the row), modulo 2^32. */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier; /* one an output */
+    const int8_t *shift;       /* one an output */
+    int32_t input_size;
+    int32_t output_size;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_dense_params;
+
+void ec_dense_s8(const ec_dense_params *params, const int8_t *input, int8_t *output);
+void ec_dense_s4(const ec_dense_params *params, const int8_t *input, int8_t *output);
+void ec_dense_s2(const ec_dense_params *params, const int8_t *input, int8_t *output);
+
+/* Element-wise sum; both inputs are moved up by 2^20 and brought to a common scale first. */
+typedef struct {
+    int32_t size;
+    int32_t left_zero_point;
+    int32_t left_multiplier;
+    int32_t left_shift; /* at most 0 */
+    int32_t right_zero_point;
+    int32_t right_multiplier;
+    int32_t right_shift; /* at most 0 */
+    int32_t output_multiplier;
+    int32_t output_shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_add_params;
+
+void ec_add_s8(const ec_add_params *params, const int8_t *left, const int8_t *right, int8_t *output);
+
+/* Element-wise product; the right operand repeats every right_size elements. */
+typedef struct {
+    int32_t size;
+    int32_t right_size;
+    int32_t left_zero_point;
+    int32_t right_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_mul_params;
+
+void ec_mul_s8(const ec_mul_params *params, const int8_t *left, const int8_t *right, int8_t *output);
+
+/* Window pooling; padding never counts. */
+typedef struct {
+    int32_t input_height;
+    int32_t input_width;
+    int32_t channels;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t padding_top;
+    int32_t padding_left;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_pool2d_params;
+
+void ec_average_pool2d_s8(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
+void ec_max_pool2d_s8(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
+
+/* Mean of each channel over all pixels; the multiplier holds 1 / pixels. */
+typedef struct {
+    int32_t pixels;
+    int32_t channels;
+    int32_t input_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_global_average_pool_params;
+
+void ec_global_average_pool_s8(const ec_global_average_pool_params *params, const int8_t *input, int8_t *output);
+
+/* Constant border around an image. Row lengths are in bytes (columns * channels). */
+typedef struct {
+    int32_t rows;
+    int32_t row_bytes;
+    int32_t top_bytes;
+    int32_t left_bytes;
+    int32_t right_bytes;
+    int32_t bottom_bytes;
+    int32_t value;
+} ec_pad_params;
+
+void ec_pad_s8(const ec_pad_params *params, const int8_t *input, int8_t *output);
+
+/* Concatenation: for each of `outer` slices, `inner` bytes of every input in turn. */
+typedef struct {
+    int32_t inner;
+    int32_t copy; /* not 0: same scale and zero point as the output */
+    int32_t zero_point;
+    int32_t multiplier;
+    int32_t shift;
+} ec_concat_input;
+
+typedef struct {
+    const ec_concat_input *inputs;
+    int32_t input_count;
+    int32_t outer;
+    int32_t output_inner;
+    int32_t output_zero_point;
+} ec_concat_params;
+
+void ec_concat_s8(const ec_concat_params *params, const int8_t *const *inputs, int8_t *output);
+
+/* Copy, for a reshape that connects the model's input to its output. */
+typedef struct {
+    int32_t size;
+} ec_copy_params;
+
+void ec_copy_s8(const ec_copy_params *params, const int8_t *input, int8_t *output);
+
+/* Softmax over the last axis; output scale 1/256, zero point -128. Scratch: int32_t[length]. */
+typedef struct {
+    int32_t rows;
+    int32_t length; /* at most 4096 */
+    int32_t multiplier;
+    int32_t shift;
+    int32_t diff_min;
+} ec_softmax_params;
+
+void ec_softmax_s8(const ec_softmax_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Nearest-neighbour resize: output row r is input row r * input_height / output_height, columns alike. */
+typedef struct {
+    int32_t input_height;
+    int32_t input_width;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t channels;
+} ec_resize_nearest_params;
+
+void ec_resize_nearest_s8(const ec_resize_nearest_params *params, const int8_t *input, int8_t *output);
+
+/* output = table[input + 128]. */
+typedef struct {
+    const int8_t *table;
+    int32_t size;
+} ec_table_params;
+
+void ec_table_s8(const ec_table_params *params, const int8_t *input, int8_t *output);
+
+/* Change of scale and zero point. */
+typedef struct {
+    int32_t size;
+    int32_t input_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_requantize_params;
+
+void ec_requantize_s8(const ec_requantize_params *params, const int8_t *input, int8_t *output);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

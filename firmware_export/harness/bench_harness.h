@@ -1,0 +1,57 @@
+/* edgecompress bench: what the harness's files and the generated model table share. */
+#ifndef EDGECOMPRESS_BENCH_HARNESS_H
+#define EDGECOMPRESS_BENCH_HARNESS_H
+
+#include <stdint.h>
+
+typedef int (*bench_run_function)(const int8_t *input, int8_t *output);
+
+struct bench_model {
+    bench_run_function run;
+    uint32_t input_bytes;
+    uint32_t output_bytes;
+};
+
+/* A down-counting board timer; on mps2 boards under qemu's -icount it counts executed instructions. */
+struct bench_timer {
+    volatile uint32_t *control;
+    volatile uint32_t *reload;
+    const volatile uint32_t *value;
+    uint32_t enable;
+    uint32_t mask;
+};
+
+/* Generated for each firmware. */
+extern const struct bench_model bench_models[];
+extern const uint32_t bench_model_count;
+extern const struct bench_timer bench_timer;
+extern int8_t bench_input[];
+extern int8_t bench_output[];
+
+/* bench_call.c: runs a model on its own painted stack. */
+int bench_call(const int8_t *input, int8_t *output, bench_run_function run, const volatile uint32_t *timer_value);
+extern uint32_t bench_ticks; /* of the last call, before masking */
+
+/* Exit codes that the Python side explains. */
+enum {
+    BENCH_DONE = 0,
+    BENCH_NO_INPUT_FILE = 2,
+    BENCH_NO_OUTPUT_FILE = 3,
+    BENCH_UNKNOWN_MODEL = 4,
+    BENCH_SHORT_INPUT = 5,
+    BENCH_WRITE_FAILED = 6,
+    BENCH_MODEL_FAILED = 7, /* run returned other than 0 */
+    BENCH_FAULT = 8
+};
+
+/* semihosting.c */
+int semihosting_open(const char *path, uint32_t length, uint32_t mode); /* handle, or -1 */
+uint32_t semihosting_read(int handle, void *data, uint32_t length);     /* bytes NOT read */
+uint32_t semihosting_write(int handle, const void *data, uint32_t length); /* bytes NOT written */
+void semihosting_close(int handle);
+void semihosting_exit(uint32_t code);
+
+#define SEMIHOSTING_READ_BINARY 1u
+#define SEMIHOSTING_WRITE_BINARY 5u
+
+#endif
