@@ -48,7 +48,7 @@ def write_images(folder: Path, classes: dict[str, int], size: tuple[int, int] = 
         (folder / name).mkdir(parents=True)
         for index in range(count):
             shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
-            Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8), mode).save(folder / name / f"{index}.png")
+            Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(folder / name / f"{index}.png")
     return folder
 
 
@@ -115,8 +115,7 @@ def test_normalisation_comes_from_the_training_part_alone(tmp_path: Path) -> Non
     x_train = np.random.default_rng(0).normal(3.0, 2.0, (90, 6, 5))
     spec = write_npz(tmp_path / "a.npz", x_train=x_train, x_test=np.full((30, 6, 5), 1e6))
     dataset = load_dataset(spec)
-    assert abs(dataset.normalization.mean - 3.0) < 0.2 and abs(1 / dataset.normalization.scale - 2.0) < 0.2
-    assert abs(float(dataset.train.x.std()) - 1.0) < 1e-5
+    assert dataset.normalization.mean == pytest.approx(x_train.mean()) and dataset.normalization.scale == pytest.approx(1.0 / x_train.std())
     np.testing.assert_array_equal(dataset.test.x, dataset.normalization.apply(np.full((30, 6, 5, 1), 1e6)))
 
 
@@ -156,7 +155,7 @@ def test_keys_by_name_with_a_split_array(tmp_path: Path) -> None:
     raw_test = dataset.test.x[..., 0] / dataset.normalization.scale + dataset.normalization.mean
     np.testing.assert_allclose(raw_test, x[split == 2], atol=2e-3)
     pool = load_dataset(f"{tmp_path}/speech.npz?x=feats&y=labels&kind=series")
-    assert pool.kind == "series" and [len(samples) for samples in pool.parts.values()] == [34, 10, 16]
+    assert pool.kind == "series" and [len(samples) for samples in pool.parts.values()] == [36, 8, 16]
 
 
 def test_channels_first_option_and_hint(tmp_path: Path) -> None:

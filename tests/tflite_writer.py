@@ -92,11 +92,15 @@ class Writer:
         self.operators.append(made)
 
     def finish(self) -> bytes:
-        """The file."""
+        """Emits every node; the file."""
         for name in self.graph.inputs:
             self.activation(name)
         for node in self.graph.nodes:
             EMIT[node.op.kind](self, node)
+        return self.pack()
+
+    def pack(self) -> bytes:
+        """The file of what was collected so far."""
         subgraph = schema.SubGraphT()
         subgraph.tensors, subgraph.operators, subgraph.name = self.tensors, self.operators, b"main"
         subgraph.inputs = [self.by_name[name] for name in self.graph.inputs]
@@ -210,7 +214,8 @@ def _binary(builtin: int, options_type: int, make_options: Callable[[], Any]) ->
         assert isinstance(node.op, (Add, Mul))
         options = make_options()
         options.fusedActivationFunction = _activation_of(writer, node)
-        writer.operator(builtin, [writer.activation(name) for name in node.inputs], [writer.activation(node.output)], options_type, options, version=2)
+        inputs = [writer.activation(name) for name in node.inputs]
+        writer.operator(builtin, inputs, [writer.activation(node.output)], options_type, options, version=2)
 
     return emit
 
@@ -278,7 +283,8 @@ def _softmax(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Softmax)
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
-    writer.operator(Builtin.SOFTMAX, [writer.activation(node.inputs[0])], [writer.activation(node.output)], Options.SoftmaxOptions, options, version=2)
+    writer.operator(Builtin.SOFTMAX, [writer.activation(node.inputs[0])], [writer.activation(node.output)], Options.SoftmaxOptions, options,
+                    version=2)
 
 
 def _resize_nearest(writer: Writer, node: Node) -> None:

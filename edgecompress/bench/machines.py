@@ -54,11 +54,12 @@ MACHINES: dict[str, Machine] = {
 }
 
 
-def machine_for(target: Target) -> Machine:
-    """The board to link for: the target's qemu machine, or for a target without one its own origins with plenty of memory."""
+def machine_for(target: Target, where: str) -> Machine:
+    """What to link for on `where` (unicorn or qemu). unicorn has the target's own addresses and plenty of memory. Raises ConfigError."""
     name = target.emulator.qemu_machine
-    if not name:
-        return Machine(target.flash_origin, 4 * MEBIBYTE, target.ram_origin, 4 * MEBIBYTE, _SYSTICK)
-    if name not in MACHINES:
+    if name and name not in MACHINES:
         raise unknown_name("qemu machine", name, MACHINES)
-    return MACHINES[name]
+    if where == "qemu":
+        return MACHINES[name]
+    timer = MACHINES[name].timer if name else _SYSTICK
+    return Machine(target.flash_origin, 16 * MEBIBYTE, target.ram_origin, 16 * MEBIBYTE, timer)

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(error, str(error), debug)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
+        print("interrupted; what was finished is kept, go on with --resume", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # the reader of our output went away (| head); Python would complain again at shutdown

@@ -1,4 +1,4 @@
-"""Batches for training: order, augmentation, mixing and the way from NHWC arrays to NCHW tensors."""
+"""Batches for training: order, augmentation and the way from NHWC arrays to NCHW tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from edgecompress.compress.training import TrainConfig
-from edgecompress.data.augment import augment
+from edgecompress.data.augment import augment, one_hot
 from edgecompress.data.parts import Samples
 from edgecompress.errors import DataError
 
@@ -49,20 +49,14 @@ def training_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """One epoch of (float32 NCHW, target probabilities [n, classes]); the incomplete last batch is left out."""
     order, size = epoch_order(samples.y, config.balanced, rng), batch_size(config, len(samples))
-    identity = torch.eye(classes)
     for start in range(0, len(order) - size + 1, size):
         chosen = order[start : start + size]
-        x = samples.x[chosen]
-        if config.augmentation is not None:
-            x = augment(x, config.augmentation, rng)
-        inputs, targets = to_tensor(x), identity[torch.from_numpy(samples.y[chosen])]
-        yield _mixed(inputs, targets, config.mixup, rng) if config.mixup > 0 else (inputs, targets)
-
-
-def _mixed(inputs: torch.Tensor, targets: torch.Tensor, alpha: float, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    share = float(rng.beta(alpha, alpha))
-    partner = torch.from_numpy(rng.permutation(len(inputs)))
-    return inputs * share + inputs[partner] * (1 - share), targets * share + targets[partner] * (1 - share)
+        x, labels = samples.x[chosen], samples.y[chosen]
+        if config.augmentation is None:
+            targets = one_hot(labels, classes)
+        else:
+            x, targets = augment(x, labels, classes, config.augmentation, rng)
+        yield to_tensor(x), torch.from_numpy(targets)
 
 
 def steps_per_epoch(config: TrainConfig, samples: int) -> int:

@@ -28,7 +28,6 @@ class TrainConfig:
     schedule: str = "cosine"  # falls to 0; one_cycle also lowers the momentum while the rate is high
     warmup: float = 0.1  # share of all steps in which the rate rises
     label_smoothing: float = 0.1
-    mixup: float = 0.0  # Beta(mixup, mixup) mixes two samples; 0 turns it off
     average_decay: float = 0.995  # of the moving average of all weights, which is what is validated and returned; 0 turns it off
     balanced: bool = False  # draw every class equally often
     distillation: float = 0.7  # weight of the teacher's part of the loss, when there is a teacher
@@ -41,7 +40,7 @@ class TrainConfig:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
-        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0, "mixup": 0}
+        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0}
         for name, low in at_least.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}; it must be at least {low}")

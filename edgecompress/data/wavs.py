@@ -37,7 +37,7 @@ def read_wav(path: Path, samples: int) -> npt.NDArray[np.int16]:
                     f"try: longer clips with ?seconds={seconds:g}, or cut the file",
                 )
             content = stream.readframes(count)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk that ends before it begins
         raise DataError(f"'{path}' is not a readable 16-bit PCM wav file: {error or 'it ends too early'}") from error
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from None

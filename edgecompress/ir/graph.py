@@ -56,7 +56,8 @@ class Tensor:
     def quantize(self, real: np.ndarray) -> np.ndarray:
         """float to int8, ties to even, saturating; NaN becomes the zero point."""
         scaled = np.rint(np.nan_to_num(np.asarray(real, dtype=np.float32) / np.float32(self.scale))) + self.zero_point
-        return np.clip(scaled, -128, 127).astype(np.int8)
+        quantized: np.ndarray = np.clip(scaled, -128, 127).astype(np.int8)
+        return quantized
 
     def dequantize(self, q: np.ndarray) -> np.ndarray:
         """int8 to float32."""

@@ -128,7 +128,7 @@ def frozen_array(values: np.ndarray, dtype: type) -> np.ndarray:
     given = np.asarray(values)
     try:
         with np.errstate(invalid="ignore"):  # NaN and infinity become some integer here and fail the comparison below
-            array = np.array(given, dtype=dtype, order="C")
+            array: np.ndarray = np.array(given, dtype=dtype, order="C")
             fits = np.array_equal(array, given)
     except (TypeError, ValueError, OverflowError):
         fits = False
@@ -140,14 +140,15 @@ def frozen_array(values: np.ndarray, dtype: type) -> np.ndarray:
 
 def clamp_int8(x: np.ndarray, low: int, high: int) -> np.ndarray:
     """Clamp to the activation's range and narrow."""
-    return np.clip(x, low, high).astype(np.int8)
+    clamped: np.ndarray = np.clip(x, low, high).astype(np.int8)
+    return clamped
 
 
 def rescale_to_int8(x: np.ndarray, requant: Requant, zero_point: int, low: int = -128, high: int = 127) -> np.ndarray:
     """int32-ranged accumulators [..., channels] to int8: rescaled, moved to the zero point, clamped."""
     scaled = requant.apply(x)
     scaled += zero_point
-    return np.clip(scaled, low, high, out=scaled).astype(np.int8)
+    return np.clip(scaled, low, high, out=scaled).astype(np.int8, copy=False)
 
 
 def check_activation_range(low: int, high: int) -> None:

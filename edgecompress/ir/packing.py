@@ -33,7 +33,8 @@ def pack_rows(rows: np.ndarray, bits: int) -> np.ndarray:
     per_byte = 8 // bits
     padded = np.pad(rows.astype(np.int16), ((0, 0), (0, -rows.shape[1] % per_byte))) & ((1 << bits) - 1)
     grouped = padded.reshape(rows.shape[0], -1, per_byte) << (np.arange(per_byte) * bits)
-    return grouped.sum(axis=2).astype(np.uint8)
+    packed: np.ndarray = grouped.sum(axis=2).astype(np.uint8)
+    return packed
 
 
 def unpack_rows(packed: np.ndarray, length: int, bits: int) -> np.ndarray:

@@ -97,7 +97,8 @@ class Requant:
     @property
     def real(self) -> np.ndarray:
         """The factors that the integers stand for, float64 [channels]."""
-        return np.ldexp(np.asarray(self.multiplier, dtype=np.float64) / 2**31, np.asarray(self.shift))
+        factors: np.ndarray = np.ldexp(np.asarray(self.multiplier, dtype=np.float64) / 2**31, np.asarray(self.shift))
+        return factors
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """x [..., channels] or [...] rescaled, int64."""

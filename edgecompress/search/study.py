@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,11 +37,19 @@ class Trial:
     score: Score
 
 
-def _start_worker() -> None:
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent was killed: an orphan would wait for work for ever, or write into a resumed run."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _start_worker(parent: int) -> None:
     import signal
 
     import torch
 
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -50,7 +60,8 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes with one torch thread each; killed, not awaited, when the block ends in an exception."""
     import multiprocessing
 
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker,
+                               initargs=(os.getpid(),))
     try:
         yield pool
     except BaseException:

@@ -12,7 +12,7 @@ from edgecompress.ir.window import Padding, Pair, check_pool, output_size, patch
 
 def rounded_divide(total: np.ndarray, count: np.ndarray | int) -> np.ndarray:
     """total / count to nearest, ties away from zero, as TFLite's integer pooling."""
-    quotient = (np.abs(total) + np.asarray(count) // 2) // count
+    quotient: np.ndarray = (np.abs(total) + np.asarray(count) // 2) // count
     return np.where(total < 0, -quotient, quotient)
 
 

@@ -103,7 +103,7 @@ class Conv2D(Op):
 
     def macs(self, *shapes: Shape) -> int:
         height, width, _ = self.infer_shape(*shapes)
-        return height * width * self.weights.size
+        return height * width * int(self.weights.size)
 
     @property
     def parameters(self) -> int:
@@ -111,5 +111,5 @@ class Conv2D(Op):
 
     @property
     def constant_bytes(self) -> int:
-        rows = self.weights.shape[0]
+        rows = int(self.weights.shape[0])
         return rows * (packed_row_bytes(self.weights.size // rows, self.weight_bits) + 4) + 5 * rows

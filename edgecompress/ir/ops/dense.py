@@ -63,4 +63,4 @@ class Dense(Op):
     @property
     def constant_bytes(self) -> int:
         rows, length = self.weights.shape
-        return rows * (packed_row_bytes(length, self.weight_bits) + 9)
+        return int(rows) * (packed_row_bytes(length, self.weight_bits) + 9)

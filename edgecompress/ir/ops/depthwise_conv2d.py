@@ -77,7 +77,7 @@ class DepthwiseConv2D(Op):
 
     def macs(self, *shapes: Shape) -> int:
         height, width, _ = self.infer_shape(*shapes)
-        return height * width * self.weights.size
+        return height * width * int(self.weights.size)
 
     @property
     def parameters(self) -> int:
@@ -85,5 +85,5 @@ class DepthwiseConv2D(Op):
 
     @property
     def constant_bytes(self) -> int:
-        taps, channels = self.kernel[0] * self.kernel[1], self.weights.shape[2]
+        taps, channels = self.kernel[0] * self.kernel[1], int(self.weights.shape[2])
         return taps * packed_row_bytes(channels, self.weight_bits) + 9 * channels

@@ -19,7 +19,8 @@ def source_positions(source: int, target: int) -> np.ndarray:
 def float32_positions(source: int, target: int) -> np.ndarray:
     """The same as TFLite's GetNearestNeighbor computes it."""
     scaled = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
-    return np.minimum(np.floor(scaled).astype(np.int64), source - 1)
+    positions: np.ndarray = np.minimum(np.floor(scaled).astype(np.int64), source - 1)
+    return positions
 
 
 @dataclass(frozen=True, eq=False)

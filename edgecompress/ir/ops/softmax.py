@@ -35,7 +35,8 @@ _shift_right = rounding_divide_by_power_of_two
 
 
 def _shift_left(x: np.ndarray, bits: int) -> np.ndarray:
-    return np.clip(x << bits, INT32_MIN, INT32_MAX)
+    shifted: np.ndarray = np.clip(x << bits, INT32_MIN, INT32_MAX)
+    return shifted
 
 
 def exp_on_negative(a: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ Unary = Callable[[np.ndarray], np.ndarray]
 def _erf(x: np.ndarray) -> np.ndarray:
     from math import erf
 
-    return np.vectorize(erf)(x)
+    return np.array([erf(value) for value in x])
 
 
 UNARY: dict[str, Unary] = {
@@ -40,7 +40,8 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     """Nearest whole number, ties away from zero; adding 0.5 first would be wrong just below a tie."""
     whole = np.trunc(x)
     with np.errstate(invalid="ignore"):  # infinity minus itself
-        return np.where(np.abs(x - whole) >= 0.5, whole + np.sign(x), whole)
+        rounded: np.ndarray = np.where(np.abs(x - whole) >= 0.5, whole + np.sign(x), whole)
+    return rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Table(Op):
 
     @classmethod
     def from_function(cls, function: str, scale: float, zero_point: int, output_scale: float, output_zero_point: int) -> Table:
-        """Table of a name in UNARY between two quantizations, computed in float64 and rounded to nearest, ties away from zero (TFLite's TfLiteRound)."""
+        """Table of a name in UNARY between two quantizations, computed in float64, rounded to nearest, ties away from zero (TfLiteRound)."""
         if function not in UNARY:
             raise ModelError(f"unknown unary function '{function}'; known: {', '.join(sorted(UNARY))}")
         real = (np.arange(-128, 128, dtype=np.float64) - zero_point) * scale

@@ -1,0 +1,150 @@
+"""The two things to do with an artifact folder: measure it, or push many inputs through it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from edgecompress.bench import measurement as m
+from edgecompress.bench.firmware import Firmware, build_firmware
+from edgecompress.bench.machines import machine_for
+from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, Measurement
+from edgecompress.bench.protocol import Execution, Frame, FrameCount
+from edgecompress.bench.subject import Subject, check_inputs, load_subject, load_vectors
+from edgecompress.bench.toolchain import Toolchain, host_compiler, select_compiler
+from edgecompress.bench.transport import host, qemu, unicorn
+from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.hw.target import Target, load_target
+
+PLACES = ("emulator", "host", "qemu", "unicorn")
+EMULATORS = ("qemu", "unicorn")
+COUNTED_FRAMES = 3
+DEFAULT_TIMEOUT_S = 120.0
+
+
+def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: str | None = None, samples: int = 10,
+          target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Measurement:
+    """Builds the artifact in `folder`, runs up to `samples` of its test vectors and compares them with the reference.
+
+    `on`: emulator (default for Cortex-M), host, or an emulator's name. `cc`: zig, gcc or a path. `emulator`: unicorn or qemu.
+    `target` replaces the manifest's. `timeout_s` bounds a frame (unicorn) or the run (qemu, host).
+    Raises ConfigError and ModelError for a bad folder or choice, ToolMissingError, BuildError, DeviceError.
+    """
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1, got {samples}")
+    subject = load_subject(folder)
+    target = target or load_target(subject.target)
+    where = _where(target, on, emulator)
+    vectors = load_vectors(subject, samples)
+    frames = _frames(vectors.inputs)
+    if where == "host":
+        return _bench_host(subject, target, cc, frames, vectors.outputs, timeout_s)
+    firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
+    execution = _execute(firmware, target, where, frames, min(COUNTED_FRAMES, len(frames)), timeout_s)
+    return _emulated(subject, target, where, firmware, execution, vectors.outputs)
+
+
+def run_frames(folder: Path, inputs: np.ndarray, on: str | None = None, cc: str | None = None, emulator: str | None = None,
+               target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> np.ndarray:
+    """Outputs int8 [n, *output_shape] of the artifact for int8 [n, *input_shape], without counting: for accuracy over a test set.
+
+    Arguments and errors as in `bench`; DataError for inputs of the wrong type or shape.
+    """
+    subject = load_subject(folder)
+    target = target or load_target(subject.target)
+    where = _where(target, on, emulator)
+    frames = _frames(check_inputs(subject, inputs))
+    if where == "host":
+        outputs: Sequence[bytes] = host.run([subject], _host_compiler(target, cc), frames, timeout_s=timeout_s).outputs
+    else:
+        firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
+        outputs = _execute(firmware, target, where, frames, 0, timeout_s).outputs
+    return _stack(subject, outputs)
+
+
+def _where(target: Target, on: str | None, emulator: str | None) -> str:
+    if on is not None and on not in PLACES:
+        raise unknown_name("place to bench on", on, PLACES)
+    if emulator is not None and emulator not in EMULATORS:
+        raise unknown_name("emulator", emulator, EMULATORS)
+    if on == "host" or (target.family == "host" and on is None and emulator is None):
+        return "host"
+    chosen = on if on in EMULATORS else emulator or "unicorn"
+    if emulator is not None and emulator != chosen:
+        raise ConfigError(f"--on {on} and --emulator {emulator} contradict each other")
+    name = target.emulator.unicorn if chosen == "unicorn" else target.emulator.qemu_machine
+    if not name:
+        raise ConfigError(f"target '{target.name}' cannot be emulated with {chosen}: its file names no {chosen} core or machine",
+                          "try: --on host, or another --emulator")
+    return str(chosen)
+
+
+def _frames(inputs: np.ndarray) -> list[Frame]:
+    return [(0, frame.tobytes()) for frame in inputs]
+
+
+def _stack(subject: Subject, outputs: Sequence[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(outputs), dtype=np.int8).reshape(len(outputs), *subject.output_shape)
+
+
+def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Frame], counted: int, timeout_s: float) -> Execution:
+    if where == "unicorn":
+        return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s)
+    return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
+
+
+def _mismatches(subject: Subject, outputs: Sequence[bytes], expected: np.ndarray) -> int:
+    return int(np.count_nonzero((_stack(subject, outputs) != expected).reshape(len(expected), -1).any(axis=1)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _host_compiler(target: Target, cc: str | None) -> Toolchain:
+    common = target.compiler.common if target.family == "host" else ("-O2",)
+    return host_compiler(common, cc)
+
+
+def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, execution: Execution, expected: np.ndarray) -> Measurement:
+    counts = execution.counts
+    per_frame = [count.total for count in counts] if where == "unicorn" else qemu.instructions(firmware, execution)
+    spread = InstructionSpread(min(per_frame), round(statistics.median(per_frame)), max(per_frame), len(per_frame))
+    mismatches = _mismatches(subject, execution.outputs, expected)
+    version = f"{unicorn.version()} ({target.emulator.unicorn})" if where == "unicorn" else f"{qemu.version()} ({target.emulator.qemu_machine})"
+    return Measurement(
+        target=target.name, where=where, instructions=spread.median, instruction_spread=spread,
+        latency_s=target.seconds(spread.median), latency_basis=m.INSTRUCTIONS_OVER_CLOCK, latency_spread_s=None,
+        flash_bytes=firmware.flash_bytes, harness_flash_bytes=firmware.harness_flash_bytes,
+        ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
+        matches_reference=mismatches == 0, samples=len(expected), mismatches=mismatches, vectors_source=subject.vectors_source,
+        compiler=firmware.compiler, emulator=version, overhead_instructions=_median([c.overhead for c in counts]),
+        layers=_layers(subject, counts), date=_now())
+
+
+def _median(values: Sequence[int]) -> int | None:
+    return round(statistics.median(values)) if values else None
+
+
+def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasurement, ...]:
+    if not counts:
+        return ()
+    return tuple(LayerMeasurement(layer.node, layer.kernel, round(statistics.median(count.layers[index] for count in counts)))
+                 for index, layer in enumerate(subject.layers))
+
+
+def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequence[Frame], expected: np.ndarray, timeout_s: float) -> Measurement:
+    compiler = _host_compiler(target, cc)
+    execution = host.run([subject], compiler, frames, host.BATCHES, timeout_s=timeout_s)
+    mismatches = _mismatches(subject, execution.outputs, expected)
+    seconds = execution.batch_seconds
+    return Measurement(
+        target=target.name, where="host", instructions=None, instruction_spread=None,
+        latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
+        flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
+        matches_reference=mismatches == 0, samples=len(expected), mismatches=mismatches, vectors_source=subject.vectors_source,
+        compiler=compiler.version, emulator="", overhead_instructions=None, layers=(), date=_now())

@@ -1,0 +1,199 @@
+"""Emitters of the layers with weights: convolution, depthwise convolution, dense."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from edgecompress.ir.packing import packed_row_bytes
+from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference, channel_arrays, channel_references, packed_weights
+
+
+@lru_cache(maxsize=4096)
+def spans(out: int, stride: int, padding: int, dilation: int, taps: int, size: int) -> tuple[tuple[int, int], ...]:
+    """(first, end) taps inside the input for each output position, as ec_make_span; an empty span is (0, 0)."""
+    result = []
+    for position in range(out):
+        start = position * stride - padding
+        first = -(start // dilation) if start < 0 else 0
+        end = min(max(-(-(size - start) // dilation), 0), taps)
+        result.append((first, end) if first < end else (0, 0))
+    return tuple(result)
+
+
+class WindowedEmitter(Emitter):
+    """What Conv2D and DepthwiseConv2D share."""
+
+    takes_scratch = True
+    name = ""
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_{self.name}_s{call.op.weight_bits}"
+
+    def struct(self, call: Call) -> str:
+        return f"ec_{self.name}_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (f"{self.kernel(call)}.c", f"ec_{self.name}.h")
+
+    def row_spans(self, call: Call) -> tuple[tuple[int, int], ...]:
+        """Vertical taps inside the input for each output row."""
+        op = call.op
+        return spans(call.output.shape[0], op.stride[0], op.padding[0], op.dilation[0], op.kernel[0], call.inputs[0].shape[0])
+
+    def column_spans(self, call: Call) -> tuple[tuple[int, int], ...]:
+        """Horizontal taps inside the input for each output column."""
+        op = call.op
+        return spans(call.output.shape[1], op.stride[1], op.padding[2], op.dilation[1], op.kernel[1], call.inputs[0].shape[1])
+
+    def window_params(self, call: Call) -> dict[str, int | Reference]:
+        """Kernel, stride, dilation and the paddings that matter (the output's size implies the others)."""
+        op = call.op
+        return {"kernel_height": op.kernel[0], "kernel_width": op.kernel[1], "stride_height": op.stride[0], "stride_width": op.stride[1],
+                "dilation_height": op.dilation[0], "dilation_width": op.dilation[1], "padding_top": op.padding[0], "padding_left": op.padding[2]}
+
+    def range_params(self, call: Call) -> dict[str, int | Reference]:
+        """Zero points and activation range."""
+        op = call.op
+        return {"input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
+                "activation_max": op.activation_max}
+
+
+class Conv2DEmitter(WindowedEmitter):
+    """ec_conv2d_s8, _s4, _s2."""
+
+    name = "conv2d"
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        height, width, channels = call.inputs[0].shape
+        out_height, out_width, out_channels = call.output.shape
+        return {**channel_references(), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
+                "output_width": out_width, "output_channels": out_channels, **self.window_params(call), "padded": int(any(call.op.padding)),
+                "groups": call.op.groups, **self.range_params(call)}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        op = call.op
+        return (packed_weights(op.weights.reshape(op.weights.shape[0], -1), op.weight_bits), *channel_arrays(op.bias, op.requant))
+
+    def array_bytes(self, call: Call) -> int:
+        weights = call.op.weights
+        return int(weights.shape[0] * (packed_row_bytes(weights[0].size, call.op.weight_bits) + CHANNEL_BYTES))
+
+    def scratch_bytes(self, call: Call) -> int:
+        _, height, width, channels = call.op.weights.shape
+        return int(4 * height * width * channels + (channels if any(call.op.padding) else 0))
+
+    def features(self, call: Call) -> dict[str, float]:
+        op = call.op
+        out_channels, height, width, channels = op.weights.shape
+        pixels, length = call.output.shape[0] * call.output.shape[1], height * width * channels
+        pairs, singles = op.groups * (pixels // 2), op.groups * (pixels % 2)
+        patches = pairs + singles
+        whole = op.groups * self._whole_patches(call)
+        runs_whole, runs_tap = whole * height, (patches - whole) * height * width
+        odd = runs_whole * (width * channels % 2) + runs_tap * (channels % 2)
+        blocks = math.ceil(out_channels // op.groups / 2)
+        return {"call": 1, "groups": op.groups, "patches": patches, "border_patches": patches - whole, "whole_runs": runs_whole, "tap_runs": runs_tap,
+                "gathered": patches * length, "gathered_odd": odd,
+                "pair_blocks": pairs * blocks, "pair_quads": pairs * blocks * (length // 4), "pair_tails": pairs * blocks * (length % 4),
+                "single_blocks": singles * blocks, "single_quads": singles * blocks * (length // 4), "single_tails": singles * blocks * (length % 4)}
+
+    def _whole_patches(self, call: Call) -> int:
+        """Patches gathered in whole kernel rows, one group: both pixels' windows inside the input, adjacent taps adjacent in memory."""
+        op = call.op
+        if op.groups != 1 or op.dilation[1] != 1:
+            return 0
+        rows = np.array([first == 0 and end == op.kernel[0] for first, end in self.row_spans(call)])
+        columns = np.array([first == 0 and end == op.kernel[1] for first, end in self.column_spans(call)])
+        inside = (rows[:, None] & columns[None, :]).ravel()
+        if len(inside) % 2:
+            inside = np.append(inside, inside[-1])
+        return int((inside[0::2] & inside[1::2]).sum())
+
+
+class DepthwiseConv2DEmitter(WindowedEmitter):
+    """ec_depthwise_conv2d_s8, _s4, _s2."""
+
+    name = "depthwise_conv2d"
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        height, width, channels = call.inputs[0].shape
+        out_height, out_width, out_channels = call.output.shape
+        return {**channel_references(), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
+                "output_width": out_width, "depth_multiplier": out_channels // channels, **self.window_params(call), **self.range_params(call)}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        op = call.op
+        return (packed_weights(op.weights.reshape(-1, op.weights.shape[2]), op.weight_bits), *channel_arrays(op.bias, op.requant))
+
+    def array_bytes(self, call: Call) -> int:
+        height, width, channels = call.op.weights.shape
+        return int(height * width * packed_row_bytes(channels, call.op.weight_bits) + CHANNEL_BYTES * channels)
+
+    def scratch_bytes(self, call: Call) -> int:
+        return 4 * int(call.op.kernel[0] * call.op.kernel[1])
+
+    def features(self, call: Call) -> dict[str, float]:
+        channels, multiplier = call.output.shape[2], call.output.shape[2] // call.inputs[0].shape[2]
+        fours = channels // 4 if multiplier == 1 else 0
+        ones = channels - 4 * fours
+        sweep = self._sweep(call)
+        return {"call": 1, **{f"{name}_x4": count * fours for name, count in sweep.items()}, **{f"{name}_x1": count * ones for name, count in sweep.items()}}
+
+    def _sweep(self, call: Call) -> dict[str, float]:
+        """Loop counts of one block of channels over the image."""
+        op, taps = call.op, call.op.kernel[1]
+        heights = [end - first for first, end in self.row_spans(call)]
+        row_spans, column_spans = self.row_spans(call), self.column_spans(call)
+        folds = [height for index, height in enumerate(heights) if index == 0 or row_spans[index] != row_spans[index - 1]]
+        pairs, singles, column = 0, [], 0
+        while column < len(column_spans):
+            if column + 1 < len(column_spans) and column_spans[column] == column_spans[column + 1] == (0, taps):
+                pairs, column = pairs + 1, column + 2
+            else:
+                first, end = column_spans[column]
+                singles.append(end - first)
+                column += 1
+        clipped = [width for width in singles if width != taps]
+        rows, tap_rows = len(heights), sum(heights)
+        return {"blocks": 1, "unpacked": op.kernel[0] * taps, "rows": rows, "folds": len(folds) + rows * len(clipped),
+                "fold_rows": sum(folds) + tap_rows * len(clipped), "fold_taps": taps * sum(folds) + tap_rows * sum(clipped),
+                "pairs": rows * pairs, "pair_rows": tap_rows * pairs, "pair_taps": tap_rows * pairs * taps,
+                "singles": rows * len(singles), "single_rows": tap_rows * len(singles), "single_taps": tap_rows * sum(singles)}
+
+
+class DenseEmitter(Emitter):
+    """ec_dense_s8, _s4, _s2."""
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_dense_s{call.op.weight_bits}"
+
+    def struct(self, call: Call) -> str:
+        return "ec_dense_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (f"{self.kernel(call)}.c", "ec_dense.h")
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        op = call.op
+        return {**channel_references(), "input_size": op.weights.shape[1], "output_size": op.weights.shape[0],
+                "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        op = call.op
+        folded = op.bias.astype(np.int64) - op.input_zero_point * op.weights.astype(np.int64).sum(axis=1)
+        wrapped = folded.astype(np.uint32).astype(np.int32)  # the kernel's sums are modulo 2^32
+        return (packed_weights(op.weights, op.weight_bits), *channel_arrays(wrapped, op.requant))
+
+    def array_bytes(self, call: Call) -> int:
+        rows, length = call.op.weights.shape
+        return int(rows * (packed_row_bytes(length, call.op.weight_bits) + CHANNEL_BYTES))
+
+    def features(self, call: Call) -> dict[str, float]:
+        rows, length = call.op.weights.shape
+        block, unroll = (4, 2) if call.op.weight_bits == 8 else (2, 4)
+        blocks, singles = rows // block, rows % block
+        return {"call": 1, "blocks": blocks, "block_steps": blocks * (length // unroll), "block_tails": blocks * (length % unroll),
+                "singles": singles, "single_quads": singles * (length // 4), "single_tails": singles * (length % 4)}

@@ -1,0 +1,92 @@
+"""Where every tensor lives: the caller's input or output, or a block of the arena. Reshapes share their input's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgecompress.errors import ModelError
+from edgecompress.hw.plan import Buffer
+from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.lower.c.table import EMIT
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`root` maps each tensor to the tensor whose bytes it shares; a root is an input, an output or an arena buffer."""
+
+    root: Mapping[str, str]
+    inputs: Mapping[str, int]  # root -> index of the model input it is
+    outputs: Mapping[str, int]  # root -> index of the model output it is written to
+    copies: frozenset[str]  # outputs of reshapes that must move bytes
+    buffers: tuple[Buffer, ...]  # activations in the arena, named by root
+
+
+def resolve_storage(graph: QuantizedGraph) -> Storage:
+    """Raises ModelError for outputs that are also inputs, or named twice."""
+    for names, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs")):
+        if len(set(names)) != len(names):
+            raise ModelError(f"graph {graph.name!r} names one of its {what} twice")
+    for name in graph.outputs:
+        if name in graph.inputs:
+            raise ModelError(f"output {name!r} of graph {graph.name!r} is one of its inputs; there is nothing to compute")
+    inputs = {name: index for index, name in enumerate(graph.inputs)}
+    copies: frozenset[str] = frozenset()
+    while True:
+        root = _alias_roots(graph, copies)
+        outputs: dict[str, int] = {}
+        clashing = set()
+        for index, name in enumerate(graph.outputs):
+            if root[name] in inputs or root[name] in outputs:
+                clashing.add(name)  # only a reshape shares its input's bytes, so `name` is one
+            else:
+                outputs[root[name]] = index
+        if not clashing:
+            break
+        copies |= clashing
+    lifetimes = _lifetimes(graph, root, inputs, outputs, copies)
+    return Storage(root, inputs, outputs, copies, tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items()))
+
+
+def _alias_roots(graph: QuantizedGraph, copies: frozenset[str]) -> dict[str, str]:
+    root = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        alias = node.op.kind == "reshape" and node.output not in copies
+        root[node.output] = root[node.inputs[0]] if alias else node.output
+    return root
+
+
+def _lifetimes(graph: QuantizedGraph, root: dict[str, str], inputs: dict[str, int], outputs: dict[str, int],
+               copies: frozenset[str]) -> dict[str, tuple[int, int]]:
+    """First and last node of each arena buffer. Ends by letting outputs take over the bytes of inputs that die (`root` is updated)."""
+    last: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for name in (*node.inputs, node.output):
+            last[root[name]] = index
+    lifetimes: dict[str, tuple[int, int]] = {}
+    heir: dict[str, str] = {}
+    for index, node in enumerate(graph.nodes):
+        name = node.output
+        if root[name] != name or name in outputs:
+            continue
+        ancestor = _overwritable(graph, index, root, heir, lifetimes) if node.op.kind != "reshape" else None
+        if ancestor is None:
+            lifetimes[name] = (index, last[name])
+        else:
+            heir[name] = ancestor
+            lifetimes[ancestor] = (lifetimes[ancestor][0], last[name])
+    for name, owner in root.items():
+        root[name] = heir.get(owner, owner)
+    return lifetimes
+
+
+def _overwritable(graph: QuantizedGraph, index: int, root: dict[str, str], heir: dict[str, str], lifetimes: dict[str, tuple[int, int]]) -> str | None:
+    """Arena buffer of an input that dies at this node and that the kernel may write over, if there is one."""
+    node = graph.nodes[index]
+    size = graph.tensors[node.output].size
+    for position in EMIT[node.op.kind].in_place:
+        owner = root[node.inputs[position]]
+        owner = heir.get(owner, owner)
+        if owner in lifetimes and lifetimes[owner][1] == index and graph.tensors[owner].size == size:
+            return owner
+    return None
