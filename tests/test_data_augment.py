@@ -127,7 +127,8 @@ def test_json_round_trip() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"flipp": 0.5}, "Did you mean 'flip'"), ({"flip": 1.5}, "probability"), ({"noise": -0.1}, "at least 0"), ({"noise": float("nan")}, "at least 0"),
+        ({"flipp": 0.5}, "Did you mean 'flip'"), ({"flip": 1.5}, "probability"),
+        ({"noise": -0.1}, "at least 0"), ({"noise": float("nan")}, "at least 0"),
         ({"shift_height": 1.5}, "whole number"), ({"fill": "mirror"}, "unknown augmentation fill"), ({"mixup": "much"}, "must be a number"),
     ],
 )
@@ -139,7 +140,8 @@ def test_bad_strengths(document: dict[str, Any], message: str) -> None:
 def test_an_epoch_is_quick() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.standard_normal((12_000, 28, 28, 1), dtype=np.float32), generator.integers(0, 10, 12_000)
-    full = Augmentation(shift_height=3, shift_width=3, flip=0.5, mixup=0.2, noise=0.05, time_masks=1, time_mask=4, frequency_masks=1, frequency_mask=4)
+    masks: dict[str, Any] = {"time_masks": 1, "time_mask": 4, "frequency_masks": 1, "frequency_mask": 4}
+    full = Augmentation(shift_height=3, shift_width=3, flip=0.5, mixup=0.2, noise=0.05, **masks)
     started = time.process_time()
     for start in range(0, len(x), 128):
         augment(x[start : start + 128], y[start : start + 128], 10, full, generator)

@@ -193,12 +193,12 @@ def members_of(content: bytes) -> dict[str, bytes]:
     [
         (npy((10**6, 10**6)), "the limit is 4096.00 MiB"),
         (npy((10**30, 2)), "the limit is"),
-        (npy((40, 4, 3)), "480 bytes, but only"),
-        (npy((40, 4, 3), body=b"\0" * 479), "says shape|truncated"),
-        (npy((40, 4, 3), body=b"\0" * 500), "truncated or longer"),
+        (npy((40, 4, 3)), "1920 bytes, but only 128 are stored"),
+        (npy((40, 4, 3), body=b"\0" * 1919), "truncated or longer"),
+        (npy((40, 4, 3), body=b"\0" * 1921), "truncated or longer"),
         (npy((-40, 4, 3)), "impossible shape"),
         (npy((0, 10**40)), "corrupt|hold no values|is empty|limit"),
-        (npy((2,), dtype="<U1000000000"), "limit"),
+        (npy((100,), dtype="<U100000000"), "limit"),
         (npy((40, 4, 3), dtype="|O"), "pickled"),
         (b"", "corrupt or truncated"),
         (b"\x93NUMPY\x03\x00\x10\x00\x00\x00" + b" " * 16, "npy format 3.0"),
@@ -217,17 +217,14 @@ def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     body = npy((1 << 17, 1 << 14), dtype="|u1")  # 2 GiB as bytes, 8 GiB as float32
     path = tmp_path / "bomb.npz"
     path.write_bytes(rezip({**members_of(npz_bytes()), "x_train": body}))
-    with pytest.raises(DataError, match="2147483648 values, 8192.00 MiB as float32"):
+    with pytest.raises(DataError, match=r"2147483648 values, 8192\.00 MiB as float32"):
         load_dataset(str(path))
 
 
 def test_limit_counts_all_parts_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgecompress.data import checks
-
     path = tmp_path / "a.npz"
     path.write_bytes(npz_bytes())
     monkeypatch.setattr(raw, "MAX_FLOAT_BYTES", 4 * (40 + 11) * 12)
-    assert checks.check_size is raw.check_size
     with pytest.raises(DataError, match=f"holds {52 * 12} values"):
         load_dataset(str(path))
 
@@ -236,7 +233,7 @@ def test_every_truncation_of_an_npz(tmp_path: Path) -> None:
     content, path = npz_bytes(), tmp_path / "bad.npz"
     for length in range(0, len(content), 37):
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match="bad.npz"):
+        with pytest.raises(DataError, match=r"bad\.npz"):
             load_dataset(str(path))
 
 
@@ -291,7 +288,7 @@ def test_mutated_arrays_inside_an_intact_zip(tmp_path: Path) -> None:
     assert outcomes.count("refused") > 100 and "read" in outcomes
 
 
-def idx_bytes(array: Any) -> bytes:
+def idx_bytes(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
 
 
@@ -366,7 +363,7 @@ def test_folders_that_are_no_data_sets(tmp_path: Path) -> None:
     lonely = image_folder(tmp_path / "lonely")
     for index in range(4):
         (lonely / "b" / f"{index}.png").unlink()
-    with pytest.raises(DataError, match="class 'b' of .* has 2 samples; at least 3"):
+    with pytest.raises(DataError, match=r"class 'b' of .* has 2 samples; at least 3"):
         load_dataset(str(lonely))
     mixed = image_folder(tmp_path / "mixed")
     (mixed / "a" / "x.wav").write_bytes(b"RIFF")
@@ -377,7 +374,7 @@ def test_folders_that_are_no_data_sets(tmp_path: Path) -> None:
         load_dataset(str(tmp_path / "parts"))
     image_folder(tmp_path / "parts" / "test")
     (tmp_path / "parts" / "test" / "a").rename(tmp_path / "parts" / "test" / "zebra")
-    with pytest.raises(DataError, match="class 'zebra' has 6 samples in the test part .* none in the train part"):
+    with pytest.raises(DataError, match=r"class 'zebra' has 6 samples in the test part .* none in the train part"):
         load_dataset(str(tmp_path / "parts"))
     (tmp_path / "parts" / "cats").mkdir()
     with pytest.raises(DataError, match="'train' beside 'cats'"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgecompress.cli import data
-from edgecompress.data import sources
+from edgecompress.data import idx
 from edgecompress.data.dataset import load_dataset
 from edgecompress.errors import ConfigError, ExitCode
 
@@ -26,7 +28,8 @@ def run(*arguments: str) -> ExitCode:
 
 def small(tmp_path: Path) -> str:
     x = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
-    np.savez(tmp_path / "small set.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x[:8], y_test=np.arange(8) % 2, classes=np.array(["[red]", "b"]))
+    classes = np.array(["[red]", "b"])
+    np.savez(tmp_path / "small set.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x[:8], y_test=np.arange(8) % 2, classes=classes)
     return f"{tmp_path}/small set.npz"
 
 
@@ -38,7 +41,7 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_says_how_to_get_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.idx, "find_fashion_mnist", lambda: None)
+    monkeypatch.setattr(idx, "find_fashion_mnist", lambda: None)
     assert run("list") is ExitCode.DONE
     text = capsys.readouterr().out
     assert "to get fashion-mnist: " in text and "apt install dataset-fashion-mnist" in text and "x_train y_train" in text
@@ -86,3 +89,18 @@ def test_mistakes_are_config_errors(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run()
     assert caught.value.code == 2
+
+
+def test_commands_and_code_of_the_documentation_work(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    commands = 0
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            exec(block, {})
+            continue
+        for line in block.splitlines():
+            program, verb, *arguments = shlex.split(line)
+            assert (program, verb) == ("edgecompress", "data") and run(*arguments) is ExitCode.DONE
+            commands += 1
+    assert commands == 5 and "my_set" in capsys.readouterr().out

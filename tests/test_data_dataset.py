@@ -168,7 +168,8 @@ def test_channels_first_option_and_hint(tmp_path: Path) -> None:
 
 
 def test_gaps_in_labels_are_closed_and_recorded(tmp_path: Path) -> None:
-    dataset = load_dataset(write_npz(tmp_path / "a.npz", y_train=np.array([2, 5, 9])[np.arange(90) % 3], y_test=np.array([2, 5, 9])[np.arange(30) % 3]))
+    numbers = np.array([2, 5, 9])
+    dataset = load_dataset(write_npz(tmp_path / "a.npz", y_train=numbers[np.arange(90) % 3], y_test=numbers[np.arange(30) % 3]))
     assert dataset.classes == ("2", "5", "9") and set(dataset.test.y.tolist()) == {0, 1, 2}
     assert any("contiguous" in note for note in dataset.notes)
 

@@ -49,7 +49,7 @@ def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Too
         script = work / "bench.ld"
         script.write_text(_linker_script((harness / "bench.ld.in").read_text(), machine, model_stack, main_stack))
         output = work / "bench.elf"
-        toolchain.link(objects, output, ("-Wl,--gc-sections", "-Wl,-e,bench_reset", "-Wl,--strip-debug", "-Wl,-T," + str(script)))
+        toolchain.link(objects, output, ("-Wl,--gc-sections", "-Wl,-e,bench_reset", "-Wl,-T," + str(script)))
         elf = output.read_bytes()
     image = parse_elf(elf)
     for section in image.sections:

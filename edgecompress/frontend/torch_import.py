@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,20 +31,28 @@ def from_torch(module: nn.Module, input_shape: Shape, name: str = "model") -> Fl
     return _Importer(module, graph, builder).run()
 
 
-def _trace(module: nn.Module) -> fx.Graph:
-    modes = [(part, part.training) for part in module.modules() if part.training]
-    for part, _ in modes:
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """The module and its parts in eval mode; afterwards each is in its own mode again."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
         part.training = False
     try:
-        return fx.Tracer().trace(module)
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _trace(module: nn.Module) -> fx.Graph:
+    try:
+        with eval_mode(module):
+            return fx.Tracer().trace(module)
     except EdgecompressError:
         raise
     except Exception as error:  # the module's own code runs here: anything can come out of it
         raise ModelError(f"{type(module).__name__} cannot be traced: {type(error).__name__}: {str(error)[:300]}",
                          "forward() must be the same for every input: no if or loop that depends on tensor values, no numpy or .item()") from error
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 class _Importer:

@@ -95,9 +95,9 @@ class Manifest:
     arena_bytes: int | None
     lower_bound_bytes: int | None
     constant_bytes: int | None
-    input: Quantization | None
-    output: Quantization | None
-    normalization: Normalization | None
+    inputs: tuple[Quantization, ...]
+    outputs: tuple[Quantization, ...]
+    header: str | None
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Measurement:
     arena_bytes: int | None
     matches_reference: bool | None
     samples: int | None
+    mismatches: int | None
+    vectors_source: str | None
     compiler: str | None
     emulator: str | None
     layers: Mapping[str, int]
@@ -165,20 +167,18 @@ def _quantization_of(values: Reader) -> Quantization:
 
 def manifest_of(values: Reader) -> Manifest:
     """The artifact's `manifest.json`."""
-    memory = values.child_or_none("memory") or Reader({}, values.path("memory"), values.file)
-    source, sink = values.child_or_none("input"), values.child_or_none("output")
     return Manifest(
         name=values.text("name"),
         graph_hash=values.text_or_none("graph_hash"),
         tool_version=values.text_or_none("tool_version"),
         layers=tuple(_layer_of(row) for row in values.children("layers")),
-        blocks=tuple(_block_of(row) for row in memory.children("placements")),
-        arena_bytes=memory.whole_or_none("arena_bytes"),
-        lower_bound_bytes=memory.whole_or_none("lower_bound_bytes"),
+        blocks=tuple(_block_of(row) for row in values.children("memory")),
+        arena_bytes=values.whole_or_none("arena_bytes"),
+        lower_bound_bytes=values.whole_or_none("lower_bound_bytes"),
         constant_bytes=values.whole_or_none("constant_bytes"),
-        input=None if source is None else _quantization_of(source),
-        output=None if sink is None else _quantization_of(sink),
-        normalization=None,
+        inputs=tuple(_quantization_of(row) for row in values.children("inputs")),
+        outputs=tuple(_quantization_of(row) for row in values.children("outputs")),
+        header=values.text_or_none("header"),
     )
 
 
@@ -199,6 +199,8 @@ def measurement_of(values: Reader) -> Measurement:
         arena_bytes=values.whole_or_none("arena_bytes"),
         matches_reference=values.flag_or_none("matches_reference"),
         samples=values.whole_or_none("samples"),
+        mismatches=values.whole_or_none("mismatches"),
+        vectors_source=values.text_or_none("vectors_source"),
         compiler=values.text_or_none("compiler"),
         emulator=values.text_or_none("emulator"),
         layers=layers,

@@ -1,0 +1,1 @@
+"""Static post-training quantization: float graph and calibration data in, QuantizedGraph out."""

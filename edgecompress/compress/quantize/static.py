@@ -1,0 +1,94 @@
+"""Static quantization: float graph and calibration samples to an integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgecompress.compress.quantize.config import QuantizeConfig, WeightBits, layer_bits
+from edgecompress.compress.quantize.emit import LayerConstants, emit_graph
+from edgecompress.compress.quantize.parameters import choose_parameters, observed_tensors, roots
+from edgecompress.compress.quantize.ranges import Range, choose_range, observe
+from edgecompress.compress.quantize.weights import QuantizedWeights, quantize_weights, rounded
+from edgecompress.errors import DataError
+from edgecompress.frontend.float_graph import FloatGraph, FloatNode
+from edgecompress.frontend.passes import prepare
+from edgecompress.ir.graph import QuantizedGraph, Tensor
+from edgecompress.ir.requant import Requant
+
+__all__ = ["QuantizeConfig", "WeightBits", "quantize"]
+
+BIAS_LIMIT = 2**30  # leaves the other half of the accumulator to the products
+
+
+def quantize(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig | None = None) -> QuantizedGraph:
+    """Integer graph of a float graph; the graph need not be prepared.
+
+    `calibration` float32 [n, *input shape], normalised as in training. The metadata of the result holds config.metadata and, under
+    "quantization", the settings and notes about layers that needed special care. Raises DataError for unusable calibration data,
+    ConfigError for wrong settings, ModelError for a model that integers cannot hold.
+    """
+    config = config or QuantizeConfig()
+    prepared = prepare(graph)
+    calibration = _checked(prepared, calibration)
+    bits = layer_bits(prepared, config.weight_bits)
+    tensors = choose_parameters(prepared, _ranges(prepared, calibration, config))
+    notes: list[str] = []
+    weights = {node.name: _fitting_weights(node, bits[node.name], tensors[node.inputs[0]], notes) for node in prepared.weighted}
+    biases: Mapping[str, np.ndarray] = {node.name: node.attributes["bias"] for node in prepared.weighted}
+    if config.bias_correction:
+        from edgecompress.compress.quantize.bias_correction import corrected_biases
+
+        biases = corrected_biases(prepared, calibration, tensors, weights)
+    constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
+    return emit_graph(prepared, tensors, constants, {**config.metadata, "quantization": _summary(config, len(calibration), notes)})
+
+
+def _checked(graph: FloatGraph, calibration: np.ndarray) -> np.ndarray:
+    x = np.asarray(calibration)
+    shape = graph.shapes[graph.input]
+    if x.ndim != len(shape) + 1 or x.shape[1:] != shape or len(x) == 0:
+        raise DataError(f"calibration data must have shape (n, {', '.join(map(str, shape))}) with at least one sample, got {x.shape}")
+    if x.dtype.kind != "f":
+        raise DataError(f"calibration data must be float and normalised as in training, got {x.dtype}")
+    if not np.isfinite(x).all():
+        raise DataError("calibration data holds NaN or infinite values")
+    return x.astype(np.float32, copy=False)
+
+
+def _ranges(graph: FloatGraph, x: np.ndarray, config: QuantizeConfig) -> dict[str, Range]:
+    """Ranges by the configured method; the output keeps everything, because clipped scores would tie."""
+    names = observed_tensors(graph)
+    histograms = observe(graph, x, names, config.batch_size, counts=config.range_method != "minmax")
+    output = roots(graph)[graph.output]
+    return {name: choose_range(histograms[name], "minmax" if name == output else config.range_method, config.percentile) for name in names}
+
+
+def _fitting_weights(node: FloatNode, bits: int, source: Tensor, notes: list[str]) -> QuantizedWeights:
+    """Quantized weights whose scales are coarse enough for the bias to be an int32 at scale input x weight."""
+    depthwise = node.kind == "depthwise_conv2d"
+    weights = quantize_weights(node.attributes["weights"], bits, depthwise)
+    least = np.abs(node.attributes["bias"]).astype(np.float64) / (source.scale * BIAS_LIMIT / 2)
+    raised = weights.scales < least
+    if raised.any():
+        notes.append(f"{node.name}: {int(raised.sum())} channels have a bias so large beside their weights that the weights were rounded more coarsely")
+        weights = rounded(node.attributes["weights"], np.where(raised, least.astype(np.float32), weights.scales).astype(np.float64), bits, depthwise)
+    return weights
+
+
+def _constants(node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, tensors: Mapping[str, Tensor], notes: list[str]) -> LayerConstants:
+    scales = tensors[node.inputs[0]].scale * weights.scales
+    exact = np.rint(np.asarray(bias, dtype=np.float64) / scales)
+    clipped = np.clip(exact, -BIAS_LIMIT, BIAS_LIMIT)
+    if (exact != clipped).any():
+        notes.append(f"{node.name}: the bias of {int((exact != clipped).sum())} channels was clipped to fit its integer")
+    return LayerConstants(weights.values, clipped.astype(np.int32), Requant.from_real(scales / tensors[node.output].scale), weights.bits)
+
+
+def _summary(config: QuantizeConfig, samples: int, notes: list[str]) -> dict[str, Any]:
+    bits = dict(config.weight_bits) if isinstance(config.weight_bits, Mapping) else config.weight_bits
+    summary: dict[str, Any] = {"range_method": config.range_method, "bias_correction": config.bias_correction, "weight_bits": bits,
+                               "calibration_samples": samples, "notes": notes}
+    return {**summary, "percentile": config.percentile} if config.range_method == "percentile" else summary

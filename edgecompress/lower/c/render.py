@@ -1,0 +1,143 @@
+"""Decisions to C text: fills the templates in firmware_export/c/templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+import numpy as np
+
+import edgecompress
+from edgecompress.hw.target import Target
+from edgecompress.ir.graph import QuantizedGraph, Tensor
+from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
+from edgecompress.lower.c.naming import c_identifier, comment_text
+from edgecompress.lower.c.planning import Decisions
+from edgecompress.lower.c.table import EMIT
+from edgecompress.resources import data_dir
+from edgecompress.units import format_bytes
+
+INT32_MIN = -(2**31)
+LINE_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class RenderedModel:
+    """Generated text by file name, and which kernel files go beside it."""
+
+    name: str
+    texts: dict[str, str]
+    kernel_files: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(data_dir("firmware_export") / "c" / "templates")
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+
+def c_integer(value: int) -> str:
+    """An int32 literal; the smallest one has no literal of its own."""
+    return "(-2147483647 - 1)" if value == INT32_MIN else str(value)
+
+
+def float_literal(value: float) -> str:
+    """The float32 nearest to `value` as a C literal that reads back to the same bits."""
+    return f"{np.float32(value):.9e}f"
+
+
+def array_lines(array: ConstArray) -> list[str]:
+    """Initialiser lines of an array."""
+    if array.values.ndim == 2:
+        return [f"{{{', '.join(c_integer(int(value)) for value in row)}}}," for row in array.values]
+    lines, current = [], ""
+    for value in array.values.tolist():
+        item = f"{c_integer(value)},"
+        if current and len(current) + len(item) + 5 > LINE_WIDTH:
+            lines.append(current)
+            current = item
+        else:
+            current = f"{current} {item}" if current else item
+    return [*lines, current]
+
+
+def _io_context(tensors: list[Tensor], kind: str) -> list[dict[str, Any]]:
+    """Tensors of one side of the run function: `input`, or `input0`, `input1`, ... for several."""
+    return [{
+        "argument": kind if len(tensors) == 1 else f"{kind}{index}",
+        "macro": kind.upper() if len(tensors) == 1 else f"{kind.upper()}{index}",
+        "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.size,
+        "scale": float_literal(tensor.scale), "zero_point": tensor.zero_point,
+    } for index, tensor in enumerate(tensors)]
+
+
+class _Layers:
+    """Template contexts of all calls."""
+
+    def __init__(self, graph: QuantizedGraph, decisions: Decisions, name: str) -> None:
+        self.graph, self.decisions, self.name = graph, decisions, name
+        placements = decisions.plan.memory.placements
+        activations = len(decisions.storage.buffers)
+        self.offsets = {placement.buffer.name: placement.offset for placement in placements[:activations]}
+        self.scratch = iter(placements[activations:])
+
+    def _location(self, tensor_name: str) -> str:
+        storage = self.decisions.storage
+        root = storage.root[tensor_name]
+        if root in storage.inputs:
+            return "input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}"
+        if root in storage.outputs:
+            return "output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}"
+        offset = self.offsets[root]
+        return f"ARENA + {offset}" if offset else "ARENA"
+
+    def _field(self, prefix: str, field: str, value: int | Reference) -> str:
+        text = f"{prefix}_{value.suffix}" if isinstance(value, Reference) else c_integer(int(value))
+        return f".{field} = {text}"
+
+    def context(self, index: int, call: Call) -> dict[str, Any]:
+        """Everything the templates print for one call."""
+        emitter, layer = EMIT[call.node.op.kind], self.decisions.plan.layers[index]
+        prefix = f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
+        inputs = [self._location(tensor) for tensor in call.node.inputs]
+        scratch = f"ARENA + {next(self.scratch).offset}" if layer.scratch_bytes else ""
+        arguments = ["inputs"] if emitter.takes_input_array else inputs
+        arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else [])]
+        arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array)}
+                  for array in emitter.arrays(call)]
+        return {
+            "index": index, "comment": comment_text(call.node.name), "op": call.node.op.kind, "kernel": layer.kernel, "macs": layer.macs,
+            "input_shapes": [_shape(shape) for shape in layer.input_shapes], "output_shape": _shape(layer.output_shape),
+            "struct": emitter.struct(call), "params": f"{prefix}_params", "arrays": arrays, "arguments": ", ".join(arguments),
+            "fields": [self._field(prefix, field, value) for field, value in emitter.params(call).items()],
+            "input_array": inputs if emitter.takes_input_array else [], "constant_bytes": layer.constant_bytes,
+        }
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> RenderedModel:
+    """All generated text files; kernels are copied by the caller."""
+    name = c_identifier(graph.name)
+    plan = decisions.plan
+    contexts = _Layers(graph, decisions, name)
+    layers = [contexts.context(index, call) for index, call in enumerate(decisions.calls)]
+    kernel_files = sorted({*COMMON_HEADERS, *(file for call in decisions.calls for file in EMIT[call.node.op.kind].files(call))})
+    values = {
+        "name": name, "macro": name.upper(), "tool_version": edgecompress.__version__, "target": comment_text(target.name),
+        "graph_hash": graph.hash, "graph_name": comment_text(graph.name), "arena_bytes": plan.memory.arena_bytes,
+        "constant_bytes": plan.constant_bytes, "macs": plan.macs, "arena_text": format_bytes(plan.memory.arena_bytes),
+        "constant_text": format_bytes(plan.constant_bytes),
+        "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
+        "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
+        "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
+        "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
+    }
+    templates = {f"{name}.h": "model.h.jinja", f"{name}.c": "model.c.jinja", f"{name}_weights.h": "weights.h.jinja",
+                 f"{name}_weights.c": "weights.c.jinja", "README.md": "README.md.jinja"}
+    texts = {file: _environment().get_template(template).render(**values, file=file) for file, template in templates.items()}
+    return RenderedModel(name, texts, tuple(kernel_files))
