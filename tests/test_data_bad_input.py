@@ -213,6 +213,23 @@ def test_headers_that_lie(tmp_path: Path, content: bytes, message: str) -> None:
         load_dataset(str(path))
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
+def test_class_names_that_are_no_unicode(tmp_path: Path, code: int) -> None:
+    names = np.array([[97], [98], [code], [100]], dtype="<u4").tobytes()
+    path = tmp_path / "bad.npz"
+    path.write_bytes(rezip({**members_of(npz_bytes()), "classes": npy((4,), dtype="<U1", body=names)}))
+    with pytest.raises(DataError, match="not valid text"):
+        load_dataset(str(path))
+
+
+@pytest.mark.parametrize("dtype", ["<U6", ">U6", "S9"])
+def test_class_names_of_any_width_and_byte_order(tmp_path: Path, dtype: str) -> None:
+    names = ["été", "b c", "日本語", "d"]
+    path = tmp_path / "good.npz"
+    path.write_bytes(npz_bytes(classes=np.array([name.encode() for name in names] if dtype == "S9" else names, dtype=dtype)))
+    assert load_dataset(str(path)).classes == tuple(names)
+
+
 def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     body = npy((1 << 17, 1 << 14), dtype="|u1")  # 2 GiB as bytes, 8 GiB as float32
     path = tmp_path / "bomb.npz"

@@ -103,9 +103,9 @@ def test_rescaling_one_factor_and_per_channel(rows: list[tuple[int, int, int]]) 
         assert multiply_by_quantized_multiplier(np.array([value]), multiplier, shift).tolist() == [rescale(value, multiplier, shift)]
 
 
-def test_a_million_random_values_for_speed_and_ties() -> None:
+def test_every_shift_with_random_values_and_ties() -> None:
     rng = np.random.default_rng(0)
-    x = rng.integers(-(2**20), 2**20, 3000)
+    x = rng.integers(-(2**20), 2**20, 500)
     for shift in range(-31, 11):
         multiplier = int(rng.integers(2**30, 2**31))
         for one in (2**30, multiplier):  # 2^30 makes every second value a tie

@@ -51,7 +51,7 @@ def _changed(tmp_path: Path, old: str, new: str) -> str:
     ("[memory]", "[memry]", "memry"),
     ('flash = "2MiB"', "", "lacks the key 'flash'"),
     ('clock = "120MHz"', 'clock = "fast"', "frequency"),
-    ("channel_multiple = 4", 'channel_multiple = "x"', "wrong type"),
+    ("channel_multiple = 4", 'channel_multiple = "x"', "whole number"),
     ("[memory]", "[memory", "cannot be read"),
     ('ram = "640KiB"', 'ram = "0.3B"', "whole number"),
     ('clock = "120MHz"', "clock = 120", "clock"),
@@ -61,6 +61,7 @@ def _changed(tmp_path: Path, old: str, new: str) -> str:
     ('zig = ["-target"', 'zig = [3, "-target"', "zig"),
     ('gcc = ["-mcpu=cortex-m4", ', 'gcc = "-mcpu=cortex-m4"\nother = [', "other"),
     ("cycles_per_instruction = 1.0", "cycles_per_instruction = 0", "cycles_per_instruction"),
+    ('family = "cortex-m"', 'family = "cortex-n"', "Did you mean 'cortex-m'"),
     ("flash_origin = 0x00000000", "flash_origin = -4", "flash_origin"),
     ('core = "cortex-m4"', "core = 4", "core"),
 ])

@@ -32,26 +32,24 @@ class ElfImage:
     sections: tuple[Section, ...]
     symbols: Mapping[str, int]  # function addresses without the Thumb bit
     segments: tuple[tuple[int, bytes], ...]
-    sizes: Mapping[str, int] = field(repr=False)
+    functions: Mapping[str, int] = field(repr=False)  # sizes in bytes
 
     def size_of(self, *names: str) -> int:
         """Bytes of the named sections; a section that is not there has none."""
         return sum(section.size for section in self.sections if section.name in names)
 
     @cached_property
-    def _sorted_symbols(self) -> tuple[tuple[int, str], ...]:
-        return tuple(sorted((address, name) for name, address in self.symbols.items() if not name.startswith("$")))
+    def _by_address(self) -> tuple[tuple[int, str], ...]:
+        return tuple(sorted((self.symbols[name], name) for name in self.functions))
 
     def symbol_at(self, address: int) -> str:
-        """Name of the function or object that holds an address, such as `ek_dense_s8+0x12`; the number itself when none does."""
-        index = bisect.bisect_right(self._sorted_symbols, (address, "\x7f")) - 1
-        if index < 0:
-            return f"0x{address:08x}"
-        start, name = self._sorted_symbols[index]
-        known_size = self.sizes.get(name, 0)
-        if known_size and address >= start + known_size:
-            return f"0x{address:08x}"
-        return name if address == start else f"{name}+0x{address - start:x}"
+        """Place in the code such as `ek_dense_s8+0x12`; the number itself when no function holds it."""
+        index = bisect.bisect_right(self._by_address, (address, "\x7f")) - 1
+        if index >= 0:
+            start, name = self._by_address[index]
+            if address < start + max(self.functions[name], 1):
+                return name if address == start else f"{name}+0x{address - start:x}"
+        return f"0x{address:08x}"
 
 
 def parse_elf(data: bytes) -> ElfImage:
@@ -71,25 +69,27 @@ def _parse(data: bytes) -> ElfImage:
     names_offset = headers[names_index][4]
     sections = tuple(Section(_text(data, names_offset + h[0]), h[3], h[5], h[1] != _NO_BITS) for h in headers if h[2] & _ALLOCATED and h[5])
     symbols: dict[str, int] = {}
-    sizes: dict[str, int] = {}
+    functions: dict[str, int] = {}
     for header in headers:
         if header[1] == _SYMBOL_TABLE:
-            _read_symbols(data, header, headers[header[6]][4], symbols, sizes)
+            _read_symbols(data, header, headers[header[6]][4], symbols, functions)
     segments = []
     for index in range(program_count):
         kind, offset, _, physical, file_size, *_ = struct.unpack_from("<8I", data, program_offset + index * program_size)
         if kind == 1 and file_size:
             segments.append((physical, data[offset : offset + file_size]))
-    return ElfImage(sections, symbols, tuple(segments), sizes)
+    return ElfImage(sections, symbols, tuple(segments), functions)
 
 
-def _read_symbols(data: bytes, header: tuple[int, ...], strings: int, symbols: dict[str, int], sizes: dict[str, int]) -> None:
+def _read_symbols(data: bytes, header: tuple[int, ...], strings: int, symbols: dict[str, int], functions: dict[str, int]) -> None:
     for offset in range(header[4], header[4] + header[5], 16):
         name, value, size, info, _, section = struct.unpack_from("<IIIBBH", data, offset)
         if section and info & 15 <= 2:  # defined; a function, an object or a plain label
             text = _text(data, strings + name)
-            symbols[text] = value & ~1 if info & 15 == 2 else value
-            sizes[text] = size
+            is_function = info & 15 == 2
+            symbols[text] = value & ~1 if is_function else value
+            if is_function:
+                functions[text] = size
 
 
 def _text(data: bytes, offset: int) -> str:

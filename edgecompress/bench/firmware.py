@@ -79,9 +79,13 @@ def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Pa
 def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
     """C source of the table the harness runs from; `machine=None` leaves the timer out (host)."""
     lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', ""]
-    lines += [f"int {subject.name}_run(const int8_t *input, int8_t *output);" for subject in subjects]
+    entries = []
+    for subject in subjects:
+        code, entry = _entry(subject)
+        lines += code
+        entries.append(entry)
     lines += ["", "const struct bench_model bench_models[] = {"]
-    lines += [f"    {{{subject.name}_run, {subject.input_bytes}u, {subject.output_bytes}u}}," for subject in subjects]
+    lines += [f"    {{{entry}, {subject.input_bytes}u, {subject.output_bytes}u}}," for subject, entry in zip(subjects, entries, strict=True)]
     lines += ["};", f"const uint32_t bench_model_count = {len(subjects)}u;"]
     for buffer, size in (("input", max(s.input_bytes for s in subjects)), ("output", max(s.output_bytes for s in subjects))):
         lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
@@ -90,6 +94,23 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
         lines.append("const struct bench_timer bench_timer = {(volatile uint32_t *)0x%08xu, (volatile uint32_t *)0x%08xu, "
                      "(const volatile uint32_t *)0x%08xu, 0x%xu, 0x%xu};" % (timer.control, timer.reload, timer.value, timer.enable, timer.mask))
     return "\n".join(lines) + "\n"
+
+
+def _entry(subject: Subject) -> tuple[list[str], str]:
+    """Declaration of a model's run function, and what the table calls: run itself, or an adapter when it has several inputs or outputs."""
+    run = f"{subject.name}_run"
+    if len(subject.inputs) == len(subject.outputs) == 1:
+        return [f"int {run}(const int8_t *input, int8_t *output);"], run
+    kinds = ", ".join(["const int8_t *"] * len(subject.inputs) + ["int8_t *"] * len(subject.outputs))
+    arguments = []
+    for base, tensors in (("input", subject.inputs), ("output", subject.outputs)):
+        offset = 0
+        for tensor in tensors:
+            arguments.append(f"{base} + {offset}")
+            offset += tensor.size
+    adapter = f"bench_adapter_{subject.name}"
+    return [f"int {run}({kinds});",
+            f"static int {adapter}(const int8_t *input, int8_t *output) {{ return {run}({', '.join(arguments)}); }}"], adapter
 
 
 def _linker_script(template: str, machine: Machine, model_stack: int, main_stack: int) -> str:

@@ -37,10 +37,10 @@ def _shape_text(layer: LayerPlan) -> str:
 def measured_rows(plan: LoweredPlan, seen: Measurement, held_back: bool) -> tuple[list[LayerRow], FirmwareRow]:
     """Rows of one firmware: its layers with their features and instructions, and the whole."""
     called = [layer for layer in plan.layers if layer.kernel]
-    counted = [row for row in seen.layers if row["kernel"]]
-    if [layer.kernel for layer in called] != [row["kernel"] for row in counted]:
+    counted = [row for row in seen.layers if row.kernel]
+    if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
-    rows = [LayerRow(layer.kernel, _shape_text(layer), dict(layer.features), float(row["instructions"]), held_back)
+    rows = [LayerRow(layer.kernel, _shape_text(layer), dict(layer.features), float(row.instructions), held_back)
             for layer, row in zip(called, counted, strict=True)]
     assert seen.instructions is not None and seen.flash_bytes is not None and seen.stack_bytes is not None  # an emulated run has all three
     overhead = seen.instructions - sum(row.cost for row in rows)

@@ -70,6 +70,6 @@ def failed_exit(code: int, image: ElfImage, files: dict[str, bytes]) -> DeviceEr
     report = files.get("fault.bin", b"")
     if len(report) == 16:
         counter, link, status, address = struct.unpack("<4I", report)
-        where = f"in {image.symbol_at(counter & ~1)}, called from {image.symbol_at(link & ~1)}" if counter else "and the stack overflowed"
+        where = f"in {image.symbol_at(counter & ~1)} (link register: {image.symbol_at(link & ~1)})" if counter else "and the stack overflowed"
         details.append(f"fault {where}; CFSR 0x{status:08x}, address 0x{address:08x}")
     return DeviceError(f"the firmware ended with code {code}: {EXIT_REASONS.get(code, 'unknown reason')}", *details)

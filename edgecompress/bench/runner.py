@@ -14,14 +14,14 @@ from edgecompress.bench.firmware import Firmware, build_firmware
 from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, Measurement
 from edgecompress.bench.protocol import Execution, Frame, FrameCount
-from edgecompress.bench.subject import Subject, check_inputs, load_subject, load_vectors
+from edgecompress.bench.subject import Subject, Values, Vectors, count_differing, load_subject, load_vectors
 from edgecompress.bench.toolchain import Toolchain, host_compiler, select_compiler
 from edgecompress.bench.transport import host, qemu, unicorn
-from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.errors import ConfigError, ModelError, unknown_name
 from edgecompress.hw.target import Target, load_target
 
 PLACES = ("emulator", "host", "qemu", "unicorn")
-EMULATORS = ("qemu", "unicorn")
+EMULATORS = {"qemu": qemu, "unicorn": unicorn}
 COUNTED_FRAMES = 3
 DEFAULT_TIMEOUT_S = 120.0
 
@@ -40,30 +40,38 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
     target = target or load_target(subject.target)
     where = _where(target, on, emulator)
     vectors = load_vectors(subject, samples)
-    frames = _frames(vectors.inputs)
+    frames = _frames(subject, vectors.inputs)
     if where == "host":
-        return _bench_host(subject, target, cc, frames, vectors.outputs, timeout_s)
+        return _bench_host(subject, target, cc, frames, vectors, timeout_s)
     firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
     execution = _execute(firmware, target, where, frames, min(COUNTED_FRAMES, len(frames)), timeout_s)
-    return _emulated(subject, target, where, firmware, execution, vectors.outputs)
+    return _emulated(subject, target, where, firmware, execution, vectors)
 
 
 def run_frames(folder: Path, inputs: np.ndarray, on: str | None = None, cc: str | None = None, emulator: str | None = None,
                target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> np.ndarray:
-    """Outputs int8 [n, *output_shape] of the artifact for int8 [n, *input_shape], without counting: for accuracy over a test set.
+    """Outputs int8 [n, *output_shape] of a model of one input and one output for int8 [n, *input_shape], without counting:
+    for accuracy over a test set.
 
-    Arguments and errors as in `bench`; DataError for inputs of the wrong type or shape.
+    Arguments and errors as in `bench`; DataError for inputs of the wrong type or shape, ModelError for a model of several inputs or outputs.
     """
     subject = load_subject(folder)
+    if len(subject.inputs) != 1 or len(subject.outputs) != 1:
+        raise ModelError(f"'{folder}' has {len(subject.inputs)} inputs and {len(subject.outputs)} outputs; run_frames takes one each")
     target = target or load_target(subject.target)
     where = _where(target, on, emulator)
-    frames = _frames(check_inputs(subject, inputs))
+    frames = _frames(subject, {subject.inputs[0].name: np.asarray(inputs)})
+    outputs = run_subjects([subject], frames, target, where, cc, timeout_s)
+    return subject.decode(outputs)[subject.outputs[0].name]
+
+
+def run_subjects(subjects: Sequence[Subject], frames: Sequence[Frame], target: Target, where: str, cc: str | None = None,
+                 timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[bytes, ...]:
+    """Runs frames through many models in one firmware; `where` is host, unicorn or qemu. Outputs in the frames' order."""
     if where == "host":
-        outputs: Sequence[bytes] = host.run([subject], _host_compiler(target, cc), frames, timeout_s=timeout_s).outputs
-    else:
-        firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
-        outputs = _execute(firmware, target, where, frames, 0, timeout_s).outputs
-    return _stack(subject, outputs)
+        return host.run(subjects, _host_compiler(target, cc), frames, timeout_s=timeout_s).outputs
+    firmware = build_firmware(subjects, machine_for(target, where), select_compiler(target, cc))
+    return _execute(firmware, target, where, frames, 0, timeout_s).outputs
 
 
 def _where(target: Target, on: str | None, emulator: str | None) -> str:
@@ -80,25 +88,18 @@ def _where(target: Target, on: str | None, emulator: str | None) -> str:
     if not name:
         raise ConfigError(f"target '{target.name}' cannot be emulated with {chosen}: its file names no {chosen} core or machine",
                           "try: --on host, or another --emulator")
+    EMULATORS[str(chosen)].version()  # missing ones are told before anything is compiled
     return str(chosen)
 
 
-def _frames(inputs: np.ndarray) -> list[Frame]:
-    return [(0, frame.tobytes()) for frame in inputs]
-
-
-def _stack(subject: Subject, outputs: Sequence[bytes]) -> np.ndarray:
-    return np.frombuffer(b"".join(outputs), dtype=np.int8).reshape(len(outputs), *subject.output_shape)
+def _frames(subject: Subject, inputs: Values) -> list[Frame]:
+    return [(0, frame) for frame in subject.encode(inputs)]
 
 
 def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Frame], counted: int, timeout_s: float) -> Execution:
     if where == "unicorn":
         return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s)
     return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
-
-
-def _mismatches(subject: Subject, outputs: Sequence[bytes], expected: np.ndarray) -> int:
-    return int(np.count_nonzero((_stack(subject, outputs) != expected).reshape(len(expected), -1).any(axis=1)))
 
 
 def _now() -> str:
@@ -110,18 +111,18 @@ def _host_compiler(target: Target, cc: str | None) -> Toolchain:
     return host_compiler(common, cc)
 
 
-def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, execution: Execution, expected: np.ndarray) -> Measurement:
+def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, execution: Execution, vectors: Vectors) -> Measurement:
     counts = execution.counts
     per_frame = [count.total for count in counts] if where == "unicorn" else qemu.instructions(firmware, execution)
     spread = InstructionSpread(min(per_frame), round(statistics.median(per_frame)), max(per_frame), len(per_frame))
-    mismatches = _mismatches(subject, execution.outputs, expected)
+    mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     version = f"{unicorn.version()} ({target.emulator.unicorn})" if where == "unicorn" else f"{qemu.version()} ({target.emulator.qemu_machine})"
     return Measurement(
         target=target.name, where=where, instructions=spread.median, instruction_spread=spread,
         latency_s=target.seconds(spread.median), latency_basis=m.INSTRUCTIONS_OVER_CLOCK, latency_spread_s=None,
         flash_bytes=firmware.flash_bytes, harness_flash_bytes=firmware.harness_flash_bytes,
         ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
-        matches_reference=mismatches == 0, samples=len(expected), mismatches=mismatches, vectors_source=subject.vectors_source,
+        matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
         compiler=firmware.compiler, emulator=version, overhead_instructions=_median([c.overhead for c in counts]),
         layers=_layers(subject, counts), date=_now())
 
@@ -137,14 +138,14 @@ def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasur
                  for index, layer in enumerate(subject.layers))
 
 
-def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequence[Frame], expected: np.ndarray, timeout_s: float) -> Measurement:
+def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequence[Frame], vectors: Vectors, timeout_s: float) -> Measurement:
     compiler = _host_compiler(target, cc)
     execution = host.run([subject], compiler, frames, host.BATCHES, timeout_s=timeout_s)
-    mismatches = _mismatches(subject, execution.outputs, expected)
+    mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     seconds = execution.batch_seconds
     return Measurement(
         target=target.name, where="host", instructions=None, instruction_spread=None,
         latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
-        matches_reference=mismatches == 0, samples=len(expected), mismatches=mismatches, vectors_source=subject.vectors_source,
+        matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
         compiler=compiler.version, emulator="", overhead_instructions=None, layers=(), date=_now())

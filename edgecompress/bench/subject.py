@@ -6,6 +6,7 @@ import math
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from edgecompress.ir.graph import MAX_ELEMENTS, QuantizedGraph
 from edgecompress.lower.artifact import read_manifest
 
 
+Values = Mapping[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer with code: its node and the kernel's entry symbol."""
@@ -27,8 +31,21 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class TensorShape:
+    """An input or output of the model: name and shape without batch axis."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Elements, which are bytes."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
 class Subject:
-    """An artifact folder as `lower` wrote it."""
+    """An artifact folder as `lower` wrote it. A frame is all its inputs one after another; the outputs come back likewise."""
 
     folder: Path
     name: str  # prefix of its C names
@@ -36,19 +53,40 @@ class Subject:
     sources: tuple[Path, ...]
     layers: tuple[Layer, ...]  # in call order
     arena_bytes: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    inputs: tuple[TensorShape, ...]  # in the order of run's arguments
+    outputs: tuple[TensorShape, ...]
     vectors_source: str  # what the test vectors are made of
 
     @property
     def input_bytes(self) -> int:
         """Bytes of one frame in."""
-        return math.prod(self.input_shape)
+        return sum(tensor.size for tensor in self.inputs)
 
     @property
     def output_bytes(self) -> int:
         """Bytes of one frame out."""
-        return math.prod(self.output_shape)
+        return sum(tensor.size for tensor in self.outputs)
+
+    def encode(self, values: Values) -> list[bytes]:
+        """Frames of int8 [n, *shape] inputs by name. Raises DataError for missing names, wrong types, shapes or unequal lengths."""
+        if set(values) != {tensor.name for tensor in self.inputs}:
+            raise DataError(f"the model takes the inputs {', '.join(t.name for t in self.inputs)}, got {', '.join(values) or 'none'}")
+        for tensor in self.inputs:
+            value = values[tensor.name]
+            if value.dtype != np.int8 or value.shape[1:] != tensor.shape:
+                raise DataError(f"input '{tensor.name}' must be int8 [n, {', '.join(map(str, tensor.shape))}], got {value.dtype} {list(value.shape)}; "
+                                "quantize it with the graph's input tensor")
+        lengths = {len(values[tensor.name]) for tensor in self.inputs}
+        if len(lengths) != 1:
+            raise DataError(f"the model's inputs must have equally many samples, got {sorted(lengths)}")
+        return [b"".join(values[tensor.name][index].tobytes() for tensor in self.inputs) for index in range(lengths.pop())]
+
+    def decode(self, frames: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Outputs int8 [n, *shape] by name."""
+        table = np.frombuffer(b"".join(frames), dtype=np.int8).reshape(len(frames), self.output_bytes)
+        starts = np.cumsum([0, *(tensor.size for tensor in self.outputs)])
+        return {tensor.name: table[:, start : start + tensor.size].reshape(len(frames), *tensor.shape)
+                for tensor, start in zip(self.outputs, starts, strict=False)}
 
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -60,9 +98,8 @@ def load_subject(folder: Path) -> Subject:
     manifest = read_manifest(folder)
     try:
         layers = tuple(Layer(_text(layer["node"]), _identifier(layer["kernel"])) for layer in manifest["layers"] if layer["kernel"])
-        (input_tensor,), (output_tensor,) = manifest["inputs"], manifest["outputs"]
         return Subject(folder, _identifier(manifest["name"]), manifest["target"], tuple(folder / name for name in manifest["sources"]), layers,
-                       manifest["arena_bytes"], _shape(input_tensor["shape"]), _shape(output_tensor["shape"]), manifest["vectors_source"])
+                       manifest["arena_bytes"], _tensors(manifest["inputs"]), _tensors(manifest["outputs"]), manifest["vectors_source"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"'{folder / 'manifest.json'}' is damaged: {error}; lower the model again") from None
 
@@ -79,29 +116,38 @@ def _identifier(value: Any) -> str:
     return _text(value)
 
 
+def _tensors(values: Any) -> tuple[TensorShape, ...]:
+    tensors = tuple(TensorShape(_text(value["name"]), _shape(value["shape"])) for value in values)
+    if not tensors or len({tensor.name for tensor in tensors}) != len(tensors):
+        raise ValueError("a model needs at least one input and one output, each with a name of its own")
+    return tensors
+
+
 def _shape(values: Any) -> tuple[int, ...]:
     shape = tuple(values)
-    if not shape or any(not isinstance(size, int) or size < 1 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+    if not shape or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(f"{values!r} is not a tensor shape")
     return shape
 
 
+def load_graph(subject: Subject) -> QuantizedGraph:
+    """The graph an artifact was lowered from. Raises ModelError when it is missing, damaged or of other inputs and outputs."""
+    graph = serialize.load(subject.folder / GRAPH)
+    for names, tensors in ((graph.inputs, subject.inputs), (graph.outputs, subject.outputs)):
+        seen = [(name, graph.tensors[name].shape) for name in names]
+        listed = [(tensor.name, tensor.shape) for tensor in tensors]
+        if seen != listed:
+            raise ModelError(f"'{subject.folder}' does not fit together: its graph has {seen}, its manifest {listed}; lower the model again")
+    return graph
+
+
 @dataclass(frozen=True)
 class Vectors:
-    """Inputs and the outputs that the reference gives for them, int8 [n, *shape]."""
+    """Inputs and the outputs that the reference gives for them, int8 [n, *shape] by tensor name."""
 
-    inputs: np.ndarray
-    outputs: np.ndarray
-
-
-def load_graph(subject: Subject) -> QuantizedGraph:
-    """The graph an artifact was lowered from. Raises ModelError when it is missing, damaged or of other shapes."""
-    graph = serialize.load(subject.folder / GRAPH)
-    shapes = (graph.tensors[graph.inputs[0]].shape, graph.tensors[graph.outputs[0]].shape)
-    if shapes != (subject.input_shape, subject.output_shape):
-        raise ModelError(f"'{subject.folder}' does not fit together: its graph has shapes {shapes}, its manifest "
-                         f"{(subject.input_shape, subject.output_shape)}; lower the model again")
-    return graph
+    inputs: Values
+    outputs: Values
+    count: int
 
 
 def load_vectors(subject: Subject, samples: int) -> Vectors:
@@ -112,23 +158,28 @@ def load_vectors(subject: Subject, samples: int) -> Vectors:
     path = subject.folder / VECTORS
     try:
         with np.load(path, allow_pickle=False) as archive:
-            inputs, outputs = archive["inputs"][:samples], archive["outputs"][:samples]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+            inputs = {tensor.name: archive[key][:samples] for key, tensor in _keys("inputs", subject.inputs)}
+            stored = {tensor.name: archive[key][:samples] for key, tensor in _keys("outputs", subject.outputs)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, IndexError) as error:
         raise ModelError(f"'{path}' cannot be used: {error}; lower the model again") from None
-    for name, array, shape in (("inputs", inputs, subject.input_shape), ("outputs", outputs, subject.output_shape)):
-        if array.dtype != np.int8 or array.shape[1:] != shape or len(array) != len(inputs) or not len(array):
-            raise ModelError(f"'{path}' holds {name} of {array.dtype} {list(array.shape)}, expected int8 [n, {', '.join(map(str, shape))}]")
-    expected = reference.run(load_graph(subject), inputs)
-    differing = int(np.count_nonzero((expected != outputs).reshape(len(outputs), -1).any(axis=1)))
+    count = len(inputs[subject.inputs[0].name])
+    for tensor, array in [(t, inputs[t.name]) for t in subject.inputs] + [(t, stored[t.name]) for t in subject.outputs]:
+        if array.dtype != np.int8 or array.shape != (count, *tensor.shape) or not count:
+            raise ModelError(f"'{path}' holds {array.dtype} {list(array.shape)} for '{tensor.name}', expected int8 [n, {', '.join(map(str, tensor.shape))}]; "
+                             "lower the model again")
+    computed = reference.run_all(load_graph(subject), inputs)
+    expected = {tensor.name: computed[tensor.name] for tensor in subject.outputs}
+    differing = count_differing(stored, expected)
     if differing:
-        raise ModelError(f"'{path}' disagrees with the graph beside it on {differing} of {len(outputs)} outputs; one of the two was altered, lower the model again")
-    return Vectors(inputs, expected)
+        raise ModelError(f"'{path}' disagrees with the graph beside it on {differing} of {count} samples; one of the two was altered, lower the model again")
+    return Vectors(inputs, expected, count)
 
 
-def check_inputs(subject: Subject, inputs: np.ndarray) -> np.ndarray:
-    """`inputs` as contiguous int8 [n, *input_shape]; raises DataError for any other type or shape."""
-    array = np.ascontiguousarray(inputs)
-    if array.dtype != np.int8 or array.shape[1:] != subject.input_shape:
-        raise DataError(f"inputs must be int8 [n, {', '.join(map(str, subject.input_shape))}], got {array.dtype} {list(array.shape)}; "
-                        "quantize them with the graph's input tensor")
-    return array
+def _keys(kind: str, tensors: Sequence[TensorShape]) -> list[tuple[str, TensorShape]]:
+    return [(kind if len(tensors) == 1 else f"{kind}{index}", tensor) for index, tensor in enumerate(tensors)]
+
+
+def count_differing(left: Values, right: Values) -> int:
+    """Samples in which any tensor differs; both hold the same names and shapes."""
+    differs = [(left[name] != right[name]).reshape(len(right[name]), -1).any(axis=1) for name in right]
+    return int(np.count_nonzero(np.any(differs, axis=0)))

@@ -54,6 +54,8 @@ class Toolchain:
         if known is None:
             includes = [f"-I{path.resolve()}" for path in include_folders]
             _run([*self.command, *flags, *includes, "-c", str(source.resolve()), "-o", str(target.resolve())], f"compiling '{source.name}'", folder)
+            if not target.is_file():
+                raise ConfigError(f"'{self.command[0]}' says that it compiled '{source.name}', but there is no object; it is not a C compiler")
             store(key, target.read_bytes())
         else:
             target.write_bytes(known)

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     on = None if arguments.on == "emulator" else arguments.on
     measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples)
     if arguments.format == "json":
-        print_json(measurement.to_json())
+        print_json(measurement.to_document())
     else:
         _print(measurement, arguments.layers)
     return ExitCode.DONE if measurement.matches_reference is not False else ExitCode.ANSWER_IS_NO
@@ -49,4 +49,4 @@ def _print(seen: Any, layers: bool) -> None:
         ("equals the reference", f"{exact} ({seen.samples} inputs: {seen.vectors_source})"),
     ])
     if layers and seen.layers:
-        print_table(("layer", "kernel", "instructions"), [(row["node"], row["kernel"], row["instructions"]) for row in seen.layers])
+        print_table(("layer", "kernel", "instructions"), [(row.node, row.kernel, row.instructions) for row in seen.layers])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from edgecompress.cli.output import add_format, print_json
 from edgecompress.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     inspect.add_argument("--validation-fraction", type=float, default=0.15, metavar="F", help="how much to split off for validation (default 0.15)")
     inspect.set_defaults(run=run_inspect)
 
-    for parser in (listing, inspect):
-        parser.add_argument("--format", choices=("table", "json"), default="table", help="how results are written to stdout (default table)")
+    add_format(listing)
+    add_format(inspect)
 
 
 def _print_rows(title: str, header: tuple[str, ...], rows: Rows) -> None:
@@ -53,10 +53,6 @@ def _print_rows(title: str, header: tuple[str, ...], rows: Rows) -> None:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
-
-
 def run_list(arguments: argparse.Namespace) -> ExitCode:
     """Prints the known sets, where they are on this machine or how to get them, and the other kinds of spec."""
     from edgecompress.data.sources import KNOWN, PATTERNS
@@ -70,7 +66,7 @@ def run_list(arguments: argparse.Namespace) -> ExitCode:
             }
             for name, known in KNOWN.items()
         ]
-        _print_json({"sets": sets, "other_specs": [{"spec": spec, "description": text} for spec, text in PATTERNS.items()]})
+        print_json({"sets": sets, "other_specs": [{"spec": spec, "description": text} for spec, text in PATTERNS.items()]})
         return ExitCode.DONE
     rows: Rows = [(name, "yes" if found[name] else "no", found[name] or "-", known.description) for name, known in KNOWN.items()]
     _print_rows("Data sets with a name", ("name", "here", "where", "what"), rows)
@@ -112,7 +108,7 @@ def run_inspect(arguments: argparse.Namespace) -> ExitCode:
 
     account = _describe(load_dataset(arguments.spec, arguments.seed, arguments.validation_fraction), arguments.spec)
     if arguments.format == "json":
-        _print_json(account)
+        print_json(account)
     else:
         _print_account(account)
     return ExitCode.DONE
@@ -123,7 +119,7 @@ def _print_account(account: dict[str, Any]) -> None:
     facts: Rows = [
         ("kind", account["kind"]), ("source", account["source"]), ("front end", raw["front_end"]),
         ("raw values", f"{raw['dtype']}, {raw['range'][0]:g} to {raw['range'][1]:g} in the train part"),
-        ("normalisation", f"input = (raw - {rule['mean']:g}) * {rule['scale']:g}"),
+        ("normalisation", f"input = (raw {'-' if rule['mean'] >= 0 else '+'} {abs(rule['mean']):g}) * {rule['scale']:g}"),
         ("model input", f"{account['dtype']} {account['input_shape']} (height, width, channels)"),
         ("input range", f"{account['range'][0]:.3g} to {account['range'][1]:.3g} in the train part"),
         ("hash", account["hash"]),

@@ -20,9 +20,9 @@ def to_tensor(x: npt.NDArray[np.float32]) -> torch.Tensor:
 
 
 def batch_size(config: TrainConfig, samples: int) -> int:
-    """The configured size, else a power of two that gives about 50 steps an epoch, from 16 to 128; never more than there are samples."""
-    wanted = config.batch_size or int(2 ** np.clip(round(np.log2(max(1, samples) / 50)), 4, 7))
-    return min(wanted, samples)
+    """The configured size, else 32, 64 or 128: the largest that leaves at least 32 steps an epoch; never more than there are samples."""
+    fitting = [size for size in (32, 64, 128) if samples // size >= 32]
+    return min(config.batch_size or max(fitting, default=32), samples)
 
 
 def check_samples(samples: Samples, name: str, classes: int) -> None:

@@ -97,15 +97,22 @@ class NpzFile:
             )
 
 
+def _texts(array: Array) -> list[str]:
+    """Names of a bytes or text array; raises UnicodeError. numpy does not check its UTF-32, and `tolist` of a bad code point is a SystemError."""
+    if array.dtype.kind == "S":
+        return [name.decode() for name in array.tolist()]
+    content, size = array.tobytes(), array.dtype.itemsize
+    codec = "utf-32-be" if np.dtype(array.dtype.str[0] + "u4") == np.dtype(">u4") else "utf-32-le"
+    return [content[start : start + size].decode(codec).rstrip("\0") for start in range(0, len(content), size)]
+
+
 def class_names(array: Array, where: str) -> tuple[str, ...]:
     """Names from a text array [classes]; raises DataError for another dtype or shape, an empty or a double name."""
     if array.ndim != 1 or array.dtype.kind not in "SU":
         raise DataError(f"{where} must be a one-dimensional array of text, not {array.dtype} of shape {array.shape}")
     try:
-        names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in array.tolist())
-        for name in names:
-            name.encode()
-    except (UnicodeError, ValueError):
+        names = tuple(_texts(array))
+    except UnicodeError:
         raise DataError(f"{where} holds a name that is not valid text") from None
     if "" in names or len(set(names)) != len(names):
         raise DataError(f"{where} holds an empty or a repeated name")

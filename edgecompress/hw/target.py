@@ -66,6 +66,8 @@ class Target:
         return instructions * self.cycles_per_instruction / self.clock_hz
 
 
+FAMILIES = ("cortex-m", "host")  # what the bench knows how to run
+
 _KEYS = {
     "": {"description", "family", "lowering", "core", "clock", "cycles_per_instruction", "profile", "channel_multiple", "source"},
     "memory": {"flash", "ram", "flash_origin", "ram_origin"},
@@ -94,25 +96,79 @@ def _parse(path: Path, document: dict[str, Any]) -> Target:
     sections = {name: document.get(name, {}) for name in _KEYS if name}
     top = {key: value for key, value in document.items() if key not in sections}
     for section, values in {"": top, **sections}.items():
-        where = f" in [{section}]" if section else ""
-        if not isinstance(values, dict):
-            raise ConfigError(f"target file '{path}': [{section}] must be a table")
-        for key in values:
-            if key not in _KEYS[section]:
-                raise ConfigError(f"target file '{path}': {unknown_name('key', key, _KEYS[section]).message}{where}")
-        for key in _KEYS[section] - values.keys():
-            raise ConfigError(f"target file '{path}' lacks the key '{key}'{where}")
-    memory, compiler, emulator, defaults = (sections[name] for name in ("memory", "compiler", "emulator", "defaults"))
+        _check_keys(path, section, values)
     try:
-        return Target(
-            name=path.stem, description=top["description"], family=top["family"], lowering=top["lowering"], core=top["core"],
-            clock_hz=parse_frequency(top["clock"]), cycles_per_instruction=float(top["cycles_per_instruction"]),
-            flash_bytes=parse_bytes(memory["flash"]), ram_bytes=parse_bytes(memory["ram"]),
-            flash_origin=int(memory["flash_origin"]), ram_origin=int(memory["ram_origin"]),
-            profile=top["profile"], channel_multiple=int(top["channel_multiple"]), source=top["source"],
-            compiler=Compiler(tuple(compiler["zig"]), tuple(compiler["gcc"]), tuple(compiler["common"])),
-            emulator=Emulator(emulator["unicorn"], emulator["qemu_machine"], emulator["qemu_cpu"]),
-            defaults=Defaults(parse_duration(defaults["latency"]), parse_bytes(defaults["ram"]), parse_bytes(defaults["flash"])),
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"target file '{path}' has a value of the wrong type: {error}") from None
+        return _build(path.stem, top, *(sections[name] for name in ("memory", "compiler", "emulator", "defaults")))
+    except ConfigError as error:
+        raise ConfigError(f"target file '{path}': {error.message}", *error.details) from None
+
+
+def _check_keys(path: Path, section: str, values: Any) -> None:
+    where = f" in [{section}]" if section else ""
+    if not isinstance(values, dict):
+        raise ConfigError(f"target file '{path}': [{section}] must be a table")
+    for key in values:
+        if key not in _KEYS[section]:
+            raise ConfigError(f"target file '{path}': {unknown_name('key', key, _KEYS[section]).message}{where}")
+    for key in sorted(_KEYS[section] - values.keys()):
+        raise ConfigError(f"target file '{path}' lacks the key '{key}'{where}")
+
+
+def _build(name: str, top: dict[str, Any], memory: dict[str, Any], compiler: dict[str, Any], emulator: dict[str, Any],
+           defaults: dict[str, Any]) -> Target:
+    family = _text(top, "family")
+    if family not in FAMILIES:
+        raise unknown_name("family", family, FAMILIES)
+    return Target(
+        name=name, description=_text(top, "description"), family=family, lowering=_text(top, "lowering"), core=_text(top, "core"),
+        clock_hz=_positive("clock", parse_frequency(_text(top, "clock"))),
+        cycles_per_instruction=_positive("cycles_per_instruction", _number(top, "cycles_per_instruction")),
+        flash_bytes=_size(memory, "flash"), ram_bytes=_size(memory, "ram"),
+        flash_origin=_address(memory, "flash_origin"), ram_origin=_address(memory, "ram_origin"), profile=_text(top, "profile"),
+        channel_multiple=int(_positive("channel_multiple", _number(top, "channel_multiple", int))), source=_text(top, "source"),
+        compiler=Compiler(_texts(compiler, "zig"), _texts(compiler, "gcc"), _texts(compiler, "common")),
+        emulator=Emulator(_text(emulator, "unicorn"), _text(emulator, "qemu_machine"), _text(emulator, "qemu_cpu")),
+        defaults=Defaults(_positive("latency", parse_duration(_text(defaults, "latency"))), _size(defaults, "ram"), _size(defaults, "flash")),
+    )
+
+
+def _wrong(key: str, expected: str, value: object) -> ConfigError:
+    return ConfigError(f"'{key}' must be {expected}, got {value!r}")
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    if not isinstance(values[key], str):
+        raise _wrong(key, "a text", values[key])
+    return str(values[key])
+
+
+def _texts(values: dict[str, Any], key: str) -> tuple[str, ...]:
+    if not isinstance(values[key], list) or not all(isinstance(value, str) for value in values[key]):
+        raise _wrong(key, "a list of texts", values[key])
+    return tuple(values[key])
+
+
+def _number(values: dict[str, Any], key: str, kind: type | tuple[type, ...] = (int, float)) -> float:
+    if not isinstance(values[key], kind) or isinstance(values[key], bool):
+        raise _wrong(key, "a whole number" if kind is int else "a number", values[key])
+    return values[key]  # type: ignore[no-any-return]  # just checked
+
+
+def _positive(key: str, value: float) -> float:
+    if not 0 < value < float("inf"):
+        raise _wrong(key, "above zero", value)
+    return value
+
+
+def _size(values: dict[str, Any], key: str) -> int:
+    value = values[key]
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise _wrong(key, "a size such as \"64KiB\"", value)
+    return int(_positive(key, parse_bytes(value)))
+
+
+def _address(values: dict[str, Any], key: str) -> int:
+    value = int(_number(values, key, int))
+    if not 0 <= value < 2**32:
+        raise _wrong(key, "an address of 32 bits", value)
+    return value

@@ -50,9 +50,13 @@ def _to_requant(value: Any) -> Requant:
 
 
 def _to_array(value: Any) -> np.ndarray:
-    if isinstance(value, (str, dict, Requant)) or np.ndim(value) == 0:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        array = np.array(None)
+    if array.ndim == 0:
         raise ModelError(f"expected an array, got {str(value)[:40]!r}")
-    return np.asarray(value)
+    return array
 
 
 # what a field's annotation demands; attributes come from files, so a wrong type must end here and not in a kernel
@@ -125,8 +129,8 @@ class Op:
 
 def frozen_array(values: np.ndarray, dtype: type) -> np.ndarray:
     """A read-only copy, checked to hold the values without loss."""
-    given = np.asarray(values)
     try:
+        given = np.asarray(values)
         with np.errstate(invalid="ignore"):  # NaN and infinity become some integer here and fail the comparison below
             array: np.ndarray = np.array(given, dtype=dtype, order="C")
             fits = np.array_equal(array, given)

@@ -64,13 +64,8 @@ def canonical_bytes(graph: QuantizedGraph) -> bytes:
     return b"\0".join(parts)
 
 
-def save(graph: QuantizedGraph, path: Path) -> None:
-    """Writes `path` (.json) and the .npz beside it, each at once or not at all.
-
-    The JSON goes last and holds the graph's hash, so a pair that was cut in half is noticed by `load`.
-    Raises ModelError for metadata that is not JSON, EdgecompressError when the disk refuses.
-    """
-    _check_suffix(path)
+def to_files(graph: QuantizedGraph) -> tuple[bytes, bytes]:
+    """Contents of the .json and the .npz, the same bytes every time. Raises ModelError for metadata that is not JSON."""
     document, arrays = to_document(graph)
     try:
         text = json.dumps({**document, "hash": graph.hash}, indent=1, allow_nan=False) + "\n"
@@ -78,9 +73,20 @@ def save(graph: QuantizedGraph, path: Path) -> None:
         raise ModelError(f"graph {graph.name!r} has metadata that is not plain JSON: {error}") from None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as allow_pickle
+    return text.encode(), buffer.getvalue()
+
+
+def save(graph: QuantizedGraph, path: Path) -> None:
+    """Writes `path` (.json) and the .npz beside it, each at once or not at all.
+
+    The JSON goes last and holds the graph's hash, so a pair that was cut in half is noticed by `load`.
+    Raises ModelError for metadata that is not JSON, EdgecompressError when the disk refuses.
+    """
+    _check_suffix(path)
+    text, arrays = to_files(graph)
     try:
-        _write_at_once(path.with_suffix(".npz"), buffer.getvalue())
-        _write_at_once(path, text.encode())
+        _write_at_once(path.with_suffix(".npz"), arrays)
+        _write_at_once(path, text)
     except OSError as error:
         raise EdgecompressError(f"graph {graph.name!r} cannot be written to '{path}': {error.strerror or error}; "
                                 "free some space or choose another folder") from None

@@ -38,9 +38,9 @@ def resolve_padding(padding: str | Padding, size: Pair, kernel: Pair, stride: Pa
         return 0, 0, 0, 0
     if padding == "same":
         return same_padding(size, kernel, stride, dilation)
-    if isinstance(padding, str) or len(padding) != 4 or not all(isinstance(side, int) for side in padding):
+    if not isinstance(padding, (tuple, list)) or len(padding) != 4 or not all(isinstance(side, int) for side in padding):
         raise ModelError(f"padding {padding!r} is not 'same', 'valid' or (top, bottom, left, right)")
-    return padding
+    return padding[0], padding[1], padding[2], padding[3]
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)) -> Pair:

@@ -75,10 +75,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sqnr:
-    """Signal to quantization noise of one layer in dB; infinite when there is no noise."""
+    """Signal to quantization noise of one layer in dB: the layer alone, and with the error of all layers before it."""
 
     node: str
-    decibels: float
+    local_db: float
+    cumulative_db: float
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,6 @@ def _trained(values: Reader) -> Trained:
         parameters=values.whole_or_none("parameters"),
         macs=values.whole_or_none("macs"),
         train_seconds=values.number_or_none("train_seconds"),
-        sqnr=tuple(Sqnr(row.text("node"), row.number("sqnr_db")) for row in values.children("layers_sqnr")),
+        sqnr=tuple(Sqnr(row.text("node"), row.number("local_db"), row.number("cumulative_db")) for row in values.children("layers_sqnr")),
         measurement=None if measurement is None else measurement_of(measurement),
     )

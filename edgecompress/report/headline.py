@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,8 +49,10 @@ class Accuracy:
 
     label: str
     value: Figure
-    share: float | None
     note: str
+    place: float | None  # of its dot between the ends of the scale, 0 to 100
+    whisker: tuple[float, float] | None  # start and length of the 95 % interval, 0 to 100
+    tip: str
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,11 @@ class Headline:
     """Everything above the fold."""
 
     title: str
+    model: str  # family and id of the chosen one
     sentence: str
     verdicts: tuple[Check, ...]
     accuracies: tuple[Accuracy, ...]
+    scale: tuple[str, str] | None  # ends of the scale that the accuracies are drawn on
     accuracy: Figure
     interval: str
     latency: Figure
@@ -77,12 +82,15 @@ class Headline:
 def headline(report: Report) -> Headline:
     """The answers, with "not run: ..." where the run holds none."""
     summary = report.summary
+    rows, floor = _accuracies(summary)
     accuracy = figure(summary.accuracy_int8, percent, "not run: the test part was not evaluated")
     return Headline(
-        title=f"{report.chosen_trial.family if report.chosen_trial else 'Model'} {summary.chosen[:8]} for {summary.target}",
+        title=f"{report.data.name} on {summary.target}",
+        model=f"{report.chosen_trial.family if report.chosen_trial else 'model'} {summary.chosen}",
         sentence=_sentence(report),
         verdicts=_verdicts(report),
-        accuracies=_accuracies(summary),
+        accuracies=rows,
+        scale=None if floor is None else (f"{floor} %", "100 %"),
         accuracy=accuracy,
         interval=_interval(summary),
         latency=figure(summary.latency_s, format_duration, NO_CORE),
@@ -137,12 +145,12 @@ def _sentence(report: Report) -> str:
 
 def _fits(summary: Summary) -> Check:
     if summary.within_budget is None:
-        return Check("missing", "budget not checked")
+        return Check("missing", "Not run: budget check")
     if summary.within_budget:
-        return Check("good", "fits the budget")
+        return Check("good", "Fits the budget")
     if not any(used is not None and limit is not None and used > limit for used, limit in _limits(summary)):
-        return Check("bad", "not accepted: outputs differ")
-    return Check("bad", "misses the budget")
+        return Check("bad", "Not accepted: outputs differ")
+    return Check("bad", "Misses the budget")
 
 
 def _limits(summary: Summary) -> list[tuple[float | None, float | None]]:
@@ -153,9 +161,9 @@ def _limits(summary: Summary) -> list[tuple[float | None, float | None]]:
 
 def _verdicts(report: Report) -> tuple[Check, ...]:
     summary = report.summary
-    exact = {True: Check("good", "bit-exact"), False: Check("bad", "outputs differ from the reference"),
-             None: Check("missing", "bit-exactness not run")}[_exact(summary)]
-    place = Check("note", "emulated, not a board") if is_emulated(report) else Check("note", f"ran on {where(report) or 'an unknown place'}")
+    exact = {True: Check("good", "Bit-exact"), False: Check("bad", "Outputs differ from the reference"),
+             None: Check("missing", "Not run: comparison with the reference")}[_exact(summary)]
+    place = Check("note", "Emulated, not a board") if is_emulated(report) else Check("note", f"Ran on {where(report)}") if where(report) else Check("missing", "Not run: bench")
     return _fits(summary), exact, place
 
 
@@ -206,15 +214,31 @@ def _flash_parts(report: Report) -> tuple[tuple[str, float], ...]:
     return ("weights and tables", constants), ("code", total - constants)
 
 
-def _accuracies(summary: Summary) -> tuple[Accuracy, ...]:
-    on_core = summary.test_samples_on_core
-    samples = plural(summary.test_samples, "test sample") if summary.test_samples else "test part"
-    part = f"first {plural(on_core, 'test sample')}" if on_core and on_core != summary.test_samples else samples
-    return (
-        Accuracy("float", figure(summary.accuracy_float, percent, "not run: no float evaluation"), summary.accuracy_float, samples),
-        Accuracy("int8", figure(summary.accuracy_int8, percent, "not run: no int8 evaluation"), summary.accuracy_int8, samples),
-        Accuracy("on the core", figure(summary.accuracy_on_core, percent, NO_CORE), summary.accuracy_on_core, part),
-    )
+def _accuracies(summary: Summary) -> tuple[tuple[Accuracy, ...], int | None]:
+    """The three rows, and the percentage at which their scale begins (None if there is nothing to draw)."""
+    samples, on_core = summary.test_samples, summary.test_samples_on_core
+    everything = plural(samples, "test sample") if samples else "test part"
+    part = f"first {plural(on_core, 'test sample')}" if on_core and on_core != samples else everything
+    rows = (("float", summary.accuracy_float, samples, everything, "not run: no float evaluation"),
+            ("int8", summary.accuracy_int8, samples, everything, "not run: no int8 evaluation"),
+            ("on the core", summary.accuracy_on_core, on_core, part, NO_CORE))
+    known = [wilson(share, number)[0] if number else share for _, share, number, *_ in rows if share is not None]
+    floor = max(0, math.floor((100 * min(known) - 0.5) / 5) * 5) if known else None
+    return tuple(_accuracy(*row, floor) for row in rows), floor
+
+
+def _accuracy(label: str, share: float | None, samples: int | None, note: str, missing: str, floor: int | None) -> Accuracy:
+    if share is None or floor is None:
+        return Accuracy(label, Figure(missing, False), note, None, None, "")
+
+    def place(value: float) -> float:
+        return round(100 * (100 * value - floor) / (100 - floor), 1)
+
+    if not samples:
+        return Accuracy(label, Figure(percent(share)), note, place(share), None, "")
+    low, high = wilson(share, samples)
+    tip = f"{label}: {percent(share)}\n95 % interval {percent(low)} to {percent(high)}"
+    return Accuracy(label, Figure(percent(share)), note, place(share), (place(low), round(place(high) - place(low), 1)), tip)
 
 
 def _interval(summary: Summary) -> str:
@@ -233,28 +257,28 @@ def checks(report: Report) -> tuple[Check, ...]:
 def _on_core_check(summary: Summary) -> Check:
     frames, wrong = summary.test_samples_on_core, summary.on_core_mismatches
     if not frames or wrong is None:
-        return Check("missing", "not run: no test sample was compared on the core")
+        return Check("missing", "Not run: no test sample was compared on the core")
     if wrong == 0:
-        return Check("good", f"all {plural(frames, 'test output')} of the core equal the integer reference, byte for byte")
+        return Check("good", f"All {plural(frames, 'test output')} of the core equal the integer reference, byte for byte")
     return Check("bad", f"{count(wrong)} of {plural(frames, 'test output')} of the core differ from the integer reference")
 
 
 def _bench_check(report: Report) -> Check:
     seen = report.chosen_trained.measurement if report.chosen_trained else None
     if seen is None or seen.matches_reference is None or not seen.samples:
-        return Check("missing", "not run: no bench compared outputs with the reference")
+        return Check("missing", "Not run: no bench compared outputs with the reference")
     source = f" ({seen.vectors_source})" if seen.vectors_source else ""
     if seen.matches_reference:
-        return Check("good", f"bench: {plural(seen.samples, 'output')} compared, all equal{source}")
+        return Check("good", f"Bench: {plural(seen.samples, 'output')} compared, all equal{source}")
     wrong = f"{count(seen.mismatches)} of " if seen.mismatches is not None else "of "
-    return Check("bad", f"bench: {wrong}{plural(seen.samples, 'output')} differ{source}")
+    return Check("bad", f"Bench: {wrong}{plural(seen.samples, 'output')} differ{source}")
 
 
 def _latency_check(report: Report) -> Check | None:
     if report.summary.latency_s is None:
-        return Check("missing", "not run: latency was not measured")
+        return Check("missing", "Not run: latency was not measured")
     if is_emulated(report):
-        return Check("note", "latency is counted instructions over the clock: a board adds flash wait states, caches and bus traffic; not run on a board")
+        return Check("note", "Latency is counted instructions over the clock: a board adds flash wait states, caches and bus traffic; not run on a board")
     return None
 
 
@@ -263,23 +287,23 @@ def _estimate_check(report: Report) -> Check | None:
     if trial is None or summary.latency_s is None:
         return None
     error = abs(trial.latency_s / summary.latency_s - 1) if summary.latency_s > 0 else 0.0
-    return Check("good" if error <= 0.1 else "note", f"the search estimated {format_duration(trial.latency_s)} for this model before training, "
+    return Check("good" if error <= 0.1 else "note", f"The search estimated {format_duration(trial.latency_s)} for this model before training, "
                                                      f"{100 * error:.1f} % away from the run")
 
 
 def _profile_check(report: Report) -> Check:
     profile = report.profile
     if profile is None:
-        return Check("missing", "not recorded: the latency profile")
+        return Check("missing", "Not recorded: the latency profile")
     if profile.mean_percent is None:
-        return Check("missing", f"not run: no held-back rows judge the latency profile {profile.name}")
+        return Check("missing", f"Not run: no held-back rows judge the latency profile {profile.name}")
     worst = f", worst {profile.worst_percent:.1f} %" if profile.worst_percent is not None else ""
     return Check("good" if profile.mean_percent <= 10 else "note",
-                 f"latency profile {profile.name} ({profile.source or 'source not recorded'}): mean error {profile.mean_percent:.1f} %{worst} "
+                 f"Latency profile {profile.name} ({profile.source or 'source not recorded'}): mean error {profile.mean_percent:.1f} %{worst} "
                  f"on {plural(profile.held_back_rows, 'held-back layer')}")
 
 
 def _stack_check(summary: Summary) -> Check:
     if summary.stack_bytes is None:
-        return Check("missing", "not run: stack use was not measured")
-    return Check("good", f"stack is the deepest use seen in the runs, {format_bytes(summary.stack_bytes)}")
+        return Check("missing", "Not run: stack use was not measured")
+    return Check("good", f"Stack is the deepest use seen in the runs, {format_bytes(summary.stack_bytes)}")

@@ -10,7 +10,7 @@ from edgecompress.report.text import count, plural, shortened
 from edgecompress.units import format_bytes
 
 HEIGHT = 420
-LEFT, RIGHT, TOP = 66, 20, 34
+LEFT, RIGHT, TOP = 66, 20, 50
 LABEL_WIDTH = 6.4  # pixels of a character of the chart's labels, about
 
 
@@ -116,5 +116,6 @@ def _step(step: int, x: float, manifest: Manifest, named: bool, steps: int) -> S
 
 def _caption(most: int, peak_steps: list[int], manifest: Manifest) -> str:
     names = [manifest.layers[step].node for step in peak_steps if 0 <= step < len(manifest.layers)]
-    where = " and ".join([", ".join(names[:3])] + ([plural(len(names) - 3, "other layer")] if len(names) > 3 else [])) or "the input"
+    named = [*names[:3], plural(len(names) - 3, "other layer")] if len(names) > 4 else names
+    where = " and ".join(", ".join(part) for part in (named[:-1], named[-1:]) if part)
     return f"Most is alive during {where}: {format_bytes(most)} ({count(most)} bytes)."

@@ -51,7 +51,19 @@ def _json_for_script(value: Any) -> Markup:
     return Markup(text)  # noqa: S704  # all characters with a meaning in HTML are escaped above
 
 
+def _c_call(report: Report) -> tuple[Markup, Markup]:
+    """Name and arguments of the run function, for a C block: both are made by the lowering, anything but C identifiers is dropped."""
+    manifest = report.manifest
+    if manifest is None:
+        return Markup(), Markup()
+    name = re.sub(r"\W", "", manifest.name, flags=re.ASCII)
+    sides = (("input", len(manifest.inputs)), ("output", len(manifest.outputs)))
+    arguments = [kind if number == 1 else f"{kind}{index}" for kind, number in sides for index in range(number)]
+    return Markup(name), Markup(", ".join(arguments))  # noqa: S704  # identifiers
+
+
 def _context(report: Report) -> dict[str, Any]:
+    c_name, c_arguments = _c_call(report)
     return {
         "report": report,
         "summary": report.summary,
@@ -65,6 +77,8 @@ def _context(report: Report) -> dict[str, Any]:
         "ram_parts": [(name, format_bytes(round(size))) for name, size in ram_parts(report)],
         "facts": facts(report),
         "commands": commands(report),
+        "c_name": c_name,
+        "c_arguments": c_arguments,
         "artifact": artifact_path(report),
         "not_done": not_done(report),
         "count": count,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgecompress.report.document import Report, Trained, Trial
+from edgecompress.report.document import Report, Sqnr, Trained, Trial
 from edgecompress.report.pareto_chart import describe_choices
 from edgecompress.report.parts import Layer
 from edgecompress.report.text import Figure, count, decibels, figure, percent, shape, short_count, signed_percent
@@ -56,7 +56,8 @@ class LayerRow:
     instructions: Figure
     share: float | None
     per_mac: str
-    sqnr: Figure
+    sqnr_local: Figure
+    sqnr_cumulative: Figure
     worst: bool
 
 
@@ -115,9 +116,9 @@ def layer_table(report: Report) -> LayerTable | None:
     layers, result = report.manifest.layers, report.chosen_trained
     seen = result.measurement if result else None
     counts = dict(seen.layers) if seen else {}
-    noise = {row.node: row.decibels for row in result.sqnr} if result else {}
+    noise = {row.node: row for row in result.sqnr} if result else {}
     here = {layer.node for layer in layers}
-    worst = min((value for node, value in noise.items() if node in here), default=None)
+    worst = min((row.local_db for row in noise.values() if row.node in here), default=None)
     total = seen.instructions if seen else None
     rows = tuple(_layer_row(number, layer, counts.get(layer.node), total, noise.get(layer.node), worst) for number, layer in enumerate(layers, start=1))
     counted = sum(counts.values())
@@ -127,18 +128,18 @@ def layer_table(report: Report) -> LayerTable | None:
         total_constants=count(sum(layer.constant_bytes for layer in layers)),
         total_instructions=figure(total, count, "not run: no count"),
         outside=figure(total - counted if total is not None and counts else None, count, "not run: no count by layer"),
-        merged=tuple(f"{node} {decibels(value)}" for node, value in noise.items() if node not in here),
+        merged=tuple(f"{row.node} {decibels(row.local_db)}" for row in noise.values() if row.node not in here),
         has_sqnr=bool(noise),
     )
 
 
-def _layer_row(number: int, layer: Layer, instructions: int | None, total: int | None, noise: float | None, worst: float | None) -> LayerRow:
+def _layer_row(number: int, layer: Layer, instructions: int | None, total: int | None, noise: Sqnr | None, worst: float | None) -> LayerRow:
     missing = "not run" if layer.kernel else "no code"
     return LayerRow(
         number=number,
         node=layer.node,
         op=layer.op,
-        kernel=layer.kernel or "none: only a change of shape",
+        kernel=layer.kernel or "no code",
         shapes=f"{' + '.join(shape(sizes) for sizes in layer.input_shapes)} → {shape(layer.output_shape)}",
         macs=count(layer.macs) if layer.macs else "–",
         constants=count(layer.constant_bytes) if layer.constant_bytes else "–",
@@ -146,6 +147,7 @@ def _layer_row(number: int, layer: Layer, instructions: int | None, total: int |
         instructions=figure(instructions, count, missing),
         share=round(instructions / total, 4) if instructions is not None and total else None,
         per_mac=f"{instructions / layer.macs:.1f}" if instructions is not None and layer.macs else "–",
-        sqnr=figure(noise, decibels, "–"),
-        worst=noise is not None and noise == worst,
+        sqnr_local=figure(noise.local_db if noise else None, decibels, "not run"),
+        sqnr_cumulative=figure(noise.cumulative_db if noise else None, decibels, "not run"),
+        worst=noise is not None and noise.local_db == worst,
     )

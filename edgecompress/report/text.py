@@ -9,8 +9,6 @@ from typing import TypeVar
 
 Value = TypeVar("Value", int, float)
 
-NOT_COUNTED = "not run: the run did not count instructions"
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -48,9 +46,12 @@ def short_count(number: float) -> str:
     return f"{number:g}"
 
 
+NO_NOISE_DB = 120.0  # compress/quantize/sqnr.py writes this when there is no error at all
+
+
 def decibels(value: float) -> str:
-    """Signal to quantization noise; infinite when there is no noise at all."""
-    return "exact" if math.isinf(value) and value > 0 else f"{value:.1f} dB"
+    """Signal to quantization noise."""
+    return "exact" if value >= NO_NOISE_DB else f"{value:.1f} dB"
 
 
 def shape(sizes: tuple[int, ...] | None) -> str:

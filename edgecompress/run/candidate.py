@@ -48,12 +48,12 @@ class CandidateResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "measurement": self.measurement.to_json()}
+        return {**asdict(self), "measurement": self.measurement.to_document()}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> CandidateResult:
         """Inverse of to_json."""
-        return cls(**{**document, "layers_sqnr": tuple(document["layers_sqnr"]), "measurement": Measurement.from_json(document["measurement"])})
+        return cls(**{**document, "layers_sqnr": tuple(document["layers_sqnr"]), "measurement": Measurement.from_document(document["measurement"])})
 
 
 def graph_metadata(data: TrainingData) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def process_candidate(candidate: Candidate, data: TrainingData, target: Target, 
     graph, floats = _quantized(module, candidate, data, config, folder)
     artifact = _lowered(graph, target, data, config, folder)
     measurement = bench(artifact, cc=config.cc or None, emulator=config.emulator or None, samples=config.samples)
-    write_json(folder / "measurement.json", measurement.to_json())
+    write_json(folder / "measurement.json", measurement.to_document())
     result = _judge(candidate, graph, floats, data, training, measurement)
     write_json(folder / "result.json", result.to_json())
     return result

@@ -36,11 +36,12 @@ def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0,
     """
     version()
     session = _Session(firmware, cpu, encode_input(frames), timeout_s)
-    counts = [session.counted_frame(index) for index, _ in frames[:counted]]
-    for _ in frames[counted:]:
-        session.run_to_event()
+    counts: list[FrameCount] = []
     while session.files.exit_code is None:
-        session.run_to_event()
+        if len(counts) < min(counted, len(frames)):
+            counts += session.counted_frame(frames[len(counts)][0])
+        else:
+            session.run_to_event()
     outputs = {name: bytes(content) for name, content in session.files.outputs.items()}
     if session.files.exit_code != 0:
         raise failed_exit(session.files.exit_code, firmware.image, outputs)
@@ -90,8 +91,8 @@ class _Session:
         self.emulator.reg_write(self.registers.UC_ARM_REG_SP, stack)
         self.emulator.reg_write(self.registers.UC_ARM_REG_PC, reset)
 
-    def counted_frame(self, model: int) -> FrameCount:
-        """Runs one frame with the block hook and returns its counts."""
+    def counted_frame(self, model: int) -> list[FrameCount]:
+        """Runs one frame with the block hook and returns its counts, or none when the program ended instead."""
         import unicorn
 
         counter = self._counter(model)
@@ -100,7 +101,7 @@ class _Session:
         self.run_to_event(counter)
         self.emulator.hook_del(hook)
         self.emulator.ctl_flush_tb()
-        return counter.frame_count()
+        return [counter.frame_count()] if self.files.exit_code is None else []
 
     def _counter(self, model: int) -> InstructionCounter:
         subject, symbols = self.firmware.subjects[model], self.firmware.image.symbols
@@ -115,8 +116,6 @@ class _Session:
         """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""
         import unicorn
 
-        if self.files.exit_code is not None:
-            return
         self.event = False
         try:
             self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=int(self.timeout_s * 1e6))
@@ -135,7 +134,7 @@ class _Session:
     def _place(self) -> str:
         image = self.firmware.image
         link = int(self.emulator.reg_read(self.registers.UC_ARM_REG_LR)) & ~1
-        return f"{image.symbol_at(self._program_counter())}, called from {image.symbol_at(link)}"
+        return f"{image.symbol_at(self._program_counter())} (link register: {image.symbol_at(link)})"
 
     def _on_exception(self, emulator: Any, number: int, _data: object) -> None:
         counter = self._program_counter()

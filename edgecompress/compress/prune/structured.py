@@ -34,7 +34,7 @@ def prune(
     """A copy of `module` with `ratio` of every channel group removed; `module` stays as it is.
 
     `input_shape` is (height, width, channels) of one sample, the module takes float32 NCHW. Widths become `kept_width(width, ratio, round_to)`;
-    layers whose channels are the module's outputs keep all of them, as do groups with a grouped (but not depthwise) convolution.
+    layers whose channels are the module's outputs keep all of them, as do channels that a grouped (but not depthwise) convolution reads or writes.
     The least important channels go, ties by channel number. `importance` is a name in IMPORTANCES; "taylor" needs `batch`.
     Raises ConfigError for a wrong argument, ModelError when the module cannot be traced or pruned.
     """
@@ -89,7 +89,7 @@ def _prunable_groups(module: nn.Module, graph: Any) -> list[Any]:
         group = graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(pruner.get_out_channels(layer))))
         members = {dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
         seen |= members
-        if not members & fixed and not any(_is_grouped(member) for member in members):
+        if not members & fixed and not any(_is_grouped(dep.target.module) for dep, _ in group):
             groups.append(group)
     return groups
 

@@ -42,9 +42,7 @@ def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[s
     files = {name: text.encode() for name, text in rendered.texts.items()}
     kernels = data_dir("firmware_export") / "c" / "kernels"
     files.update({name: (kernels / name).read_bytes() for name in rendered.kernel_files})
-    document, arrays = serialize.to_document(graph)
-    files["graph.json"] = _json(document)
-    files["graph.npz"] = _npz(arrays)
+    files["graph.json"], files["graph.npz"] = serialize.to_files(graph)
     files["vectors.npz"] = _npz(_vector_arrays(graph, inputs))
     manifest = _manifest(graph, target, decisions, rendered, sorted(files), vectors_source)
     files[MANIFEST] = _json(manifest)

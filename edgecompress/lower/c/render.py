@@ -90,8 +90,10 @@ class _Layers:
             return "input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}"
         if root in storage.outputs:
             return "output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}"
-        offset = self.offsets[root]
-        return f"ARENA + {offset}" if offset else "ARENA"
+        return self._arena(self.offsets[root])
+
+    def _arena(self, offset: int) -> str:
+        return f"{self.name}_arena.bytes + {offset}" if offset else f"{self.name}_arena.bytes"
 
     def _field(self, prefix: str, field: str, value: int | Reference) -> str:
         text = f"{prefix}_{value.suffix}" if isinstance(value, Reference) else c_integer(int(value))
@@ -102,7 +104,7 @@ class _Layers:
         emitter, layer = EMIT[call.node.op.kind], self.decisions.plan.layers[index]
         prefix = f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
         inputs = [self._location(tensor) for tensor in call.node.inputs]
-        scratch = f"ARENA + {next(self.scratch).offset}" if layer.scratch_bytes else ""
+        scratch = self._arena(next(self.scratch).offset) if layer.scratch_bytes else ""
         arguments = ["inputs"] if emitter.takes_input_array else inputs
         arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else [])]
         arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array)}
