@@ -357,6 +357,9 @@ def test_bad_image_folders(tmp_path: Path) -> None:
     Image.new("I;16", (8, 8)).save(victim)
     with pytest.raises(DataError, match="more than 8 bits a pixel"):
         load_dataset(str(folder))
+    Image.new("1", (20_000, 4_000)).save(victim)
+    with pytest.raises(DataError, match="is 20000x4000; at most 67108864 pixels"):
+        load_dataset(f"{folder}?size=8x8")
     Image.new("RGB", (9, 8)).save(victim)
     with pytest.raises(DataError, match=r"images differ in size: '.*0\.png' is 8x8, '.*3\.png' is 9x8") as caught:
         load_dataset(str(folder))

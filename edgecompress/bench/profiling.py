@@ -18,7 +18,7 @@ from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_
 from edgecompress.hw.target import Target
 from edgecompress.lower import lower
 
-HELD_BACK_EVERY = 5
+HELD_BACK_EVERY = 7  # no factor in common with the cycles of steps and weight widths in the sweep: every kind is held back sometimes
 
 
 def kernel_version() -> str:
@@ -40,7 +40,7 @@ def measured_rows(plan: LoweredPlan, seen: Measurement, held_back: bool) -> tupl
     counted = [row for row in seen.layers if row.kernel]
     if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
-    rows = [LayerRow(layer.kernel, _shape_text(layer), dict(layer.features), float(row.instructions), held_back)
+    rows = [LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v}, float(row.instructions), held_back)
             for layer, row in zip(called, counted, strict=True)]
     assert seen.instructions is not None and seen.flash_bytes is not None and seen.stack_bytes is not None  # an emulated run has all three
     overhead = seen.instructions - sum(row.cost for row in rows)

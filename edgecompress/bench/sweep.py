@@ -33,7 +33,7 @@ SCALE, ZERO_POINT = 0.05, -4
 MAX_LAYER_MACS = 600_000  # keeps one chain below a second or two of emulation
 # how often a step is tried: what networks are made of comes first
 STEPS = (("pointwise", 6), ("conv", 5), ("depthwise", 5), ("add", 3), ("average_pool", 1), ("max_pool", 1), ("mul", 1), ("pad", 1), ("concat", 1),
-         ("table", 1), ("requantize", 1), ("resize", 1))
+         ("table", 1), ("requantize", 1), ("resize", 1))  # their number must share no factor with the weight widths' cycle below
 
 
 @dataclass
@@ -162,9 +162,10 @@ def random_chain(seed: int, index: int) -> QuantizedGraph:
     height = int(random.choice([1, 4, 6, 8, 12, 16, 24, 28, 49]))
     width = int(random.choice([1, 4, 8, 10, 14, 16, 28])) if height > 1 else int(random.choice([8, 32, 49]))
     shape = (height, width, int(random.choice([1, 1, 2, 3, 4, 8, 10, 16, 24, 32, 40])))
-    chain = _Chain(random, shape, weight_bits=(8, 8, 8, 4, 8, 8, 8, 2)[index % 8])
+    chain = _Chain(random, shape, weight_bits=(8, 8, 4, 8, 2)[index % 5])
     names = [name for name, weight in STEPS for _ in range(weight)]
-    for _ in range(int(random.integers(5, 10))):
-        _step(chain, names[int(random.integers(len(names)))])
+    featured = STEPS[index % len(STEPS)][0]  # so that the rare steps are seen as well
+    for turn in range(int(random.integers(6, 10))):
+        _step(chain, featured if turn % 3 == 1 else names[int(random.integers(len(names)))])
     _head(chain)
     return QuantizedGraph(f"chain_{index}", chain.tensors, tuple(chain.nodes), ("x",), (chain.current,))

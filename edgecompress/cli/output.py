@@ -30,12 +30,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; plain text when stdout is not a terminal."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None if not sys.stdout.isatty() else Table().box, pad_edge=False)
+    table = Table(box=None if not sys.stdout.isatty() else Table().box, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GREY_MODES = ("1", "L", "LA")
 _WIDE_MODES = ("I", "F")  # and I;16, I;16B, ...: more than 8 bits a pixel
-_MAX_SIDE = 16_384
+_MAX_PIXELS = 1 << 26  # a small file can claim a picture that fills the memory
 
 
 def _open(path: Path) -> Image.Image:
@@ -33,10 +33,13 @@ def _open(path: Path) -> Image.Image:
             image = Image.open(path)
     except Exception as error:  # Pillow's parsers let many types out of a damaged file
         raise DataError(f"image '{path}' cannot be read: {error or type(error).__name__}") from error
+    width, height = image.size
     if image.mode.startswith(_WIDE_MODES):
+        image.close()
         raise DataError(f"image '{path}' has more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits first")
-    if max(image.size) > _MAX_SIDE:
-        raise DataError(f"image '{path}' is {image.size[0]}x{image.size[1]}; at most {_MAX_SIDE} pixels a side are read")
+    if width * height > _MAX_PIXELS:
+        image.close()
+        raise DataError(f"image '{path}' is {width}x{height}; at most {_MAX_PIXELS} pixels are read")
     return image
 
 
