@@ -161,7 +161,7 @@ def test_faults_name_the_place(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="write to flash at 1 bytes"):
         bench(tmp_path / "b")
     write_artifact(tmp_path / "c", "cortex-m4", extra="__asm__ volatile(\".short 0xde00\");")
-    with pytest.raises(DeviceError, match="(?i)invalid instruction"):
+    with pytest.raises(DeviceError, match=r"(?i)invalid instruction"):
         bench(tmp_path / "c")
 
 
@@ -201,8 +201,9 @@ def test_manifest_and_firmware_must_agree(tmp_path: Path) -> None:
     write_artifact(tmp_path / "a", "cortex-m4")
     path = tmp_path / "a" / "manifest.json"
     manifest = json.loads(path.read_text())
-    for layers, message in ((manifest["layers"][:1], "call 1|calls|called 2|which is not what"), (manifest["layers"] * 2, "called 2 kernels, its manifest lists 4")):
-        path.write_text(json.dumps({**manifest, "layers": layers}))
+    layers = manifest["layers"]
+    for wrong, message in ((layers[:1], "call 1 .* not what its manifest lists"), (layers * 2, "called 2 kernels.* lists 4")):
+        path.write_text(json.dumps({**manifest, "layers": wrong}))
         with pytest.raises(DeviceError, match=message):
             bench(tmp_path / "a")
     path.write_text(json.dumps({**manifest, "layers": [{**manifest["layers"][0], "kernel": "nowhere"}]}))
@@ -210,9 +211,11 @@ def test_manifest_and_firmware_must_agree(tmp_path: Path) -> None:
         bench(tmp_path / "a")
 
 
-@pytest.mark.parametrize("change", [{"name": "a b"}, {"inputs": []}, {"inputs": [{"name": "x", "shape": [0]}]}, {"inputs": [{"name": "x", "shape": "ab"}]}, {"outputs": [3]},
-                                    {"layers": [3]}, {"layers": [{"node": "n", "kernel": "x;y"}]}, {"sources": ["../x.c"]}, {"sources": ["gone.c"]},
-                                    {"arena_bytes": "12"}, {"inputs": [{"name": "x", "shape": [41]}]}])
+@pytest.mark.parametrize("change", [
+    {"name": "a b"}, {"inputs": []}, {"inputs": [{"name": "x", "shape": [0]}]}, {"inputs": [{"name": "x", "shape": "ab"}]}, {"outputs": [3]},
+    {"layers": [3]}, {"layers": [{"node": "n", "kernel": "x;y"}]}, {"sources": ["../x.c"]}, {"sources": ["gone.c"]}, {"arena_bytes": "12"},
+    {"inputs": [{"name": "x", "shape": [41]}]}, {"inputs": [{"name": "z", "shape": [40]}]}, {"inputs": [{"name": "x", "shape": [40]}] * 2},
+])
 def test_damaged_manifests_are_refused(change: dict[str, object], tmp_path: Path) -> None:
     write_artifact(tmp_path / "a", "cortex-m4")
     path = tmp_path / "a" / "manifest.json"
@@ -233,14 +236,14 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     for bad in ({"inputs": good["inputs"]}, {"inputs": good["inputs"][:0], "outputs": good["outputs"][:0]},
                 {"inputs": good["inputs"].astype(np.int16), "outputs": good["outputs"]}, {"inputs": good["inputs"], "outputs": good["outputs"][:3]}):
         np.savez(vectors, **bad)  # type: ignore[arg-type]  # as in ir/serialize.py
-        with pytest.raises(ModelError, match="vectors.npz"):
+        with pytest.raises(ModelError, match=r"vectors\.npz"):
             bench(tmp_path / "a")
     vectors.write_bytes(b"PK\x03\x04 rubbish")
-    with pytest.raises(ModelError, match="vectors.npz"):
+    with pytest.raises(ModelError, match=r"vectors\.npz"):
         bench(tmp_path / "a")
     write_artifact(tmp_path / "a", "cortex-m4")
     (tmp_path / "a" / "graph.json").unlink()
-    with pytest.raises(ModelError, match="graph.json"):
+    with pytest.raises(ModelError, match=r"graph\.json"):
         bench(tmp_path / "a")
 
 

@@ -140,7 +140,8 @@ NETS = {
     "temporal": (Temporal, (1, 66, 3)),
     "arithmetic": (Arithmetic, (8, 10, 3)),
     "views": (Views, (8, 10, 3)),
-    "flatten_image": (lambda: sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 6)), (8, 10, 3)),
+    "flatten_image": (lambda: sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 6)),
+                      (8, 10, 3)),
     "mlp": (lambda: sequential(nn.Linear(7, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.Linear(9, 3)), (7,)),
     "norm_first": (lambda: sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)), (8, 10, 3)),
     "counting_pad": (lambda: sequential(nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False)), (8, 10, 3)),
@@ -183,8 +184,8 @@ def kinds(module: nn.Module, shape: tuple[int, ...] = (8, 10, 3)) -> list[str]:
 
 
 def test_passes_leave_what_a_device_runs() -> None:
-    block = sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(), nn.AvgPool2d((4, 5)), nn.Flatten(),
-                       nn.Linear(4, 2), nn.ReLU6())
+    block = sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(), nn.AvgPool2d((4, 5)),
+                       nn.Flatten(), nn.Linear(4, 2), nn.ReLU6())
     prepared = prepare(from_torch(block.eval(), (8, 10, 3)))
     assert [node.kind for node in prepared.nodes] == ["conv2d", "max_pool2d", "global_average_pool", "reshape", "dense"]
     assert prepared.nodes[0].clamp == (0.0, np.inf), "a ReLU passes the max pool and fuses into the convolution"

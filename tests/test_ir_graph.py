@@ -46,7 +46,8 @@ def conv(**changes: Any) -> Conv2D:
 
 def depthwise(**changes: Any) -> DepthwiseConv2D:
     """A 3x3 depthwise convolution of 4 channels, with changes."""
-    return DepthwiseConv2D(**{"weights": weights(3, 3, 4), "bias": bias(4), "requant": HALF, "input_zero_point": 0, "output_zero_point": 0, **changes})
+    values = {"weights": weights(3, 3, 4), "bias": bias(4), "requant": HALF, "input_zero_point": 0, "output_zero_point": 0}
+    return DepthwiseConv2D(**{**values, **changes})
 
 
 def dense(**changes: Any) -> Dense:

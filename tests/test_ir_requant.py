@@ -150,8 +150,10 @@ def test_factors_that_cannot_be_held(real: float) -> None:
         Requant.from_real([0.5, real])
 
 
-@pytest.mark.parametrize(("multiplier", "shift"), [((), ()), ((2**30,), (0, 0)), ((2**31,), (0,)), ((-1,), (0,)), ((2**30,), (31,)), ((2**30,), (-32,)),
-                                                   (2**30, 0), (("a",), (0,)), ((1.0,), (0,)), (None, None)])
+@pytest.mark.parametrize(("multiplier", "shift"), [
+    ((), ()), ((2**30,), (0, 0)), ((2**31,), (0,)), ((-1,), (0,)), ((2**30,), (31,)), ((2**30,), (-32,)), (2**30, 0), (("a",), (0,)), ((1.0,), (0,)),
+    (None, None),
+])
 def test_malformed_rescalings(multiplier: object, shift: object) -> None:
     with pytest.raises(ModelError, match="rescaling"):
         Requant(multiplier, shift)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import subprocess
 import sys
 import time
@@ -47,9 +46,10 @@ def test_files_and_hashes_are_the_same_in_another_process(tmp_path: Path) -> Non
                "serialize.save(chain_graph(), Path(sys.argv[1])); print(chain_graph().hash)")
     paths = [str(Path(__file__).parent), str(Path(serialize.__file__).parents[2])]
     for seed in ("1", "2"):
-        printed = subprocess.run([sys.executable, "-c", program, str(tmp_path / "there.json")], capture_output=True, text=True, check=True, timeout=60,
-                                 env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(paths)}).stdout.strip()
-        assert printed == graph.hash
+        command = [sys.executable, "-c", program, str(tmp_path / "there.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60,
+                              env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(paths)})
+        assert done.stdout.strip() == graph.hash
         assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
         assert (tmp_path / "there.npz").read_bytes() == (tmp_path / "here.npz").read_bytes()
 
@@ -57,7 +57,7 @@ def test_files_and_hashes_are_the_same_in_another_process(tmp_path: Path) -> Non
 def test_the_hash_sees_arithmetic_and_nothing_else() -> None:
     graph = chain_graph()
     assert replace(graph, metadata={"anything": 1}).hash == graph.hash
-    assert replace(graph, tensors=dict(reversed(graph.tensors.items()))).hash == graph.hash
+    assert replace(graph, tensors=dict(reversed(list(graph.tensors.items())))).hash == graph.hash
     other_scale = {**graph.tensors, "in": replace(graph.tensors["in"], scale=0.0501)}
     conv = graph.nodes[0].op
     weights = conv.weights.copy()  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_files(tmp_path: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(serialize.os, "fsync", full)
-    with pytest.raises(EdgecompressError, match="cannot be written to .*No space left on device"):
+    with pytest.raises(EdgecompressError, match=r"cannot be written to .*No space left on device"):
         serialize.save(example_graph("add"), path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     with pytest.raises(EdgecompressError, match="cannot be written"):
@@ -120,7 +120,7 @@ def test_a_pair_of_two_graphs_is_noticed(tmp_path: Path) -> None:
 def test_another_version_is_named() -> None:
     document, arrays = serialize.to_document(chain_graph())
     for version in (2, "1", None, 1e999, [1] * 1000):
-        with pytest.raises(ModelError, match="format version .* this program reads 1"):
+        with pytest.raises(ModelError, match=r"format version .* this program reads 1"):
             serialize.from_document({**document, "version": version}, arrays)
     for wrong in ({}, [], None, 3, {"format": "onnx"}):
         with pytest.raises(ModelError, match="header"):
@@ -183,9 +183,10 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 HOSTILE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 3, 2**31, -(2**63), 10**400, 1.5, -0.0, float("nan"), float("inf"), 5e-324, "", "in", "\x00\ud800", "x" * 5000, [], {}, [[]],
-    [1, 2, 3], [0, 0], [1] * 4, [2**40] * 4, [10**9] * 3, ["a"], [None], {"array": "0.weights"}, {"array": "missing"}, {"array": 3}, {"requant": [[1], [1]]},
-    {"requant": [[2**30], [1], [2]]}, {"requant": 5}, {"requant": [["a"], ["b"]]}, {"array": "0.bias", "requant": [[0], [0]]},
+    None, True, False, 0, -1, 1, 3, 2**31, -(2**63), 10**400, 1.5, -0.0, float("nan"), float("inf"), 5e-324,
+    "", "in", "\x00\ud800", "x" * 5000, [], {}, [[]], [1, 2, 3], [0, 0], [1] * 4, [2**40] * 4, [10**9] * 3, ["a"], [None],
+    {"array": "0.weights"}, {"array": "missing"}, {"array": 3}, {"requant": [[1], [1]]}, {"requant": [[2**30], [1], [2]]}, {"requant": 5},
+    {"requant": [["a"], ["b"]]}, {"array": "0.bias", "requant": [[0], [0]]},
 )
 
 
@@ -195,14 +196,16 @@ def test_every_value_of_a_document_replaced_by_hostile_ones() -> None:
     for path in list(places(document)):
         if not path or "metadata" in path:
             continue
+        inside = document
+        for key in path[:-1]:
+            inside = inside[key]
+        original = inside[path[-1]]
         for hostile in HOSTILE:
-            changed = deepcopy(document)
-            inside = changed
-            for key in path[:-1]:
-                inside = inside[key]
-            inside[path[-1]] = deepcopy(hostile)
-            refused += refuses(changed, arrays)
+            inside[path[-1]] = hostile
+            refused += refuses(document, arrays)
             tried += 1
+        inside[path[-1]] = original
+    assert not refuses(document, arrays)
     assert tried > 5000 and refused > tried * 0.75
 
 
@@ -285,14 +288,14 @@ def npy_header(text: str) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    """Archives that would unpack to gigabytes, claim to, or lie about it."""
-    gigabytes = npz({"0.weights.npy": bytes(300 * 1024**2)})
-    small = npz({"0.weights.npy": bytes(32 * 1024**2)})
-    size = (32 * 1024**2).to_bytes(4, "little")
+    """Archives that would unpack to much more than they are, claim to, or lie about it."""
+    large = npz({"0.weights.npy": bytes(33 * 1024**2)})
+    small = npz({"0.weights.npy": bytes(16 * 1024**2)})
+    size = (16 * 1024**2).to_bytes(4, "little")
     pickled = io.BytesIO()
     np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     return {
-        "unpacks to more": gigabytes,
+        "unpacks to more": large,
         "says it is small": small.replace(size, (100).to_bytes(4, "little")),
         "huge shape": npz({"0.weights.npy": npy_header("{'descr': '|i1', 'fortran_order': False, 'shape': (1000000000000,), }") + b"1234"}),
         "shape that overflows": npz({"0.weights.npy": npy_header("{'descr': '|i1', 'fortran_order': False, 'shape': (2**62, 4), }")}),
@@ -306,24 +309,31 @@ def bombs() -> dict[str, bytes]:
         "lzma": npz({"0.weights.npy": bytes(10**6)}, zipfile.ZIP_LZMA),
         "no zip": b"PK\x03\x04 and then nothing",
         "empty": b"",
+        "shape of words": npz({"0.weights.npy": npy_header("{'descr': '|i1', 'fortran_order': False, 'shape': (1 2,), }") + b"12"}),
         "no members": npz({}),
         "many members": npz({f"{index}.npy": b"" for index in range(5000)}),
     }
 
 
-def test_bombs_cost_neither_time_nor_memory(tmp_path: Path) -> None:
+def test_bombs_cost_neither_time_nor_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialize, "MAX_ARRAY_BYTES", 32 * 1024**2)
     serialize.save(chain_graph(), tmp_path / "g.json")
     document = (tmp_path / "g.json").read_bytes()
     for name, content in bombs().items():
         tracemalloc.start()
         assert not load_or_refuse(tmp_path, document, content), name
-        assert tracemalloc.get_traced_memory()[1] < 64 * 1024**2, name
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2, name
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("document", [b"", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"1e999", b"[" + b"9" * 5000 + b"]", b'{"format": "edgecompress-graph"',
-                                      b'{"format": "edgecompress-graph", "version": 1}', b" " * (16 * 1024**2 + 1)],
-                         ids=["empty", "null", "nested lists", "nested tables", "no text", "infinity", "many digits", "cut off", "bare", "large"])
+HARD_DOCUMENTS = {
+    "empty": b"", "null": b"null", "nested lists": b"[" * 100_000, "nested tables": b'{"a":' * 100_000, "no text": b"\xff\xfe", "infinity": b"1e999",
+    "many digits": b"[" + b"9" * 5000 + b"]", "cut off": b'{"format": "edgecompress-graph"',
+    "bare": b'{"format": "edgecompress-graph", "version": 1}', "large": b" " * (16 * 1024**2 + 1),
+}
+
+
+@pytest.mark.parametrize("document", HARD_DOCUMENTS.values(), ids=HARD_DOCUMENTS)
 def test_documents_that_are_hard_on_the_parser(document: bytes, tmp_path: Path) -> None:
     serialize.save(chain_graph(), tmp_path / "g.json")
     assert not load_or_refuse(tmp_path, document, (tmp_path / "g.npz").read_bytes())

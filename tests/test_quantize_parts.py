@@ -46,7 +46,8 @@ def test_weights_stay_in_range_and_channels_are_independent(bits: int, depthwise
     others[channel] = 0.0
     again = quantize_weights(others, bits, depthwise)
     keep = np.arange(6) != 2
-    np.testing.assert_array_equal(np.moveaxis(again.values, -1 if depthwise else 0, 0)[keep], np.moveaxis(result.values, -1 if depthwise else 0, 0)[keep])
+    axis = -1 if depthwise else 0
+    np.testing.assert_array_equal(np.compress(keep, again.values, axis), np.compress(keep, result.values, axis))
 
 
 def test_int8_weights_are_half_a_step_near() -> None:
@@ -127,7 +128,7 @@ def test_full_percentile_is_minmax() -> None:
 
 
 def test_configuration_errors_say_what_is_allowed() -> None:
-    with pytest.raises(ConfigError, match="unknown range method 'msee'. Did you mean 'mse'"):
+    with pytest.raises(ConfigError, match=r"unknown range method 'msee'\. Did you mean 'mse'"):
         QuantizeConfig(range_method="msee")
     with pytest.raises(ConfigError, match="percentile 30"):
         QuantizeConfig(percentile=30)
@@ -146,7 +147,7 @@ def test_layer_bits_by_name_with_repeats() -> None:
     assert layer_bits(graph, 4) == {"fc": 4, "fc:2": 4, "last": 4}
     assert layer_bits(graph, {"fc": 2}) == {"fc": 2, "fc:2": 2, "last": 8}
     assert layer_bits(graph, {"fc": 2, "fc:2": 4}) == {"fc": 2, "fc:2": 4, "last": 8}
-    with pytest.raises(ConfigError, match="unknown layer 'lost'. Did you mean 'last'"):
+    with pytest.raises(ConfigError, match=r"unknown layer 'lost'\. Did you mean 'last'"):
         layer_bits(graph, {"lost": 4})
     with pytest.raises(ConfigError, match="'last': 3 weight bits"):
         layer_bits(graph, {"last": 3})
@@ -157,7 +158,7 @@ def test_accuracy_and_confusion() -> None:
     assert accuracy(predicted, labels) == 0.75
     assert confusion_matrix(predicted, labels, 3).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
     assert classes_of(np.array([[[[3, 9, 9]]], [[[5, 1, 1]]]], dtype=np.int8)).tolist() == [1, 0]
-    with pytest.raises(DataError, match="0..1"):
+    with pytest.raises(DataError, match=r"0\.\.1, got 0\.\.2"):
         confusion_matrix(predicted, labels, 2)
     with pytest.raises(DataError, match="at least one"):
         accuracy(np.zeros(0), np.zeros(0))

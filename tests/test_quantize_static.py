@@ -55,7 +55,8 @@ class Net(nn.Module):
             activation = draw(st.sampled_from(ACTIVATIONS))()
             self.kinds.append(kind)
             if kind == "conv":
-                layer = nn.Sequential(nn.Conv2d(channels, out, draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2])), 1), nn.BatchNorm2d(out), activation)
+                kernel, stride = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2]))
+                layer = nn.Sequential(nn.Conv2d(channels, out, kernel, stride, 1), nn.BatchNorm2d(out), activation)
                 channels = out
             elif kind == "depthwise":
                 layer = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, groups=channels), activation)
@@ -67,8 +68,8 @@ class Net(nn.Module):
                 layer = nn.Sequential(nn.Conv2d(channels, out, 1), activation)
                 channels += out
             else:
-                layer = {"pool": nn.MaxPool2d(3, 2, 1), "average": nn.AvgPool2d(2, 1), "pad": nn.ConstantPad2d(1, 0.25), "norm": nn.BatchNorm2d(channels),
-                         "up": nn.Upsample(scale_factor=2)}[kind]
+                layer = {"pool": nn.MaxPool2d(3, 2, 1), "average": nn.AvgPool2d(2, 1), "pad": nn.ConstantPad2d(1, 0.25),
+                         "norm": nn.BatchNorm2d(channels), "up": nn.Upsample(scale_factor=2)}[kind]
             self.steps.append(layer)
         self.head = nn.Linear(channels, 5)
 
@@ -99,8 +100,8 @@ def quantized_sequential(*layers: nn.Module, shape: tuple[int, ...] = (6, 6, 4),
 
 
 def test_parameters_are_shared_fixed_and_bounded_as_the_ops_define() -> None:
-    _, quantized, _ = quantized_sequential(nn.Conv2d(4, 4, 1), nn.ReLU6(), nn.MaxPool2d(2), nn.ZeroPad2d(1), nn.AvgPool2d(2), nn.Sigmoid(), nn.Flatten(),
-                                           nn.Linear(16, 3), nn.Softmax(1), range_method="minmax")
+    _, quantized, _ = quantized_sequential(nn.Conv2d(4, 4, 1), nn.ReLU6(), nn.MaxPool2d(2), nn.ZeroPad2d(1), nn.AvgPool2d(2), nn.Sigmoid(),
+                                           nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1), range_method="minmax")
     by_kind = {node.op.kind: node for node in quantized.nodes}
     tensors = quantized.tensors
     conv = tensors[by_kind["conv2d"].output]
@@ -208,8 +209,8 @@ def test_structure_plans_like_the_real_graph(bits: Any) -> None:
     structure, real = (lower.plan(g, target) for g in (quantize_structure(graph, bits), quantize(graph, x, QuantizeConfig(weight_bits=bits))))
     assert structure.memory.arena_bytes == real.memory.arena_bytes
     assert structure.constant_bytes == real.constant_bytes
-    assert [(l.node, l.kernel, l.scratch_bytes, dict(l.features)) for l in structure.layers] == [
-        (l.node, l.kernel, l.scratch_bytes, dict(l.features)) for l in real.layers]
+    assert [(row.node, row.kernel, row.scratch_bytes, dict(row.features)) for row in structure.layers] == [
+        (row.node, row.kernel, row.scratch_bytes, dict(row.features)) for row in real.layers]
 
 
 def test_structure_is_fast_enough_for_a_search() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import html
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tools import require_tool
 
 from edgecompress.cli.main import main
 from edgecompress.errors import ConfigError
@@ -72,7 +74,7 @@ def _measurement(trial: dict[str, Any], factor: float) -> dict[str, Any]:
         "target": "cortex-m7", "where": "unicorn", "instructions": instructions, "latency_s": instructions / 216e6,
         "instruction_spread": {"minimum": instructions, "median": instructions, "maximum": instructions, "frames": 3}, "latency_spread_s": None,
         "latency_basis": "instructions / clock", "flash_bytes": round(trial["flash_bytes"] * 1.02), "harness_flash_bytes": 1800,
-        "ram_bytes": arena + 96 + stack, "stack_bytes": stack, "arena_bytes": arena, "matches_reference": True, "samples": 16, "mismatches": 0,
+        "ram_bytes": arena + 8 + stack, "stack_bytes": stack, "arena_bytes": arena, "matches_reference": True, "samples": 16, "mismatches": 0,
         "vectors_source": "16 validation samples of digits", "compiler": "zig 0.15.1 (clang 20.1.2)", "emulator": "unicorn 2.1.4 (CORTEX_M7)",
         "overhead_instructions": 40, "date": "2026-01-05T10:00:00+00:00",
         "layers": [{"node": node, "kernel": kernel, "instructions": count} for node, _, kernel, *_, count in LAYERS if count is not None],
@@ -140,3 +142,352 @@ def write(folder: Path, document: dict[str, Any]) -> tuple[str, str]:
     (folder / "report.json").write_text(json.dumps(document))
     write_report(folder)
     return (folder / "report.html").read_text(encoding="utf-8"), (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+class _Page(HTMLParser):
+    """Tags, their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else self._inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_the_first_screen_answers_the_four_questions(tmp_path: Path) -> None:
+    document = make_document()
+    text = _Page(write(tmp_path, document)[0]).text
+    assert "Fits the budget" in text and "Bit-exact" in text and "Emulated, not a board" in text
+    assert "instructions / clock; emulated in unicorn, not on a board" in text
+    assert f"{100 * document['summary']['accuracy_int8']:.2f} %" in text and "98.61 %" in text and "first 200 test samples" in text
+    assert "RAM 5.3 KiB of 64.0 KiB (8 %)" in text and "of 256.0 KiB" in text and "of 20.00 ms" in text
+    assert "arena 5.0 KiB" in text and "stack 312 B" in text and "other static data 8 B" in text
+    assert "196,064" in text and "5,012" in text
+    assert "All 200 test outputs of the core equal the integer reference" in text
+
+
+def test_every_candidate_is_drawn_once_in_each_chart(tmp_path: Path) -> None:
+    document = make_document()
+    document["trials"].append({**document["trials"][5], "number": 200})  # the same candidate asked again
+    page = _Page(write(tmp_path, document)[0])
+    marks = [attributes for tag, attributes in page.tags if tag == "use" and "data-i" in attributes]
+    assert len(marks) == 400 and {mark["data-i"] for mark in marks} == {str(index) for index in range(200)}
+    rings = [attributes["class"] for tag, attributes in page.tags if tag == "circle" and "ring" in (attributes.get("class") or "") and "cy" in attributes]
+    assert sorted(rings) == ["ring chosen"] * 2 + ["ring picked"] * 4
+    over = sum(max(trial["violations"].values()) > 0 for trial in document["trials"][:200])
+    assert sum(mark["class"].endswith(" over") for mark in marks) == 2 * over > 0
+    assert "201 candidates evaluated without training, 200 of them distinct" in page.text
+
+
+def test_front_is_what_no_feasible_candidate_beats(tmp_path: Path) -> None:
+    write(tmp_path, make_document())
+    trials = load_report(tmp_path / "report.json").trials
+    front = front_ids(trials)
+    feasible = [trial for trial in trials if trial.feasible]
+    for trial in feasible:
+        beaten = any(other.naswot >= trial.naswot and other.macs >= trial.macs and other.latency_s <= trial.latency_s
+                     and (other.naswot, other.macs, other.latency_s) != (trial.naswot, trial.macs, trial.latency_s) for other in feasible)
+        assert (trial.id in front) == (not beaten)
+
+
+def test_estimates_and_measurements_are_labelled_columns(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, make_document())
+    trained = page[page.index('id="trained"') : page.index('id="layers"')]
+    heads = re.findall(r'<th class="(estimate|measured)">(\w+)</th>', trained)
+    assert heads == [("estimate", "estimated"), ("measured", "measured")] * 3
+    row = trained[trained.index("<tbody>") :].split("</tr>")[0]
+    assert re.findall(r'<td class="(estimate|measured)">', row) == ["estimate", "measured"] * 3
+    layers = page[page.index('id="layers"') : page.index('id="memory"')]
+    assert "estimated" not in layers
+
+
+def test_layers_show_shares_and_the_worst_sqnr(tmp_path: Path) -> None:
+    document = make_document()
+    page, _ = write(tmp_path, document)
+    layers = page[page.index('id="layers"') : page.index('id="memory"')]
+    rows = layers.split("<tr>")
+    for node, op, kernel, *_ in LAYERS:
+        assert sum(f"<b>{node}</b>" in row and op in row and kernel in row for row in rows) == 1
+    noise = document["trained"][0]["layers_sqnr"]
+    worst = min(noise, key=lambda row: row["local_db"])["node"]
+    assert [row for row in rows if "worst" in row and f"<b>{worst}</b>" in row] and layers.count("worst") == 1
+    assert "43.8 %" in layers and "1,797,172" in layers and "1,650" in layers and "no code" in layers
+
+
+def test_memory_plan_draws_every_buffer_to_scale(tmp_path: Path) -> None:
+    page = _Page(write(tmp_path, make_document())[0])
+    tips = [attributes["data-tip"] for tag, attributes in page.tags if tag == "g"]
+    blocks = [attributes for tag, attributes in page.tags if tag == "rect" and "block" in (attributes.get("class") or "")]
+    assert len(tips) == len(blocks) == len(MEMORY)
+    assert "4,096 bytes at 0 to 4,095" in tips[0] and "alive from layer 1 to 2" in tips[0]
+    heights = {row[0]: float(block["height"]) + 1 for row, block in zip(MEMORY, blocks, strict=True)}
+    assert heights["stem.out"] / heights["block1.depthwise.out"] == pytest.approx(4, rel=0.01)
+    assert "arena 5.0 KiB = lower bound" in page.text
+    assert "Most is alive during block1.depthwise and block2.pointwise: 5.0 KiB (5,120 bytes)" in page.text
+
+
+def test_lower_bound_has_its_own_line_when_the_plan_needs_more(tmp_path: Path) -> None:
+    document = make_document()
+    document["manifest"]["lower_bound_bytes"] = 4608
+    page = _Page(write(tmp_path, document)[0])
+    assert any(attributes.get("class") == "bound" for tag, attributes in page.tags if tag == "line")
+    assert "lower bound 4.5 KiB (dashed)" in page.text and "no plan can need less" not in page.text
+
+
+def test_confusion_rows_are_true_classes(tmp_path: Path) -> None:
+    page, card = write(tmp_path, make_document())
+    text = _Page(page).text
+    assert "9 taken for 1: 4 of 40" in text and "1 taken for 0: 1 of 36" in text
+    assert "| 9 | 40 | 90.00 % | 100.00 % |" in card and "| 0 | 36 | 100.00 % | 97.30 % |" in card
+
+
+def test_many_classes_stay_readable_and_small(tmp_path: Path) -> None:
+    names = tuple(f"class number {index}" for index in range(120))
+    page, _ = write(tmp_path, make_document(classes=names))
+    assert len(page) < 400_000
+    assert '<svg class="largematrix" viewBox="0 0 120 120"' in page and page.count('class="miss"') == 2
+
+
+def test_ten_thousand_candidates_stay_below_four_megabytes(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, make_document(trial_count=10_000))
+    assert len(page) < 4_000_000 and len(write(tmp_path, make_document())[0]) < 200_000
+
+
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    page = _Page(write(tmp_path, make_document())[0])
+    references = [attributes.get(key) for tag, attributes in page.tags for key in ("src", "href", "action", "data") if attributes.get(key)]
+    assert references and all(reference.startswith("#") for reference in references)
+    assert not any(tag in ("link", "img", "iframe", "object", "base") for tag, _ in page.tags)
+    identities = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(identities) == len(set(identities)) and {reference[1:] for reference in references} <= set(identities)
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    document = make_document()
+    document["data"].update(name=HOSTILE, source=HOSTILE, classes=[f"{HOSTILE}{index}" for index in range(10)])
+    document["data"]["normalization"]["front_end"] = HOSTILE
+    document["summary"].update(target=HOSTILE, latency_basis=HOSTILE, artifact=HOSTILE)
+    document["config"]["data"] = HOSTILE
+    document["profile"].update(name=HOSTILE, runner=HOSTILE)
+    document["manifest"]["name"] = document["manifest"]["header"] = HOSTILE
+    for row in document["manifest"]["layers"]:
+        row["node"] = row["kernel"] = row["op"] = HOSTILE
+    for row in document["manifest"]["memory"] + document["manifest"]["inputs"]:
+        row["name"] = HOSTILE
+    for trial in document["trials"]:
+        trial["choices"].update(family=HOSTILE, kernel=HOSTILE)
+        trial["violations"] = {HOSTILE: 0.5, **trial["violations"]}
+    for result in document["trained"]:
+        result["measurement"].update(compiler=HOSTILE, emulator=HOSTILE, where=HOSTILE, vectors_source=HOSTILE)
+    page, card = write(tmp_path, document)
+    parsed = _Page(page)
+    assert [attributes.get("type") for tag, attributes in parsed.tags if tag == "script"] == ["application/json", None]
+    assert not any(tag == "img" or any(key.startswith("on") for key in attributes) for tag, attributes in parsed.tags)
+    assert HOSTILE in parsed.text and "<script>alert" not in page
+    assert HOSTILE in json.loads(re.search(r'id="tips">(.*?)</script>', page, re.S).group(1))[0]
+    outside_code = re.sub(r"(?s)```.*?```", "", re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", card))
+    assert "<script" not in outside_code and "<img" not in outside_code and "[x](" not in outside_code
+    assert '#include "scriptalert1scriptimgsrcxonerroralert2_xjavascript1.h"' in card
+
+
+def test_what_was_not_run_is_said_and_never_zero(tmp_path: Path) -> None:
+    document = make_document()
+    for key in document["summary"]:
+        if key not in ("chosen", "target", "data", "seed", "budget"):
+            document["summary"][key] = None
+    document.update(trials=[], trained=[], manifest=None, profile=None)
+    del document["data"]["normalization"]
+    page, card = write(tmp_path, document)
+    text = _Page(page).text
+    for said in ("not run: the test part was not evaluated", "not run: nothing ran on the core", "not run: no candidate was evaluated",
+                 "not run: no candidate was trained", "not run: this run holds no lowered model", "not run: this run holds no memory plan",
+                 "Not run: no bench compared outputs", "Not run: budget check", "not run: no float evaluation"):
+        assert said in text, said
+    assert not re.search(r"(?<![\d.,])0(\.0+)? ?(%|ms|us|KiB|B)(?!\w)", text)
+    assert "*not run: nothing ran on the core*" in card and "Not run: no C was generated" in card
+    assert not re.search(r"\| 0(\.0+)? ", card)
+
+
+def test_a_missed_budget_and_differing_outputs_are_plain(tmp_path: Path) -> None:
+    document = make_document()
+    document["summary"].update(ram_bytes=70_000, within_budget=False, on_core_mismatches=3)
+    page, _ = write(tmp_path, document)
+    text = _Page(page).text
+    assert "Misses the budget" in text and "over the limit" in text and "Fits the budget" not in text
+    assert "3 of 200 test outputs of the core differ" in text and "Bit-exact" not in text
+    document["summary"].update(ram_bytes=7_000)
+    assert "Not accepted: outputs differ" in write(tmp_path, document)[0]
+
+
+def test_a_run_on_the_host_is_not_called_emulated(tmp_path: Path) -> None:
+    document = make_document()
+    for result in document["trained"]:
+        result["measurement"].update(where="host", latency_basis="wall clock", instructions=None, layers=[])
+    document["summary"].update(latency_basis="wall clock", instructions=None)
+    text = _Page(write(tmp_path, document)[0]).text
+    assert "wall clock; ran on host" in text and "mulated in" not in text and "not run: no instructions were counted" in text
+
+
+def test_non_finite_figures_are_said(tmp_path: Path) -> None:
+    document = make_document()
+    document["trials"][0]["naswot"] = float("-inf")
+    document["profile"]["fit_error"].update(rows=0, mean_absolute_percent=float("nan"), worst_percent=float("nan"))
+    document["trained"][0]["layers_sqnr"][7]["local_db"] = 120.0
+    text = _Page(write(tmp_path, document)[0]).text
+    assert "1 candidate without a finite score cannot be drawn" in text and "no held-back rows judge the latency profile" in text
+    assert "exact" in text and not re.search(r"\b(nan|inf)\b", text)
+
+
+def test_the_card_says_how_to_feed_the_model(tmp_path: Path) -> None:
+    document = make_document()
+    _, card = write(tmp_path, document)
+    assert "`real = (raw - 5) * 0.1664`" in card and "`q = round(real / 0.0213) + (-128)`" in card
+    assert "`real = 0.00390625 * (q - (-128))`" in card and '#include "model.h"' in card and "model_run(input, output);" in card
+    assert "| train samples | 1,222 |" in card and "Apache-2.0" in card and "Not run on a board" in card
+    assert f"`edgecompress bench candidates/{document['summary']['chosen']}/artifact`" in card
+    assert "`edgecompress search --data digits --seed 0 --target cortex-m7 --no-bias-correction --epochs 12 --trials 200 --output runs/again`" in card
+
+
+def test_same_document_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    assert write(tmp_path, make_document()) == write(tmp_path / "elsewhere", make_document())
+
+
+@pytest.mark.parametrize(("path", "value", "said"), [
+    ("summary", None, "'summary'"),
+    ("summary.chosen", 7, "'summary.chosen' must be text, got 7"),
+    ("summary.accuracy_int8", 98.6, "'summary.accuracy_int8' must be a number from 0 to 1"),
+    ("summary.ram_bytes", "5 KiB", "'summary.ram_bytes' must be a number"),
+    ("summary.matches_reference", 1, "'summary.matches_reference' must be true, false or null"),
+    ("summary.confusion", [[1, 2], [3, 4]], "'summary.confusion' must be 10 rows of 10 counts"),
+    ("data.classes", ["only"], "'data.classes' must be a list of at least two names"),
+    ("trials", {}, "'trials' must be a list"),
+    ("trials.3.latency_s", True, "'trials[3].latency_s' must be a number"),
+    ("trials.3.choices", [], "'trials[3].choices' must be an object"),
+    ("trained.0.measurement.stack_bytes", -1, "'trained[0].measurement.stack_bytes' must be a whole number"),
+    ("manifest.layers.2.input_shapes", [3], "'manifest.layers[2].input_shapes' must be a list of shapes"),
+    ("manifest.memory.1.last", -5, "'manifest.memory[1].last' must be at least 'first'"),
+    ("profile.fit_error", None, "'profile.fit_error' must be an object"),
+])
+def test_a_wrong_value_is_named_and_nothing_is_written(tmp_path: Path, path: str, value: Any, said: str) -> None:
+    document = make_document(20 if path.startswith("trials") else 200)
+    place: Any = document
+    *parents, last = path.split(".")
+    for key in parents:
+        place = place[int(key) if key.isdigit() else key]
+    place[last] = value
+    with pytest.raises(ConfigError) as caught:
+        write(tmp_path, document)
+    assert said in str(caught.value) and str(tmp_path / "report.json") in str(caught.value)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.json"]
+
+
+@pytest.mark.parametrize("key", ["summary", "config", "data", "profile", "trials", "trained", "manifest"])
+def test_a_missing_part_is_named(tmp_path: Path, key: str) -> None:
+    document = copy.deepcopy(make_document())
+    del document[key]
+    with pytest.raises(ConfigError, match=f"lacks '{key}'"):
+        write(tmp_path, document)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"summary": ', b"[1, 2]", b"\xff\xfe", b"null", b"[" * 100_000])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "report.json" in error and "Traceback" not in error
+
+
+def test_the_verb_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is this a finished run?" in capsys.readouterr().err
+    (tmp_path / "report.json").write_text(json.dumps(make_document()))
+    assert main(["report", str(tmp_path), "--format", "json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert Path(written["report"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert Path(written["model_card"]).read_text(encoding="utf-8").startswith("# Model card: digits on cortex-m7")
+
+
+def test_axes_place_and_mark_round_values() -> None:
+    axis = axis_over([0.001, 0.1], 0, 100, log=True)
+    assert axis.place(0.01) == pytest.approx(50) and [tick.label for tick in axis.ticks(lambda v: f"{v:g}")] == [
+        "0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"]
+    assert len(Axis(1, 1e12, 0, 100, True).ticks(str)) >= 7
+    flat = axis_over([5.0, 5.0], 0, 100)
+    assert flat.place(5.0) == 50 and len(flat.ticks(str)) >= 2
+    assert len(axis_over([7.0, 7.01], 0, 100, log=True).ticks(str)) >= 2
+
+
+def test_intervals_and_text() -> None:
+    assert wilson(0.9, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)  # Wilson (1927), as statsmodels' proportion_confint gives it
+    assert wilson(1.0, 10)[1] == 1.0 and wilson(0.0, 10)[0] == 0.0
+    assert shortened("abcdefghij", 5) == "ab…ij" and shortened("abc", 5) == "abc"
+    assert markdown("a|b_c\n<d>") == "a\\|b\\_c &lt;d&gt;" and not Figure("x", False).known
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PROBE = """<script>
+const svg = document.querySelector(".scatter"), mark = svg.querySelector("use[data-i]");
+const place = new DOMPoint(mark.x.baseVal.value, mark.y.baseVal.value).matrixTransform(svg.getScreenCTM());
+svg.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: place.x, clientY: place.y }));
+const seen = [document.getElementById("tip").textContent, [...document.querySelectorAll(".cursor")].map((c) => c.style.visibility).join()];
+document.querySelector("button[data-style]").click();
+seen.push(document.querySelector(".plots").className, document.documentElement.scrollWidth <= innerWidth);
+document.title = JSON.stringify(seen);
+</script>"""
+
+
+def chromium(folder: Path, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Opens a page headless; its console goes to stderr."""
+    require_tool("chromium", CHROMIUM is not None)
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'profile'}",
+               "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--hide-scrollbars",
+               "--enable-logging=stderr", "--v=0", *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True, env={**os.environ, "HOME": str(folder)})
+
+
+@pytest.mark.parametrize("names", ["plain", "hostile"])
+def test_a_browser_shows_the_page_without_an_error(tmp_path: Path, names: str) -> None:
+    document = make_document(classes=tuple(f"{HOSTILE}{index}" for index in range(10)) if names == "hostile" else tuple("0123456789"))
+    write(tmp_path, document)
+    picture = tmp_path / "page.png"
+    result = chromium(tmp_path, tmp_path / "report.html", f"--screenshot={picture}", "--window-size=1280,2400")
+    assert "CONSOLE" not in result.stderr, result.stderr
+    header = picture.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(header[16:20], "big") == 1280
+    assert picture.stat().st_size > 60_000  # an empty page is far smaller
+
+
+def test_hovering_shows_the_candidate_in_both_charts(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, make_document())
+    changed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", PROBE + "</body>")
+    (tmp_path / "probe.html").write_text(changed, encoding="utf-8")
+    result = chromium(tmp_path, tmp_path / "probe.html", "--dump-dom", "--window-size=1280,2400")
+    assert "CONSOLE" not in result.stderr, result.stderr
+    tip, cursors, plots, no_sideways_scroll = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", result.stdout, re.S).group(1)))
+    assert "estimated latency" in tip and "NASWOT" in tip
+    assert cursors == "visible,visible" and "hide-0" in plots and no_sideways_scroll
+
+
+def test_the_policy_stops_other_scripts(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, make_document())
+    (tmp_path / "probe.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    result = chromium(tmp_path, tmp_path / "probe.html", "--dump-dom")
+    assert "Content Security Policy" in result.stderr and "digits on cortex-m7" in re.search(r"<title>(.*?)</title>", result.stdout, re.S).group(1)

@@ -5,7 +5,6 @@ Every case goes the way of an importer: float32 scales as a file holds them, mul
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from tools import require_tool
 
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, Shape
@@ -36,16 +36,18 @@ from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import output_size, same_padding
 
-if find_spec("tflite_micro") is None:
-    if "tflite-micro" in os.environ.get("EDGECOMPRESS_REQUIRE", "").split(","):
-        pytest.fail("EDGECOMPRESS_REQUIRE asks for tflite-micro, which is not installed", pytrace=False)
-    pytest.skip("tflite-micro is not installed (pip install tflite-micro)", allow_module_level=True)
+AVAILABLE = find_spec("tflite_micro") is not None
+if AVAILABLE:
+    import tflite_writer
+    from tflite_micro import runtime
 
-import tflite_writer
-from tflite_micro import runtime
-
-CASES = 150  # random graphs an op
+CASES = 80  # random graphs an op
 SAMPLES = 4  # inputs a graph: all low, all high, two random
+
+
+@pytest.fixture(autouse=True)
+def _interpreter() -> None:
+    require_tool("tflite-micro", AVAILABLE)
 
 
 @dataclass

@@ -91,8 +91,8 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
         lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
     if machine is not None:
         timer = machine.timer
-        lines.append("const struct bench_timer bench_timer = {(volatile uint32_t *)0x%08xu, (volatile uint32_t *)0x%08xu, "
-                     "(const volatile uint32_t *)0x%08xu, 0x%xu, 0x%xu};" % (timer.control, timer.reload, timer.value, timer.enable, timer.mask))
+        registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
+        lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
     return "\n".join(lines) + "\n"
 
 

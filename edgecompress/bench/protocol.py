@@ -6,8 +6,6 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgecompress.bench.elf import ElfImage
 from edgecompress.bench.subject import Subject
 from edgecompress.errors import DeviceError

@@ -18,7 +18,6 @@ from edgecompress.ir import reference, serialize
 from edgecompress.ir.graph import MAX_ELEMENTS, QuantizedGraph
 from edgecompress.lower.artifact import read_manifest
 
-
 Values = Mapping[str, np.ndarray]
 
 
@@ -41,6 +40,10 @@ class TensorShape:
     def size(self) -> int:
         """Elements, which are bytes."""
         return math.prod(self.shape)
+
+
+def _batch(tensor: TensorShape) -> str:
+    return f"[n, {', '.join(map(str, tensor.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Subject:
         for tensor in self.inputs:
             value = values[tensor.name]
             if value.dtype != np.int8 or value.shape[1:] != tensor.shape:
-                raise DataError(f"input '{tensor.name}' must be int8 [n, {', '.join(map(str, tensor.shape))}], got {value.dtype} {list(value.shape)}; "
+                raise DataError(f"input '{tensor.name}' must be int8 {_batch(tensor)}, got {value.dtype} {list(value.shape)}; "
                                 "quantize it with the graph's input tensor")
         lengths = {len(values[tensor.name]) for tensor in self.inputs}
         if len(lengths) != 1:
@@ -165,13 +168,14 @@ def load_vectors(subject: Subject, samples: int) -> Vectors:
     count = len(inputs[subject.inputs[0].name])
     for tensor, array in [(t, inputs[t.name]) for t in subject.inputs] + [(t, stored[t.name]) for t in subject.outputs]:
         if array.dtype != np.int8 or array.shape != (count, *tensor.shape) or not count:
-            raise ModelError(f"'{path}' holds {array.dtype} {list(array.shape)} for '{tensor.name}', expected int8 [n, {', '.join(map(str, tensor.shape))}]; "
+            raise ModelError(f"'{path}' holds {array.dtype} {list(array.shape)} for '{tensor.name}', expected int8 {_batch(tensor)}; "
                              "lower the model again")
     computed = reference.run_all(load_graph(subject), inputs)
     expected = {tensor.name: computed[tensor.name] for tensor in subject.outputs}
     differing = count_differing(stored, expected)
     if differing:
-        raise ModelError(f"'{path}' disagrees with the graph beside it on {differing} of {count} samples; one of the two was altered, lower the model again")
+        raise ModelError(f"'{path}' disagrees with the graph beside it on {differing} of {count} samples; one of the two was altered, "
+                         "lower the model again")
     return Vectors(inputs, expected, count)
 
 

@@ -83,7 +83,8 @@ def select_compiler(target: Target, choice: str | None = None) -> Toolchain:
     if not Path(_output([command, "-print-file-name=libc_nano.a"])).is_absolute():
         raise ToolMissingError(f"'{command}' comes without newlib", f"try: {INSTALL['gcc']}")
     flags = (*target.compiler.gcc, *target.compiler.common, *FREESTANDING)
-    return Toolchain("gcc", (command,), _gcc_version(command), flags, ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group"))
+    libraries = ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group")
+    return Toolchain("gcc", (command,), _gcc_version(command), flags, libraries)
 
 
 def host_compiler(common: Sequence[str] = ("-O2",), choice: str | None = None) -> Toolchain:
@@ -149,7 +150,8 @@ def _output(command: Sequence[str]) -> str:
 def _run(command: Sequence[str], what: str, folder: Path) -> None:
     try:
         with tempfile.TemporaryFile() as log:
-            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, timeout=COMPILE_TIMEOUT_S, env=_environment(), check=False)
+            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, timeout=COMPILE_TIMEOUT_S, env=_environment(),
+                                    check=False)
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
     except subprocess.TimeoutExpired:

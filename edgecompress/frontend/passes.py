@@ -166,7 +166,8 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
         chain = _clamp_chain(node, kept, place, graph, consumers) if node.kind == "clamp" else []
         if chain:
             low, high = kept[chain[-1]].clamp
-            bounds = (min(max(low, node.attributes["low"]), node.attributes["high"]), max(min(high, node.attributes["high"]), node.attributes["low"]))
+            outer_low, outer_high = node.attributes["low"], node.attributes["high"]
+            bounds = (min(max(low, outer_low), outer_high), max(min(high, outer_high), outer_low))
             kept[chain[-1]] = kept[chain[-1]].changed(clamp=bounds)
             kept[chain[0]] = kept[chain[0]].changed(output=node.output)
             place[node.output] = chain[0]
@@ -176,7 +177,9 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return _rebuilt(graph, kept)
 
 
-def _clamp_chain(node: FloatNode, kept: list[FloatNode], place: dict[str, int], graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> list[int]:
+def _clamp_chain(node: FloatNode, kept: list[FloatNode], place: dict[str, int], graph: FloatGraph,
+                 consumers: dict[str, list[FloatNode]]) -> list[int]:
+    """Places in `kept` from the node that makes the clamp's input up to the one that takes the clamp; empty if none can."""
     chain: list[int] = []
     tensor = node.inputs[0]
     while tensor in place and len(consumers[tensor]) == 1 and tensor != graph.output:

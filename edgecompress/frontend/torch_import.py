@@ -107,8 +107,7 @@ class _Importer:
             for base in type(module).__mro__:
                 # a subclass with a forward of its own, such as a fake-quantized convolution, computes something else
                 if base in MODULES and type(module).forward is base.forward:
-                    handler = MODULES[base]
-                    return lambda emitter, *args, **kwargs: handler(emitter, module, *args, **kwargs), module
+                    return _bound(MODULES[base], module), module
             supported = ", ".join(sorted(known.__name__ for known in MODULES))
             raise ModelError(f"module {type(module).__name__} is not supported; supported: {supported}")
         if node.op == "call_method":
@@ -157,6 +156,10 @@ class _Importer:
     def _describe(self, node: fx.Node) -> str:
         kind = {"call_module": "layer", "call_function": "operation", "call_method": "operation"}.get(node.op, "input")
         return f"{kind} '{node.target if node.op == 'call_module' else node.name}'"
+
+
+def _bound(handler: Callable[..., Any], module: nn.Module) -> Callable[..., Any]:
+    return lambda emitter, *args, **kwargs: handler(emitter, module, *args, **kwargs)
 
 
 def _leaves(argument: Any) -> list[Any]:

@@ -70,8 +70,8 @@ def _convolution_padding(padding: Sizes | str, kernel: tuple[int, ...], dilation
     if padding == "valid":
         return 0, 0, 0, 0
     if padding == "same":
-        (top, left), (bottom, right) = zip(*((d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for k, d in zip(kernel, dilation, strict=True)), strict=True)
-        return top, bottom, left, right
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
     if isinstance(padding, str):
         raise ModelError(f"padding '{padding}' is not supported; supported: numbers, 'same', 'valid'")
     return symmetric_padding(padding, x)

@@ -58,7 +58,8 @@ def adaptive_average_pool(emitter: Emitter, x: Value, output_size: Any) -> Value
     sizes = [output_size] * (len(x.shape) - 1) if output_size is None or isinstance(output_size, int) else list(output_size)
     wanted = tuple(x.shape[axis + 1] if size is None else int(size) for axis, size in enumerate(sizes))
     if any(have % want for have, want in zip(x.shape[1:], wanted, strict=True)):
-        raise ModelError(f"adaptive pooling from {x.shape[1:]} to {wanted} needs windows of different sizes; supported: 1, or a divisor of the input's size")
+        raise ModelError(f"adaptive pooling from {x.shape[1:]} to {wanted} needs windows of different sizes; "
+                         "supported: 1, or a divisor of the input's size")
     if math.prod(wanted) == 1:
         return _image_value(emitter, emitter.add("global_average_pool", tensor), x)
     kernel = spatial([have // want for have, want in zip(x.shape[1:], wanted, strict=True)], x)
@@ -168,7 +169,8 @@ def reshape(emitter: Emitter, x: Value, *shape: Any) -> Value:
     if sizes.count(-1) == 1 and known and size % known == 0:
         sizes = [size // known if v == -1 else v for v in sizes]
     if not (isinstance(first, BatchSize) or first == -1) or math.prod(sizes) != size or -1 in sizes:
-        raise ModelError(f"cannot view [n, {', '.join(map(str, x.shape))}] as {(first, *sizes)}; the first size must be x.size(0) or -1, the batch stays")
+        raise ModelError(f"cannot view [n, {', '.join(map(str, x.shape))}] as {(first, *sizes)}; "
+                         "the first size must be x.size(0) or -1, the batch stays")
     return viewed(x, tuple(int(v) for v in sizes), x.indices())
 
 

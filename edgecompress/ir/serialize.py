@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ FORMAT = "edgecompress-graph"
 FORMAT_VERSION = 1
 MAX_JSON_BYTES = 16 * 1024**2
 MAX_ARRAY_BYTES = 256 * 1024**2
-ARRAY_TYPES = ("<i1", "|i1", "<i4", "<i2", "<i8")
+NPY_MAGIC = b"\x93NUMPY\x01\x00"
+NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
 
 
 def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -157,19 +159,15 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _read_array(content: bytes, name: str) -> np.ndarray:
-    """One .npy member. numpy's own reader would first allocate whatever size the header claims."""
-    stream = io.BytesIO(content)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ModelError(f"array {name!r} has an unknown npy version")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:
-        raise ModelError(f"array {name!r} has a damaged header: {str(error)[:80]}") from None
-    data = content[stream.tell() :]
-    if dtype.str not in ARRAY_TYPES or fortran_order:
-        raise ModelError(f"array {name!r} has type {dtype}{' in column order' if fortran_order else ''}; only integers in row order are allowed")
-    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(data):
-        raise ModelError(f"array {name!r} claims shape {str(shape)[:60]}, which does not fit its {len(data)} bytes")
+    """One .npy member as numpy writes it. Its own reader evaluates the header and allocates whatever size it claims."""
+    start = 10 + int.from_bytes(content[8:10], "little")
+    header = NPY_HEADER.fullmatch(content[10:start].decode("latin-1"))
+    if content[:8] != NPY_MAGIC or header is None:
+        raise ModelError(f"array {name[:40]!r} is not an npy file of version 1.0 with integers in row order")
+    data, shape = content[start:], tuple(int(size) for size in header["shape"].rstrip(",").split(","))
+    dtype = np.dtype(header["type"])
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ModelError(f"array {name[:40]!r} claims shape {str(shape)[:60]}, which does not fit its {len(data)} bytes")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 

@@ -15,7 +15,7 @@ from edgecompress.search.pareto import non_dominated
 from edgecompress.units import format_bytes, format_duration
 
 WIDTH, HEIGHT = 520, 400
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 52
+LEFT, RIGHT, TOP, BOTTOM = 68, 14, 14, 52
 STYLES = 6  # colours and shapes; more families share them again
 
 
@@ -102,8 +102,8 @@ def pareto_section(report: Report) -> Pareto | None:
         return _panel(title, label, ordered, [value(trial) for trial in ordered], log, write, front, styles, limit, report)
 
     panels = (
-        panel("Zero-shot quality score", "NASWOT score, zero-shot (higher is better)", lambda t: t.naswot or 0.0, False, lambda v: f"{v:g}"),
-        panel("Compute", "multiply-accumulates per inference (MACs)", lambda t: max(1.0, float(t.macs)), True, short_count),
+        panel("Zero-shot score", "NASWOT score, higher is better", lambda t: t.naswot or 0.0, False, lambda v: f"{v:g}"),
+        panel("Multiply-accumulates", "MACs an inference", lambda t: max(1.0, float(t.macs)), True, short_count),
     )
     return Pareto(
         panels=panels,

@@ -19,7 +19,7 @@ from edgecompress.report.memory_chart import memory_section
 from edgecompress.report.pareto_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, pareto_section
 from edgecompress.report.provenance import artifact_path, commands, facts, not_done
 from edgecompress.report.tables import layer_table, trained_rows
-from edgecompress.report.text import count, percent, plural, shape
+from edgecompress.report.text import Figure, count, percent, plural, shape
 from edgecompress.units import format_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,7 +30,7 @@ def markdown(value: Any) -> str:
     """Text that Markdown shows as it is: one line, no markup, no HTML."""
     if isinstance(value, Markup):
         return str(value)
-    text = " ".join(str(value).split())
+    text = re.sub(r"\s+", " ", str(value))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
@@ -41,6 +41,10 @@ def code(value: Any) -> Markup:
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return Markup(f"{fence}{pad}{text}{pad}{fence}")  # noqa: S704  # Markdown, not HTML: backticks make it literal
+
+
+def _markdown_figure(value: Figure) -> Markup:
+    return Markup(markdown(value.text) if value.known else f"*{markdown(value.text)}*")  # noqa: S704  # Markdown, escaped above
 
 
 def _json_for_script(value: Any) -> Markup:
@@ -107,6 +111,6 @@ def render_card(report: Report) -> str:
     """The model card in Markdown."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,  # noqa: S701
                               lstrip_blocks=True, finalize=markdown, keep_trailing_newline=True)
-    environment.filters["code"] = code
+    environment.filters.update(code=code, figure=_markdown_figure)
     text = environment.get_template("MODEL_CARD.md.j2").render(**_context(report))
     return re.sub(r"\n{3,}", "\n\n", text)

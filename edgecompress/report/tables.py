@@ -128,7 +128,7 @@ def layer_table(report: Report) -> LayerTable | None:
         total_constants=count(sum(layer.constant_bytes for layer in layers)),
         total_instructions=figure(total, count, "not run: no count"),
         outside=figure(total - counted if total is not None and counts else None, count, "not run: no count by layer"),
-        merged=tuple(f"{row.node} {decibels(row.local_db)}" for row in noise.values() if row.node not in here),
+        merged=tuple(f"{row.node} {decibels(row.local_db)} dB" for row in noise.values() if row.node not in here),
         has_sqnr=bool(noise),
     )
 
@@ -146,7 +146,7 @@ def _layer_row(number: int, layer: Layer, instructions: int | None, total: int |
         scratch=count(layer.scratch_bytes) if layer.scratch_bytes else "–",
         instructions=figure(instructions, count, missing),
         share=round(instructions / total, 4) if instructions is not None and total else None,
-        per_mac=f"{instructions / layer.macs:.1f}" if instructions is not None and layer.macs else "–",
+        per_mac=f"{instructions / layer.macs:.1f}" if instructions is not None and layer.macs else "",
         sqnr_local=figure(noise.local_db if noise else None, decibels, "not run"),
         sqnr_cumulative=figure(noise.cumulative_db if noise else None, decibels, "not run"),
         worst=noise is not None and noise.local_db == worst,

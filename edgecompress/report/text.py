@@ -50,8 +50,8 @@ NO_NOISE_DB = 120.0  # compress/quantize/sqnr.py writes this when there is no er
 
 
 def decibels(value: float) -> str:
-    """Signal to quantization noise."""
-    return "exact" if value >= NO_NOISE_DB else f"{value:.1f} dB"
+    """Signal to quantization noise in dB, without the unit."""
+    return "exact" if value >= NO_NOISE_DB else f"{value:.1f}"
 
 
 def shape(sizes: tuple[int, ...] | None) -> str:

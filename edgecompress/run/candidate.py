@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class CandidateResult:
     accuracy_int8: float
     parameters: int
     macs: int
+    constant_bytes: int
     train_seconds: float
     layers_sqnr: tuple[dict[str, Any], ...]
     measurement: Measurement
@@ -88,11 +89,12 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     """The trained, pruned and fine-tuned module; `model.pt` holds its weights."""
     import torch
 
-    from edgecompress.compress.finetune import default_config, train
+    from edgecompress.compress.finetune import train
     from edgecompress.compress.prune.structured import prune
+    from edgecompress.compress.recipes import recipe as recipe_for
     from edgecompress.search.space import build
 
-    ratio = float(candidate.choices["prune"])
+    ratio = float(candidate["prune"])
     if (folder / "training.json").exists():
         module = build(candidate, data.input_shape, len(data.classes))
         load_weights(module, folder / "model.pt")
@@ -100,17 +102,19 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     started = time.perf_counter()
     seed = _seed(config, candidate)
     torch.manual_seed(seed)
-    recipe = default_config(data.kind, data.input_shape, len(data.train.y), epochs=config.epochs or None)
+    recipe = recipe_for(data.kind, data.name, data.input_shape, len(data.train))
+    if config.epochs:
+        recipe = replace(recipe, epochs=config.epochs)
     first = train(build(candidate, data.input_shape, len(data.classes), dense=True), data.train, data.validation, recipe, seed)
-    module, accuracy = first.module, first.best_accuracy
+    module, accuracy = first.module, first.accuracy
     if ratio > 0:
         smaller = prune(first.module, data.input_shape, ratio)
-        second = train(smaller, data.train, data.validation, recipe.for_fine_tuning(), seed + 1)
-        module, accuracy = second.module, second.best_accuracy
+        second = train(smaller, data.train, data.validation, recipe.for_finetuning(), seed + 1)
+        module, accuracy = second.module, second.accuracy
     buffer = io.BytesIO()
     torch.save(module.state_dict(), buffer)
     write_atomic(folder / "model.pt", buffer.getvalue())
-    training = {"accuracy_dense": first.best_accuracy, "accuracy_pruned": accuracy, "seconds": time.perf_counter() - started}
+    training = {"accuracy_dense": first.accuracy, "accuracy_pruned": accuracy, "seconds": time.perf_counter() - started}
     write_json(folder / "training.json", training)
     return module.eval(), training
 
@@ -161,6 +165,7 @@ def _judge(candidate: Candidate, graph: QuantizedGraph, floats: FloatGraph, data
         accuracy_int8=accuracy_int8(graph, data.validation.x, data.validation.y),
         parameters=graph.parameters,
         macs=graph.total_macs,
+        constant_bytes=graph.weight_bytes,
         train_seconds=training["seconds"],
         layers_sqnr=sqnr,
         measurement=measurement,

@@ -140,14 +140,17 @@ def _train(run: RunDirectory, trials: Sequence[Trial], config: SearchConfig, dat
             results[result.id] = result
             progress.step(done)
             progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
-                         f"{format_bytes(result.measurement.ram_bytes)} RAM, {format_bytes(result.measurement.flash_bytes)} flash")
+                         f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
     return [results[t.candidate.id] for t in trials]
 
 
 def measured_cost(result: CandidateResult) -> Cost:
     """The measurement in the budget's terms."""
     seen = result.measurement
-    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, result.macs, seen.arena_bytes, ())
+    # a host run sees neither flash nor RAM: there the plan's figures must do
+    ram = seen.arena_bytes if seen.ram_bytes is None else seen.ram_bytes
+    flash = result.constant_bytes if seen.flash_bytes is None else seen.flash_bytes
+    return Cost(seen.latency_s, ram, flash, result.macs, seen.arena_bytes, ())
 
 
 def within(result: CandidateResult, budget: Budget) -> bool:
@@ -195,8 +198,8 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
         "latency_s": seen.latency_s,
         "latency_basis": seen.latency_basis,
         "instructions": seen.instructions,
-        "ram_bytes": seen.ram_bytes,
-        "flash_bytes": seen.flash_bytes,
+        "ram_bytes": measured_cost(best).ram_bytes,
+        "flash_bytes": measured_cost(best).flash_bytes,
         "stack_bytes": seen.stack_bytes,
         "parameters": best.parameters,
         "macs": best.macs,

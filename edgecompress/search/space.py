@@ -40,6 +40,9 @@ class Candidate:
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]
 
+    def __reduce__(self) -> tuple[type[Candidate], tuple[dict[str, Choice]]]:
+        return Candidate, (dict(self.choices),)  # a mapping proxy does not pickle, and worker processes get candidates
+
     def __hash__(self) -> int:
         return hash(self.id)
 

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.study import StudyDirection
 
 from edgecompress.errors import ConfigError, DeviceError, EdgecompressError
 from edgecompress.search.objective import Problem, Score, score
 from edgecompress.search.space import Candidate, Space
 
-DIRECTIONS = ("maximize", "maximize", "minimize")  # naswot, macs (the baseline proxy), latency
+DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # naswot, macs (the baseline proxy), latency
 Progress = Callable[[int, int], None]
 
 
@@ -108,7 +109,7 @@ class Study:
         _drop_torn_line(log)
         try:
             self._journal = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
-                                                directions=list(DIRECTIONS), load_if_exists=True)
+                                                directions=DIRECTIONS, load_if_exists=True)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(f"the study log '{log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
 
@@ -138,7 +139,7 @@ class Study:
         missing = [index for index in indices if index not in answered]
         if not missing:
             return
-        memory = optuna.create_study(directions=list(DIRECTIONS))
+        memory = optuna.create_study(directions=DIRECTIONS)
         memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
         questions = [self._ask(memory, index) for index in missing]
         done = len(answered)

@@ -30,7 +30,8 @@ class InstructionCounter:
     so an entry counts as a call only when the link register changed.
     """
 
-    def __init__(self, run: int, returned: int, entries: Sequence[int], read_code: Callable[[int, int], bytes], link_register: Callable[[], int]) -> None:
+    def __init__(self, run: int, returned: int, entries: Sequence[int], read_code: Callable[[int, int], bytes],
+                 link_register: Callable[[], int]) -> None:
         self._run, self._returned, self._entries = run, returned, tuple(entries)
         self._watched = {run, returned, *entries}
         self._read_code, self._link_register = read_code, link_register
@@ -70,7 +71,8 @@ class InstructionCounter:
     def _check_order(self, address: int) -> None:
         index = len(self._parts) - 1
         if index >= len(self._entries) or self._entries[index] != address:
-            raise DeviceError(f"call {index} of the model enters the kernel at 0x{address:x}, which is not what its manifest lists; lower the model again")
+            raise DeviceError(f"call {index} of the model enters the kernel at 0x{address:x}, which is not what its manifest lists; "
+                              "lower the model again")
 
     def executed(self) -> int:
         """Instructions of the run that is going on or ended last."""

@@ -55,7 +55,8 @@ def _execute(command: Sequence[str], work: Path, timeout_s: float) -> None:
     try:
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        raise DeviceError(f"the program on this machine did not end within {timeout_s:g} s", "a hang, or too many frames: try a longer time-out") from None
+        raise DeviceError(f"the program on this machine did not end within {timeout_s:g} s",
+                          "a hang, or too many frames: try a longer time-out") from None
     if done.returncode != 0:
         reason = EXIT_REASONS.get(done.returncode, "it crashed" if done.returncode < 0 else "see below")
         raise DeviceError(f"the program on this machine ended with code {done.returncode}: {reason}", *done.stderr.strip().splitlines()[:12])

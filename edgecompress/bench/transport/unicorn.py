@@ -20,13 +20,18 @@ PAGE = 0x1000
 NEVER = 0xFFFFFFFE
 
 
-def version() -> str:
-    """Version text. Raises ToolMissingError when unicorn is not installed."""
+def _library() -> Any:
+    """The unicorn module, which has no types."""
     try:
         import unicorn
     except ImportError:
         raise ToolMissingError("the emulator unicorn is not installed", "try: pip install unicorn") from None
-    return f"unicorn {unicorn.__version__}"
+    return unicorn
+
+
+def version() -> str:
+    """Version text. Raises ToolMissingError when unicorn is not installed."""
+    return f"unicorn {_library().__version__}"
 
 
 def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0, timeout_s: float = 120.0) -> Execution:
@@ -34,7 +39,6 @@ def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0,
 
     Raises DeviceError on a fault, a wrong exit, or a frame that takes longer than `timeout_s` of this machine's time.
     """
-    version()
     session = _Session(firmware, cpu, encode_input(frames), timeout_s)
     counts: list[FrameCount] = []
     while session.files.exit_code is None:
@@ -56,20 +60,20 @@ class _Session:
     cpu: str
     input_file: bytes
     timeout_s: float
+    emulator: Any = field(init=False)  # unicorn.Uc
+    registers: Any = field(init=False)
     files: SemihostingFiles = field(init=False)
     frame: int = field(init=False, default=0)
     event: bool = field(init=False, default=False)
     trouble: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        import unicorn
-        from unicorn import arm_const
-
-        model = getattr(arm_const, f"UC_CPU_ARM_{self.cpu}", None)
+        unicorn = _library()
+        self.registers = unicorn.arm_const
+        model = getattr(self.registers, f"UC_CPU_ARM_{self.cpu}", None)
         if model is None:
-            known = ", ".join(name.removeprefix("UC_CPU_ARM_") for name in dir(arm_const) if name.startswith("UC_CPU_ARM_CORTEX_M"))
+            known = ", ".join(name.removeprefix("UC_CPU_ARM_") for name in dir(self.registers) if name.startswith("UC_CPU_ARM_CORTEX_M"))
             raise ConfigError(f"unicorn has no core '{self.cpu}'; known: {known}")
-        self.registers = arm_const
         self.emulator = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS, model)
         self._load(unicorn)
         self.emulator.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
@@ -93,8 +97,7 @@ class _Session:
 
     def counted_frame(self, model: int) -> list[FrameCount]:
         """Runs one frame with the block hook and returns its counts, or none when the program ended instead."""
-        import unicorn
-
+        unicorn = _library()
         counter = self._counter(model)
         hook = self.emulator.hook_add(unicorn.UC_HOOK_BLOCK, counter.on_block)
         self.emulator.ctl_flush_tb()  # blocks translated before carry no hook
@@ -114,8 +117,7 @@ class _Session:
 
     def run_to_event(self, counter: InstructionCounter | None = None) -> None:
         """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""
-        import unicorn
-
+        unicorn = _library()
         self.event = False
         try:
             self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=int(self.timeout_s * 1e6))

@@ -69,6 +69,6 @@ def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) ->
     if predicted.shape != labels.shape:
         raise DataError(f"{len(predicted)} predictions do not match {len(labels)} labels")
     both = np.concatenate([predicted, labels])
-    if both.size and not (0 <= both.min() and both.max() < classes):
+    if both.size and (both.min() < 0 or both.max() >= classes):
         raise DataError(f"classes must lie in 0..{classes - 1}, got {both.min()}..{both.max()}")
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)

@@ -47,10 +47,10 @@ def include_pad_values(graph: FloatGraph, ranges: Mapping[str, Range]) -> dict[s
 
 
 def affine_parameters(low: float, high: float, floor: float = 0.0) -> tuple[float, int]:
-    """(scale, zero point) for 256 codes from low to high, 0 exact; the scale is a float32 number and at least `floor`."""
+    """(scale, zero point) for 256 codes from low to high, 0 exact; the scale is a normal float32 number and at least `floor`."""
     scale = (high - low) / 255.0
     zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
-    return float(np.float32(max(scale, floor))), zero_point
+    return float(np.float32(max(scale, floor, float(np.finfo(np.float32).tiny)))), zero_point
 
 
 def choose_parameters(graph: FloatGraph, ranges: Mapping[str, Range]) -> dict[str, Tensor]:

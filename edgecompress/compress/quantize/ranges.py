@@ -50,8 +50,8 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     edges = histogram.low + np.arange(BINS + 1) * width
     tail = 1.0 - percentile / 100.0
     # the last edge below the tail and the first above it, so that 100 percent is min and max
-    low = edges[max(np.searchsorted(cumulative, tail, side="right") - 1, 0)]
-    high = edges[min(np.searchsorted(cumulative, 1.0 - tail, side="left"), BINS)]
+    low = edges[max(int(np.searchsorted(cumulative, tail, side="right")) - 1, 0)]
+    high = edges[min(int(np.searchsorted(cumulative, 1.0 - tail, side="left")), BINS)]
     return float(min(low, 0.0)), float(max(high, 0.0))
 
 

@@ -73,7 +73,8 @@ def _fitting_weights(node: FloatNode, bits: int, source: Tensor, notes: list[str
     least = np.abs(node.attributes["bias"]).astype(np.float64) / (source.scale * BIAS_LIMIT / 2)
     raised = weights.scales < least
     if raised.any():
-        notes.append(f"{node.name}: {int(raised.sum())} channels have a bias so large beside their weights that the weights were rounded more coarsely")
+        count = int(raised.sum())
+        notes.append(f"{node.name}: {count} channels have a bias so large beside their weights that the weights are rounded more coarsely")
         weights = rounded(node.attributes["weights"], np.where(raised, least.astype(np.float32), weights.scales).astype(np.float64), bits, depthwise)
     return weights
 

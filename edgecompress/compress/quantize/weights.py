@@ -24,7 +24,7 @@ class QuantizedWeights:
     def real(self, depthwise: bool) -> Array:
         """float32 weights that the integers stand for."""
         shape = (-1,) if depthwise else (-1,) + (1,) * (self.values.ndim - 1)
-        return (self.values * self.scales.reshape(shape)).astype(np.float32)
+        return np.asarray(self.values * self.scales.reshape(shape), dtype=np.float32)
 
 
 def to_rows(weights: Array, depthwise: bool) -> Array:
@@ -57,11 +57,11 @@ def _valid_scales(scales: Array) -> Array:
     scales = scales.astype(np.float32).astype(np.float64)
     tiny = float(np.finfo(np.float32).tiny)
     largest = scales.max()
-    return np.where(scales > tiny, scales, largest if largest > tiny else 1.0)
+    return np.asarray(np.where(scales > tiny, scales, largest if largest > tiny else 1.0))
 
 
 def _range_scales(rows: Array) -> Array:
-    return np.abs(rows).max(axis=1) / WEIGHT_RANGE[8][1]
+    return np.asarray(np.abs(rows).max(axis=1) / WEIGHT_RANGE[8][1])
 
 
 def _least_error_scales(rows: Array) -> Array:
@@ -74,7 +74,7 @@ def _least_error_scales(rows: Array) -> Array:
         error = ((rows - np.clip(np.rint(rows / scales), -high, high) * scales) ** 2).sum(axis=1)
         better = error < best_error
         best, best_error = np.where(better, full * ratio, best), np.where(better, error, best_error)
-    return best
+    return np.asarray(best)
 
 
 def _ternary_scales(rows: Array) -> Array:

@@ -10,235 +10,251 @@
 #include "ec_kernels.h"
 #include "ec_memory.h"
 #include "ec_requant.h"
+#include "ec_rescale.h"
 #include "ec_weights.h"
 #include "ec_window.h"
 
-typedef struct {
-    const int8_t *base; /* input element of tap (0, 0), maybe outside the input: only dereferenced for taps inside */
-    ec_span rows;
-    ec_span columns;
-} ec_conv_window;
-
-static inline int32_t ec_low_half(uint32_t word)
+/* `count` words from two runs of input. */
+static inline uint32_t *ec_conv_gather_run(uint32_t *patch, const int8_t *first, const int8_t *second, int32_t count, int32_t zero_point)
 {
-    return (int16_t)(uint16_t)word;
-}
-
-static inline int32_t ec_high_half(uint32_t word)
-{
-    return (int16_t)(uint16_t)(word >> 16);
-}
-
-static inline uint32_t *ec_conv_gather(uint32_t *patch, const int8_t *first, const int8_t *second, int32_t count, int32_t zero_point)
-{
-    int32_t i;
     EC_NO_UNROLL
-    for (i = count >> 1; i > 0; --i) {
-        patch[0] = (uint32_t)(uint16_t)(first[0] - zero_point) | (uint32_t)(second[0] - zero_point) << 16;
-        patch[1] = (uint32_t)(uint16_t)(first[1] - zero_point) | (uint32_t)(second[1] - zero_point) << 16;
+    for (; count >= 2; count -= 2) {
+        patch[0] = ec_halves(first[0] - zero_point, second[0] - zero_point);
+        patch[1] = ec_halves(first[1] - zero_point, second[1] - zero_point);
         first += 2;
         second += 2;
         patch += 2;
     }
-    if (count & 1) {
-        *patch++ = (uint32_t)(uint16_t)(first[0] - zero_point) | (uint32_t)(second[0] - zero_point) << 16;
+    if (count > 0) {
+        *patch++ = ec_halves(first[0] - zero_point, second[0] - zero_point);
     }
     return patch;
 }
 
-static inline int ec_conv_is_inside(const ec_span *span, int32_t taps)
+/* Window of one output pixel: the taps inside the input and the address of tap (0, 0), which need not be inside. */
+typedef struct {
+    ec_span rows;
+    ec_span columns;
+    const int8_t *corner;
+} ec_conv_window;
+
+static inline ec_conv_window ec_conv_make_window(const ec_conv2d_params *p, const int8_t *input, int32_t row, int32_t column)
 {
-    return span->first == 0 && span->end == taps;
+    ec_conv_window w;
+    w.rows = ec_make_span(row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
+    w.columns = ec_make_span(column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
+    w.corner = input + (w.rows.start * p->input_width + w.columns.start) * p->input_channels;
+    return w;
 }
 
-/* Input channels of one tap, or the row of zero points for a tap in the padding. */
-static inline const int8_t *ec_conv_tap(const ec_conv2d_params *p, const int8_t *input, const int8_t *padding, const ec_span *rows,
-                                        const ec_span *columns, int32_t row, int32_t column)
+static inline int ec_conv_is_inside(const ec_conv2d_params *p, const ec_conv_window *w)
 {
-    if (row < rows->first || row >= rows->end || column < columns->first || column >= columns->end) {
-        return padding;
+    return w->rows.first == 0 && w->rows.end == p->kernel_height && w->columns.first == 0 && w->columns.end == p->kernel_width;
+}
+
+/* One kernel row, tap by tap; taps outside the input read the row of zero points instead. */
+static inline uint32_t *ec_conv_gather_taps(const ec_conv2d_params *p, const ec_conv_window *a, const ec_conv_window *b, int32_t row,
+                                            const int8_t *padding, int32_t channels, uint32_t *patch)
+{
+    const int32_t row_offset = row * p->dilation_height * p->input_width * p->input_channels;
+    const int32_t step = p->dilation_width * p->input_channels;
+    const int8_t *x = a->corner + row_offset, *y = b->corner + row_offset;
+    const int32_t x_end = row >= a->rows.first && row < a->rows.end ? a->columns.end : 0;
+    const int32_t y_end = row >= b->rows.first && row < b->rows.end ? b->columns.end : 0;
+    int32_t column;
+    EC_NO_UNROLL
+    for (column = 0; column < p->kernel_width; ++column) {
+        patch = ec_conv_gather_run(patch, column >= a->columns.first && column < x_end ? x : padding,
+                                   column >= b->columns.first && column < y_end ? y : padding, channels, p->input_zero_point);
+        x += step;
+        y += step;
     }
-    return input + ((rows->start + row * p->dilation_height) * p->input_width + columns->start + column * p->dilation_width) * p->input_channels;
+    return patch;
 }
 
 /* Fills the patch with the windows of output pixels `first` and `second`; `input` points at the group's first channel. */
-static inline void ec_conv_gather_pair(const ec_conv2d_params *p, const int8_t *input, const int8_t *padding, int32_t first_row, int32_t first_column,
-                                       int32_t second_row, int32_t second_column, uint32_t *patch)
+EC_OUTLINED void ec_conv_gather_pair(const ec_conv2d_params *p, const int8_t *input, const int8_t *padding, const int32_t first[2],
+                                     const int32_t second[2], uint32_t *patch)
 {
-    const ec_span rows_a = ec_make_span(first_row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
-    const ec_span rows_b = ec_make_span(second_row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
-    const ec_span columns_a = ec_make_span(first_column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
-    const ec_span columns_b = ec_make_span(second_column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
+    const ec_conv_window a = ec_conv_make_window(p, input, first[0], first[1]);
+    const ec_conv_window b = ec_conv_make_window(p, input, second[0], second[1]);
     const int32_t channels = p->input_channels / p->groups;
-    const int whole_rows = p->groups == 1 && p->dilation_width == 1 && ec_conv_is_inside(&columns_a, p->kernel_width)
-        && ec_conv_is_inside(&columns_b, p->kernel_width) && ec_conv_is_inside(&rows_a, p->kernel_height)
-        && ec_conv_is_inside(&rows_b, p->kernel_height);
-    int32_t row, column;
+    int32_t row;
+    if (p->groups == 1 && p->dilation_width == 1 && ec_conv_is_inside(p, &a) && ec_conv_is_inside(p, &b)) {
+        const int32_t row_step = p->dilation_height * p->input_width * channels;
+        EC_NO_UNROLL
+        for (row = 0; row < p->kernel_height; ++row) {
+            patch = ec_conv_gather_run(patch, a.corner + row * row_step, b.corner + row * row_step, p->kernel_width * channels, p->input_zero_point);
+        }
+        return;
+    }
+    EC_NO_UNROLL
     for (row = 0; row < p->kernel_height; ++row) {
-        if (whole_rows) {
-            const int8_t *a = ec_conv_tap(p, input, padding, &rows_a, &columns_a, row, 0);
-            const int8_t *b = ec_conv_tap(p, input, padding, &rows_b, &columns_b, row, 0);
-            patch = ec_conv_gather(patch, a, b, p->kernel_width * channels, p->input_zero_point);
-            continue;
-        }
-        for (column = 0; column < p->kernel_width; ++column) {
-            const int8_t *a = ec_conv_tap(p, input, padding, &rows_a, &columns_a, row, column);
-            const int8_t *b = ec_conv_tap(p, input, padding, &rows_b, &columns_b, row, column);
-            patch = ec_conv_gather(patch, a, b, channels, p->input_zero_point);
-        }
+        patch = ec_conv_gather_taps(p, &a, &b, row, padding, channels, patch);
     }
 }
 
-/* Adds the products of `length` patch words with weight rows a and b: sums = {a0, a1, b0, b1}, the digit is the pixel. */
-static inline void ec_conv_dot_2x2(const uint32_t *patch, const int8_t *a, const int8_t *b, int32_t length, int32_t sums[4], const int bits)
-{
-    const int32_t step = bits / 2;
-    int32_t a0 = sums[0], a1 = sums[1], b0 = sums[2], b1 = sums[3];
-    int32_t i;
-    EC_NO_UNROLL
-    for (i = length >> 2; i > 0; --i) {
-        int32_t u[4], v[4];
-        ec_weights4(a, bits, u);
-        ec_weights4(b, bits, v);
-        a0 += u[0] * ec_low_half(patch[0]);
-        a1 += u[0] * ec_high_half(patch[0]);
-        b0 += v[0] * ec_low_half(patch[0]);
-        b1 += v[0] * ec_high_half(patch[0]);
-        a0 += u[1] * ec_low_half(patch[1]);
-        a1 += u[1] * ec_high_half(patch[1]);
-        b0 += v[1] * ec_low_half(patch[1]);
-        b1 += v[1] * ec_high_half(patch[1]);
-        a0 += u[2] * ec_low_half(patch[2]);
-        a1 += u[2] * ec_high_half(patch[2]);
-        b0 += v[2] * ec_low_half(patch[2]);
-        b1 += v[2] * ec_high_half(patch[2]);
-        a0 += u[3] * ec_low_half(patch[3]);
-        a1 += u[3] * ec_high_half(patch[3]);
-        b0 += v[3] * ec_low_half(patch[3]);
-        b1 += v[3] * ec_high_half(patch[3]);
-        patch += 4;
-        a += step;
-        b += step;
-    }
-    EC_NO_UNROLL
-    for (i = 0; i < (length & 3); ++i) {
-        const int32_t u = ec_weight(a, i, bits), v = ec_weight(b, i, bits);
-        a0 += u * ec_low_half(patch[i]);
-        a1 += u * ec_high_half(patch[i]);
-        b0 += v * ec_low_half(patch[i]);
-        b1 += v * ec_high_half(patch[i]);
-    }
-    sums[0] = a0;
-    sums[1] = a1;
-    sums[2] = b0;
-    sums[3] = b1;
-}
-
-/* The same for a single pixel, in the low halves: sums = {a, b}. */
-static inline void ec_conv_dot_1x2(const uint32_t *patch, const int8_t *a, const int8_t *b, int32_t length, int32_t sums[2], const int bits)
-{
-    const int32_t step = bits / 2;
-    int32_t a0 = sums[0], b0 = sums[1];
-    int32_t i;
-    EC_NO_UNROLL
-    for (i = length >> 2; i > 0; --i) {
-        int32_t u[4], v[4];
-        ec_weights4(a, bits, u);
-        ec_weights4(b, bits, v);
-        a0 += u[0] * ec_low_half(patch[0]);
-        b0 += v[0] * ec_low_half(patch[0]);
-        a0 += u[1] * ec_low_half(patch[1]);
-        b0 += v[1] * ec_low_half(patch[1]);
-        a0 += u[2] * ec_low_half(patch[2]);
-        b0 += v[2] * ec_low_half(patch[2]);
-        a0 += u[3] * ec_low_half(patch[3]);
-        b0 += v[3] * ec_low_half(patch[3]);
-        patch += 4;
-        a += step;
-        b += step;
-    }
-    EC_NO_UNROLL
-    for (i = 0; i < (length & 3); ++i) {
-        a0 += ec_weight(a, i, bits) * ec_low_half(patch[i]);
-        b0 += ec_weight(b, i, bits) * ec_low_half(patch[i]);
-    }
-    sums[0] = a0;
-    sums[1] = b0;
-}
-
-/* Output channels [channel, end) of the gathered pixel pair. An odd last channel runs as a pair with itself. */
-static inline void ec_conv_pair(const ec_conv2d_params *p, const uint32_t *patch, int32_t channel, int32_t end, int32_t length, ec_output_range range,
-                                int8_t *first, int8_t *second, const int bits)
+/* sums[channel][pixel] = bias + products, for `channels` weight rows two at a time and both pixels of the patch.
+ * An odd last channel runs as a pair with itself, so sums must have room for an even number. */
+EC_OUTLINED void ec_conv_multiply_pair(const uint32_t *patch, const int8_t *weights, const int32_t *bias, int32_t channels, int32_t length,
+                                       int32_t *sums, const int bits)
 {
     const int32_t row_bytes = ec_row_bytes(length, bits);
-    const int8_t *weights = p->weights + channel * row_bytes;
-    for (; channel < end; channel += 2) {
-        const int32_t other = channel + 1 < end ? channel + 1 : channel;
-        int32_t sums[4];
-        sums[0] = sums[1] = p->bias[channel];
-        sums[2] = sums[3] = p->bias[other];
-        ec_conv_dot_2x2(patch, weights, weights + (other - channel) * row_bytes, length, sums, bits);
-        first[channel] = ec_requant_s8(sums[0], p->multiplier[channel], p->shift[channel], range);
-        second[channel] = ec_requant_s8(sums[1], p->multiplier[channel], p->shift[channel], range);
-        first[other] = ec_requant_s8(sums[2], p->multiplier[other], p->shift[other], range);
-        second[other] = ec_requant_s8(sums[3], p->multiplier[other], p->shift[other], range);
+    EC_NO_UNROLL
+    for (; channels > 0; channels -= 2) {
+        const int32_t other = channels > 1;
+        const uint32_t *words = patch;
+        const int8_t *a = weights, *b = weights + other * row_bytes;
+        int32_t a0 = bias[0], a1 = a0, b0 = bias[other], b1 = b0, i;
+        EC_NO_UNROLL
+        for (i = length >> 2; i > 0; --i) {
+            int32_t u[4], v[4];
+            ec_weights4(a, bits, u);
+            ec_weights4(b, bits, v);
+            a0 += u[0] * ec_low_half(words[0]);
+            a1 += u[0] * ec_high_half(words[0]);
+            b0 += v[0] * ec_low_half(words[0]);
+            b1 += v[0] * ec_high_half(words[0]);
+            a0 += u[1] * ec_low_half(words[1]);
+            a1 += u[1] * ec_high_half(words[1]);
+            b0 += v[1] * ec_low_half(words[1]);
+            b1 += v[1] * ec_high_half(words[1]);
+            a0 += u[2] * ec_low_half(words[2]);
+            a1 += u[2] * ec_high_half(words[2]);
+            b0 += v[2] * ec_low_half(words[2]);
+            b1 += v[2] * ec_high_half(words[2]);
+            a0 += u[3] * ec_low_half(words[3]);
+            a1 += u[3] * ec_high_half(words[3]);
+            b0 += v[3] * ec_low_half(words[3]);
+            b1 += v[3] * ec_high_half(words[3]);
+            words += 4;
+            a += bits / 2;
+            b += bits / 2;
+        }
+        EC_NO_UNROLL
+        for (i = 0; i < (length & 3); ++i) {
+            const int32_t u = ec_weight(a, i, bits), v = ec_weight(b, i, bits);
+            a0 += u * ec_low_half(words[i]);
+            a1 += u * ec_high_half(words[i]);
+            b0 += v * ec_low_half(words[i]);
+            b1 += v * ec_high_half(words[i]);
+        }
+        sums[0] = a0;
+        sums[1] = a1;
+        sums[2] = b0;
+        sums[3] = b1;
+        sums += 4;
+        bias += 2;
         weights += 2 * row_bytes;
     }
 }
 
-static inline void ec_conv_single(const ec_conv2d_params *p, const uint32_t *patch, int32_t channel, int32_t end, int32_t length,
-                                  ec_output_range range, int8_t *output, const int bits)
+/* The same for the pixel in the low halves: sums[channel]. */
+EC_OUTLINED void ec_conv_multiply_single(const uint32_t *patch, const int8_t *weights, const int32_t *bias, int32_t channels, int32_t length,
+                                         int32_t *sums, const int bits)
 {
     const int32_t row_bytes = ec_row_bytes(length, bits);
-    const int8_t *weights = p->weights + channel * row_bytes;
-    for (; channel < end; channel += 2) {
-        const int32_t other = channel + 1 < end ? channel + 1 : channel;
-        int32_t sums[2];
-        sums[0] = p->bias[channel];
-        sums[1] = p->bias[other];
-        ec_conv_dot_1x2(patch, weights, weights + (other - channel) * row_bytes, length, sums, bits);
-        output[channel] = ec_requant_s8(sums[0], p->multiplier[channel], p->shift[channel], range);
-        output[other] = ec_requant_s8(sums[1], p->multiplier[other], p->shift[other], range);
+    EC_NO_UNROLL
+    for (; channels > 0; channels -= 2) {
+        const int32_t other = channels > 1;
+        const uint32_t *words = patch;
+        const int8_t *a = weights, *b = weights + other * row_bytes;
+        int32_t a0 = bias[0], b0 = bias[other], i;
+        EC_NO_UNROLL
+        for (i = length >> 2; i > 0; --i) {
+            int32_t u[4], v[4];
+            ec_weights4(a, bits, u);
+            ec_weights4(b, bits, v);
+            a0 += u[0] * ec_low_half(words[0]);
+            b0 += v[0] * ec_low_half(words[0]);
+            a0 += u[1] * ec_low_half(words[1]);
+            b0 += v[1] * ec_low_half(words[1]);
+            a0 += u[2] * ec_low_half(words[2]);
+            b0 += v[2] * ec_low_half(words[2]);
+            a0 += u[3] * ec_low_half(words[3]);
+            b0 += v[3] * ec_low_half(words[3]);
+            words += 4;
+            a += bits / 2;
+            b += bits / 2;
+        }
+        EC_NO_UNROLL
+        for (i = 0; i < (length & 3); ++i) {
+            a0 += ec_weight(a, i, bits) * ec_low_half(words[i]);
+            b0 += ec_weight(b, i, bits) * ec_low_half(words[i]);
+        }
+        sums[0] = a0;
+        sums[1] = b0;
+        sums += 2;
+        bias += 2;
         weights += 2 * row_bytes;
+    }
+}
+
+/* Output channels [channel, end) of a gathered pixel pair, or of one pixel if `second` is null. */
+static inline void ec_conv_outputs(const ec_conv2d_params *p, const uint32_t *patch, int32_t channel, int32_t end, int32_t length, int32_t *sums,
+                                   int8_t *first, int8_t *second, const int bits)
+{
+    const int8_t *weights = p->weights + channel * ec_row_bytes(length, bits);
+    EC_NO_UNROLL
+    while (channel < end) {
+        const int32_t count = end - channel < EC_CONV2D_CHUNK ? end - channel : EC_CONV2D_CHUNK;
+        if (second) {
+            ec_conv_multiply_pair(patch, weights, p->bias + channel, count, length, sums, bits);
+            ec_rescale_pairs(&p->rescale, sums, channel, count, first + channel, second + channel);
+        } else {
+            ec_conv_multiply_single(patch, weights, p->bias + channel, count, length, sums, bits);
+            ec_rescale_singles(&p->rescale, sums, channel, count, first + channel);
+        }
+        weights += count * ec_row_bytes(length, bits);
+        channel += count;
+    }
+}
+
+static inline void ec_conv_advance(int32_t pixel[2], int32_t width)
+{
+    if (++pixel[1] == width) {
+        pixel[1] = 0;
+        ++pixel[0];
+    }
+}
+
+/* All pixels of one group; pixels run on from row to row, so that only the last one can be without a partner. */
+static inline void ec_conv_group(const ec_conv2d_params *p, const int8_t *input, int8_t *output, const int8_t *padding, int32_t group,
+                                 int32_t length, uint32_t *patch, int32_t *sums, const int bits)
+{
+    const int32_t channels = p->output_channels / p->groups;
+    const int32_t channel = group * channels, end = channel + channels;
+    int32_t pixels = p->output_height * p->output_width;
+    int32_t next[2] = {0, 0};
+    EC_NO_UNROLL
+    for (; pixels > 0; pixels -= 2) {
+        int32_t first[2];
+        first[0] = next[0];
+        first[1] = next[1];
+        if (pixels > 1) {
+            ec_conv_advance(next, p->output_width);
+        }
+        ec_conv_gather_pair(p, input, padding, first, next, patch);
+        ec_conv_outputs(p, patch, channel, end, length, sums, output, pixels > 1 ? output + p->output_channels : 0, bits);
+        ec_conv_advance(next, p->output_width);
+        output += 2 * p->output_channels;
     }
 }
 
 static inline void ec_conv2d(const ec_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch, const int bits)
 {
-    const ec_output_range range = ec_make_range(p->output_zero_point, p->activation_min, p->activation_max);
     const int32_t channels = p->input_channels / p->groups;
-    const int32_t outputs = p->output_channels / p->groups;
     const int32_t length = p->kernel_height * p->kernel_width * channels;
-    const int32_t pixels = p->output_height * p->output_width;
+    const int32_t outputs = (p->output_channels / p->groups + 1) & ~1;
     uint32_t *patch = (uint32_t *)scratch;
-    int8_t *padding = (int8_t *)(patch + length);
+    int32_t *sums = (int32_t *)(patch + length);
+    int8_t *padding = (int8_t *)(sums + 2 * (outputs < EC_CONV2D_CHUNK ? outputs : EC_CONV2D_CHUNK));
     int32_t group;
     if (p->padded) {
         memset(padding, p->input_zero_point, (size_t)channels);
     }
     for (group = 0; group < p->groups; ++group) {
-        const int8_t *source = input + group * channels;
-        int8_t *target = output;
-        int32_t row = 0, column = 0, pixel;
-        for (pixel = 0; pixel < pixels; pixel += 2) {
-            const int32_t first_row = row, first_column = column;
-            const int is_pair = pixel + 1 < pixels;
-            if (is_pair && ++column == p->output_width) {
-                column = 0;
-                ++row;
-            }
-            ec_conv_gather_pair(p, source, padding, first_row, first_column, row, column, patch);
-            if (is_pair) {
-                ec_conv_pair(p, patch, group * outputs, (group + 1) * outputs, length, range, target, target + p->output_channels, bits);
-            } else {
-                ec_conv_single(p, patch, group * outputs, (group + 1) * outputs, length, range, target, bits);
-            }
-            target += 2 * p->output_channels;
-            if (++column == p->output_width) {
-                column = 0;
-                ++row;
-            }
-        }
+        ec_conv_group(p, input + group * channels, output, padding, group, length, patch, sums, bits);
     }
 }
 

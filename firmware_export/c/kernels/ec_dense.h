@@ -7,6 +7,7 @@
 
 #include "ec_kernels.h"
 #include "ec_requant.h"
+#include "ec_rescale.h"
 #include "ec_weights.h"
 
 static inline uint32_t ec_dense_product(int32_t a, int32_t b)
@@ -15,8 +16,9 @@ static inline uint32_t ec_dense_product(int32_t a, int32_t b)
 }
 
 /* One output. */
-static inline uint32_t ec_dense_dot_1(const int8_t *input, const int8_t *row, int32_t length, uint32_t sum, const int bits)
+EC_OUTLINED void ec_dense_dot_1(const int8_t *input, const int8_t *row, int32_t length, int32_t bias, int32_t sums[1], const int bits)
 {
+    uint32_t sum = (uint32_t)bias;
     int32_t i;
     EC_NO_UNROLL
     for (i = length >> 2; i > 0; --i) {
@@ -33,13 +35,14 @@ static inline uint32_t ec_dense_dot_1(const int8_t *input, const int8_t *row, in
     for (i = 0; i < (length & 3); ++i) {
         sum += ec_dense_product(input[i], ec_weight(row, i, bits));
     }
-    return sum;
+    sums[0] = (int32_t)sum;
 }
 
-/* Two outputs, rows a and b. */
-static inline void ec_dense_dot_2(const int8_t *input, const int8_t *a, const int8_t *b, int32_t length, uint32_t sums[2], const int bits)
+/* Two outputs; rows lie `row_bytes` apart. */
+EC_OUTLINED void ec_dense_dot_2(const int8_t *input, const int8_t *rows, int32_t length, const int32_t *bias, int32_t sums[2], const int bits)
 {
-    uint32_t first = sums[0], second = sums[1];
+    const int8_t *a = rows, *b = rows + ec_row_bytes(length, bits);
+    uint32_t first = (uint32_t)bias[0], second = (uint32_t)bias[1];
     int32_t i;
     EC_NO_UNROLL
     for (i = length >> 2; i > 0; --i) {
@@ -63,73 +66,73 @@ static inline void ec_dense_dot_2(const int8_t *input, const int8_t *a, const in
         first += ec_dense_product(input[i], ec_weight(a, i, bits));
         second += ec_dense_product(input[i], ec_weight(b, i, bits));
     }
-    sums[0] = first;
-    sums[1] = second;
+    sums[0] = (int32_t)first;
+    sums[1] = (int32_t)second;
 }
 
 /* Four outputs of int8 rows that lie `length` apart. */
-static inline void ec_dense_dot_4(const int8_t *input, const int8_t *rows, int32_t length, uint32_t sums[4])
+EC_OUTLINED void ec_dense_dot_4(const int8_t *input, const int8_t *rows, int32_t length, const int32_t *bias, int32_t sums[4])
 {
     const int8_t *a = rows, *b = a + length, *c = b + length, *d = c + length;
-    uint32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    uint32_t s0 = (uint32_t)bias[0], s1 = (uint32_t)bias[1], s2 = (uint32_t)bias[2], s3 = (uint32_t)bias[3];
     int32_t i;
     EC_NO_UNROLL
-    for (i = length >> 1; i > 0; --i) {
-        const int32_t x = input[0], y = input[1];
-        s0 += ec_dense_product(x, a[0]);
-        s1 += ec_dense_product(x, b[0]);
-        s2 += ec_dense_product(x, c[0]);
-        s3 += ec_dense_product(x, d[0]);
-        s0 += ec_dense_product(y, a[1]);
-        s1 += ec_dense_product(y, b[1]);
-        s2 += ec_dense_product(y, c[1]);
-        s3 += ec_dense_product(y, d[1]);
-        input += 2;
-        a += 2;
-        b += 2;
-        c += 2;
-        d += 2;
+    for (i = length >> 2; i > 0; --i) {
+        s0 += ec_dense_product(input[0], a[0]);
+        s1 += ec_dense_product(input[0], b[0]);
+        s2 += ec_dense_product(input[0], c[0]);
+        s3 += ec_dense_product(input[0], d[0]);
+        s0 += ec_dense_product(input[1], a[1]);
+        s1 += ec_dense_product(input[1], b[1]);
+        s2 += ec_dense_product(input[1], c[1]);
+        s3 += ec_dense_product(input[1], d[1]);
+        s0 += ec_dense_product(input[2], a[2]);
+        s1 += ec_dense_product(input[2], b[2]);
+        s2 += ec_dense_product(input[2], c[2]);
+        s3 += ec_dense_product(input[2], d[2]);
+        s0 += ec_dense_product(input[3], a[3]);
+        s1 += ec_dense_product(input[3], b[3]);
+        s2 += ec_dense_product(input[3], c[3]);
+        s3 += ec_dense_product(input[3], d[3]);
+        input += 4;
+        a += 4;
+        b += 4;
+        c += 4;
+        d += 4;
     }
-    if (length & 1) {
-        const int32_t x = input[0];
-        s0 += ec_dense_product(x, a[0]);
-        s1 += ec_dense_product(x, b[0]);
-        s2 += ec_dense_product(x, c[0]);
-        s3 += ec_dense_product(x, d[0]);
+    EC_NO_UNROLL
+    for (i = 0; i < (length & 3); ++i) {
+        s0 += ec_dense_product(input[i], a[i]);
+        s1 += ec_dense_product(input[i], b[i]);
+        s2 += ec_dense_product(input[i], c[i]);
+        s3 += ec_dense_product(input[i], d[i]);
     }
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
+    sums[0] = (int32_t)s0;
+    sums[1] = (int32_t)s1;
+    sums[2] = (int32_t)s2;
+    sums[3] = (int32_t)s3;
 }
 
 static inline void ec_dense(const ec_dense_params *p, const int8_t *input, int8_t *output, const int bits)
 {
-    const ec_output_range range = ec_make_range(p->output_zero_point, p->activation_min, p->activation_max);
     const int32_t row_bytes = ec_row_bytes(p->input_size, bits);
     const int32_t block = bits == 8 ? 4 : 2;
     const int8_t *rows = p->weights;
-    int32_t i = 0, lane;
+    int32_t sums[4], i;
     EC_NO_UNROLL
-    for (; i + block <= p->output_size; i += block) {
-        uint32_t sums[4];
-        for (lane = 0; lane < block; ++lane) {
-            sums[lane] = (uint32_t)p->bias[i + lane];
-        }
+    for (i = 0; i + block <= p->output_size; i += block) {
         if (bits == 8) {
-            ec_dense_dot_4(input, rows, p->input_size, sums);
+            ec_dense_dot_4(input, rows, p->input_size, p->bias + i, sums);
         } else {
-            ec_dense_dot_2(input, rows, rows + row_bytes, p->input_size, sums, bits);
+            ec_dense_dot_2(input, rows, p->input_size, p->bias + i, sums, bits);
         }
-        for (lane = 0; lane < block; ++lane) {
-            output[i + lane] = ec_requant_s8((int32_t)sums[lane], p->multiplier[i + lane], p->shift[i + lane], range);
-        }
+        ec_rescale_singles(&p->rescale, sums, i, block, output + i);
         rows += block * row_bytes;
     }
     EC_NO_UNROLL
     for (; i < p->output_size; ++i) {
-        const uint32_t sum = ec_dense_dot_1(input, rows, p->input_size, (uint32_t)p->bias[i], bits);
-        output[i] = ec_requant_s8((int32_t)sum, p->multiplier[i], p->shift[i], range);
+        ec_dense_dot_1(input, rows, p->input_size, p->bias[i], sums, bits);
+        ec_rescale_singles(&p->rescale, sums, i, 1, output + i);
         rows += row_bytes;
     }
 }

@@ -14,15 +14,31 @@
 extern "C" {
 #endif
 
+/* Rescaling of a layer's accumulators, one factor an output channel: real factor = m * 2^(-31 - right shift),
+ * m in [2^30, 2^31). A mode other than ANY is only a promise that allows a shorter way to the same result. */
+#define EC_RESCALE_ANY 0
+#define EC_RESCALE_SMALL 1       /* every right shift is at least 2 */
+#define EC_RESCALE_SMALL_WHOLE 2 /* and the activation range is -128 to 127 */
+
+typedef struct {
+    const int32_t *multiplier; /* 2 * m - 2^32 */
+    const int8_t *shift;       /* right shift - 1 */
+    int32_t mode;
+    int32_t zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_rescale_params;
+
 /* Convolution. Weights: one row an output channel, (kernel_height, kernel_width, input_channels / groups) each;
  * _s8 one byte a weight, _s4 two (low nibble first), _s2 four (low bits first, ternary); rows start on a byte.
- * Scratch: uint32_t[kernel_height * kernel_width * input_channels / groups], then, only if any padding is not 0,
- * int8_t[input_channels / groups]. */
+ * Scratch: uint32_t[kernel_height * kernel_width * input_channels / groups], int32_t[2 * n] with n the smaller of
+ * EC_CONV2D_CHUNK and output_channels / groups rounded up to even, then, only if `padded`, int8_t[input_channels / groups]. */
+#define EC_CONV2D_CHUNK 32
+
 typedef struct {
     const int8_t *weights;
     const int32_t *bias;
-    const int32_t *multiplier; /* one an output channel */
-    const int8_t *shift;       /* one an output channel */
+    ec_rescale_params rescale;
     int32_t input_height;
     int32_t input_width;
     int32_t input_channels;
@@ -40,9 +56,6 @@ typedef struct {
     int32_t padded; /* not 0: any of the four paddings is not 0 */
     int32_t groups;
     int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
 } ec_conv2d_params;
 
 void ec_conv2d_s8(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -50,12 +63,11 @@ void ec_conv2d_s4(const ec_conv2d_params *params, const int8_t *input, int8_t *o
 void ec_conv2d_s2(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier. Weights: one row a tap,
- * output_channels each, packed as above. Scratch: int8_t[4 * kernel_height * kernel_width]. */
+ * output_channels each, packed as above. Scratch: uint32_t[2 * kernel_height * kernel_width]. */
 typedef struct {
     const int8_t *weights;
     const int32_t *bias;
-    const int32_t *multiplier; /* one an output channel */
-    const int8_t *shift;       /* one an output channel */
+    ec_rescale_params rescale;
     int32_t input_height;
     int32_t input_width;
     int32_t input_channels;
@@ -71,9 +83,6 @@ typedef struct {
     int32_t padding_top;
     int32_t padding_left;
     int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
 } ec_depthwise_conv2d_params;
 
 void ec_depthwise_conv2d_s8(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -85,24 +94,26 @@ void ec_depthwise_conv2d_s2(const ec_depthwise_conv2d_params *params, const int8
 typedef struct {
     const int8_t *weights;
     const int32_t *bias;
-    const int32_t *multiplier; /* one an output */
-    const int8_t *shift;       /* one an output */
+    ec_rescale_params rescale;
     int32_t input_size;
     int32_t output_size;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
 } ec_dense_params;
 
 void ec_dense_s8(const ec_dense_params *params, const int8_t *input, int8_t *output);
 void ec_dense_s4(const ec_dense_params *params, const int8_t *input, int8_t *output);
 void ec_dense_s2(const ec_dense_params *params, const int8_t *input, int8_t *output);
 
-/* Element-wise sum; both inputs are moved up by 2^20 and brought to a common scale first. */
+/* Element-wise sum; both inputs are moved up by 2^20 and brought to a common scale first, which makes one of the two
+ * input factors exactly 1/2. A mode other than ANY promises what its comment says and allows a shorter way. */
+#define EC_ADD_ANY 0
+#define EC_ADD_LEFT_HALF 1 /* left factor 1/2, right below; output right shift at least 2, whole activation range */
+#define EC_ADD_BOTH_HALF 2 /* both factors 1/2, the rest as above */
+
 typedef struct {
     int32_t size;
+    int32_t mode;
     int32_t left_zero_point;
-    int32_t left_multiplier;
+    int32_t left_multiplier; /* all three: 2 * m - 2^32, as in ec_rescale_params */
     int32_t left_shift; /* at most 0 */
     int32_t right_zero_point;
     int32_t right_multiplier;

@@ -18,6 +18,13 @@
 #define EC_NO_UNROLL
 #endif
 
+/* A function of its own even where the optimiser would inline it: its loops then have all registers for themselves. */
+#if defined(__GNUC__) || defined(__clang__)
+#define EC_OUTLINED static __attribute__((noinline, unused))
+#else
+#define EC_OUTLINED static
+#endif
+
 /* TFLite's SaturatingRoundingDoublingHighMul: its truncating division with a signed nudge equals one flooring shift,
  * and the saturating case needs both factors at INT32_MIN, which no multiplier is. */
 static inline int32_t ec_doubling_high_mul(int32_t a, int32_t b)
@@ -25,8 +32,14 @@ static inline int32_t ec_doubling_high_mul(int32_t a, int32_t b)
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 }
 
+/* The same for b in [2^30, 2^31), given as `doubled` = 2 * b - 2^32: one instruction (SMMLAR) where the core has it. */
+static inline int32_t ec_scale(int32_t a, int32_t doubled)
+{
+    return a + (int32_t)(((int64_t)a * doubled + ((int64_t)1 << 31)) >> 32);
+}
+
 /* x / 2^exponent to nearest, ties away from zero; 1 <= exponent <= 31. Cannot overflow for |x| < INT32_MAX,
- * which every result of ec_doubling_high_mul keeps. */
+ * which every result of ec_doubling_high_mul and ec_scale keeps. */
 static inline int32_t ec_rounding_shift_right(int32_t x, int32_t exponent)
 {
     return (((x + (x >> 31)) >> (exponent - 1)) + 1) >> 1;

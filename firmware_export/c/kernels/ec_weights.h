@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Weights in groups of four: int8 (4 bytes), int4 (2 bytes) or ternary (1 byte), the first value in the low bits. */
+ * Weights in groups of four: int8 (4 bytes), int4 (2 bytes) or ternary (1 byte), the first value in the low bits; and
+ * pairs of 16-bit values in a word. */
 #ifndef EC_WEIGHTS_H
 #define EC_WEIGHTS_H
 
@@ -49,6 +50,21 @@ static inline void ec_weights4(const int8_t *group, int32_t bits, int32_t weight
         weights[2] = ec_field(all, 4, 2);
         weights[3] = all >> 6;
     }
+}
+
+static inline int32_t ec_low_half(uint32_t word)
+{
+    return (int16_t)(uint16_t)word;
+}
+
+static inline int32_t ec_high_half(uint32_t word)
+{
+    return (int16_t)(uint16_t)(word >> 16);
+}
+
+static inline uint32_t ec_halves(int32_t low, int32_t high)
+{
+    return (uint32_t)(uint16_t)low | (uint32_t)high << 16;
 }
 
 #endif
