@@ -26,7 +26,7 @@ def names(folder: str, suffix: str) -> list[str]:
 def find(folder: str, name: str, suffix: str, what: str) -> Path:
     """File for `name`: an explicit path, else the user's own `./<folder>/`, else the packaged one."""
     explicit = Path(name)
-    if explicit.suffix == suffix or explicit.parent != Path("."):
+    if explicit.suffix == suffix or explicit.parent != Path():
         if not explicit.is_file():
             raise ConfigError(f"there is no {what} file '{name}'")
         return explicit

@@ -35,7 +35,8 @@ def test_unknown_key_in_a_configuration_file(capsys: pytest.CaptureFixture[str],
     _fails(capsys, ["search", "--config", str(tmp_path / "c.toml")], ExitCode.USAGE, "traget", "Did you mean 'target'?")
 
 
-@pytest.mark.parametrize(("text", "parts"), [("trials = 'many'", ("trials", "int")), ("trials = 0", ("trials", "out of range")), ("=", ("cannot be read",))])
+@pytest.mark.parametrize(("text", "parts"), [
+    ("trials = 'many'", ("trials", "int")), ("trials = 0", ("trials", "out of range")), ("=", ("cannot be read",))])
 def test_bad_configuration_values(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
     (tmp_path / "c.toml").write_text(text + "\n")
     _fails(capsys, ["search", "--config", str(tmp_path / "c.toml")], ExitCode.USAGE, *parts)

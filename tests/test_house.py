@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edgecompress"
 # A package may import itself and what stands before it. `lower` comes before `search`, which judges lowered plans.
-FLOORS = ("errors", "units", "resources", "ir", "hw", "data", "kernels", "frontend", "compress", "lower", "search", "package", "bench", "run", "report",
-          "cli", "__main__")
+FLOORS = ("errors", "units", "resources", "ir", "hw", "data", "kernels", "frontend", "compress", "lower", "search", "package", "bench", "run",
+          "report", "cli", "__main__")
 
 
 def _floor(module: str) -> int | None:
@@ -44,7 +44,8 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def test_ir_and_hw_need_no_torch() -> None:
-    code = "import sys, edgecompress.ir.serialize, edgecompress.ir.reference, edgecompress.hw.estimate, edgecompress.hw.memory; print('torch' in sys.modules)"
+    modules = "edgecompress.ir.serialize, edgecompress.ir.reference, edgecompress.hw.estimate, edgecompress.hw.memory"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
@@ -66,7 +67,8 @@ assert not heavy, heavy
 
 
 def test_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")], cwd=ROOT, check=True, capture_output=True)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ir_requant import divide_like_c, rescale
+from test_ir_requant import divide_by_power, divide_like_c, high_mul, rescale
 
 from edgecompress.ir.op import Op, Shape
-from edgecompress.ir.ops.add import LEFT_SHIFT, Add
+from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D, exact_float
@@ -26,7 +26,7 @@ from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.ops.reshape import Reshape
 from edgecompress.ir.ops.resize_nearest import ResizeNearest
-from edgecompress.ir.ops.softmax import Softmax
+from edgecompress.ir.ops.softmax import Softmax, exp_on_negative, reciprocal
 from edgecompress.ir.ops.table import UNARY, Table, round_half_away
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import output_size
@@ -188,7 +188,7 @@ def test_add_and_mul_against_loops(seed: int) -> None:
     add = Add.from_scales((float(np.exp(rng.uniform(-6, 3))), za), (float(np.exp(rng.uniform(-6, 3))), zb), (float(np.exp(rng.uniform(-6, 3))), zo))
     mul = Mul(Requant.from_real(float(np.exp(rng.uniform(-10, 1)))), za, zb, zo)
     pairs = list(zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
-    total = [rescale((x - za) << LEFT_SHIFT, *factor(add.left, 0)) + rescale((y - zb) << LEFT_SHIFT, *factor(add.right, 0)) for x, y in pairs]
+    total = [rescale((x - za) << 20, *factor(add.left, 0)) + rescale((y - zb) << 20, *factor(add.right, 0)) for x, y in pairs]
     assert add.reference(a, b).ravel().tolist() == [clamp(rescale(v, *factor(add.out, 0)) + zo, add) for v in total]
     assert mul.reference(a, b).ravel().tolist() == [clamp(rescale((x - za) * (y - zb), *factor(mul.requant, 0)) + zo, mul) for x, y in pairs]
     one_each = b[:, :1, :1, :]
@@ -305,6 +305,42 @@ def test_softmax_over_very_many_or_very_coarse_inputs() -> None:
     coarse = Softmax.from_scale(100.0)  # a step is far more than 16: winner takes all
     assert coarse.diff_min == 0
     assert coarse.reference(int8(5, 5, 4)).tolist() == [[0, 0, -128]]
+
+
+def exp_like_c(a: int) -> int:
+    """gemmlowp's exp_on_negative_values for Q5.26, barrel shifter and all."""
+    if a == 0:
+        return 2**31 - 1
+    modulo = (a & (2**24 - 1)) - 2**24
+    x = (modulo << 5) + 2**28
+    x2 = high_mul(x, x)
+    x3, x4 = high_mul(x2, x), high_mul(x2, x2)
+    tail = divide_by_power(high_mul(divide_by_power(x4, 2) + x3, 715827883) + x2, 1)
+    result = 1895147668 + high_mul(1895147668, x + tail)
+    for exponent, factor_of_bit in ((-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401), (4, 242)):
+        if (modulo - a) & 2 ** (26 + exponent):
+            result = high_mul(result, factor_of_bit)
+    return result
+
+
+def reciprocal_like_c(x: int) -> tuple[int, int]:
+    """TFLite's GetReciprocal for Q12.19: gemmlowp's one_over_one_plus_x_for_x_in_0_1, three Newton steps."""
+    leading_zeros = 32 - x.bit_length()
+    a = (x << leading_zeros) - 2**31
+    half = divide_like_c(a + 2**31 - 1 + 1, 2)  # RoundingHalfSum with one
+    y = 1515870810 + high_mul(half, -1010580540)
+    for _ in range(3):
+        y += max(-(2**31), min(2**31 - 1, high_mul(y, 2**29 - high_mul(half, y)) << 2))
+    return max(-(2**31), min(2**31 - 1, y << 1)), 12 - leading_zeros
+
+
+@given(st.integers(-(31 << 26), 0), st.integers(2**19, 2**31 - 1))
+def test_exponential_and_reciprocal_against_transcriptions(a: int, total: int) -> None:
+    assert int(exp_on_negative(np.array([a]))[0]) == exp_like_c(a)
+    assert abs(exp_like_c(a) / 2**31 - math.exp(a / 2**26)) < 5e-7
+    scale, power = reciprocal(np.array([total]))
+    assert (int(scale[0]), int(power[0])) == reciprocal_like_c(total)
+    assert reciprocal_like_c(total)[0] / 2**31 / 2.0 ** reciprocal_like_c(total)[1] == pytest.approx(2**19 / total, rel=1e-7)
 
 
 @pytest.mark.parametrize("function", UNARY)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgecompress.search.proxies import PROXIES
 from edgecompress.search.proxies.naswot import naswot
-from edgecompress.search.space import Candidate, SPACE, build, random_candidate
+from edgecompress.search.space import SPACE, Candidate, build, random_candidate
 
 
 def batch(samples: int = 16, shape: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:

@@ -86,7 +86,8 @@ def test_channels_that_are_the_output_stay() -> None:
 
 
 def test_grouped_convolutions_stay_whole() -> None:
-    module = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, groups=4), nn.Conv2d(16, 16, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3))
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)
+    module = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, groups=4), nn.Conv2d(16, 16, 1), *head)
     pruned = prune(module, SHAPE, 0.5)
     assert pruned[1].weight.shape == module[1].weight.shape  # type: ignore[index,union-attr]
     assert pruned[0].out_channels == 16  # type: ignore[index,union-attr]
@@ -102,7 +103,8 @@ def test_round_to_is_respected_and_layers_never_vanish() -> None:
 
 
 @pytest.mark.parametrize(("width", "ratio", "round_to", "kept"), [
-    (64, 0.5, 4, 32), (24, 0.25, 4, 20), (12, 0.5, 4, 8), (8, 0.25, 4, 8), (4, 0.5, 4, 4), (3, 0.5, 4, 3), (16, 0.0, 4, 16), (10, 0.5, 1, 5), (7, 0.1, 4, 7),
+    (64, 0.5, 4, 32), (24, 0.25, 4, 20), (12, 0.5, 4, 8), (8, 0.25, 4, 8), (4, 0.5, 4, 4), (3, 0.5, 4, 3), (16, 0.0, 4, 16),
+    (10, 0.5, 1, 5), (7, 0.1, 4, 7),
 ])
 def test_kept_width(width: int, ratio: float, round_to: int, kept: int) -> None:
     assert kept_width(width, ratio, round_to) == kept

@@ -209,8 +209,10 @@ def test_structure_plans_like_the_real_graph(bits: Any) -> None:
     structure, real = (lower.plan(g, target) for g in (quantize_structure(graph, bits), quantize(graph, x, QuantizeConfig(weight_bits=bits))))
     assert structure.memory.arena_bytes == real.memory.arena_bytes
     assert structure.constant_bytes == real.constant_bytes
-    assert [(row.node, row.kernel, row.scratch_bytes, dict(row.features)) for row in structure.layers] == [
-        (row.node, row.kernel, row.scratch_bytes, dict(row.features)) for row in real.layers]
+    for planned, found in zip(structure.layers, real.layers, strict=True):
+        assert (planned.node, planned.kernel, planned.scratch_bytes, planned.macs) == (found.node, found.kernel, found.scratch_bytes, found.macs)
+        if bits == 8:  # with fewer bits a rescaling factor can be large enough for a slower loop, which only calibration knows
+            assert dict(planned.features) == dict(found.features)
 
 
 def test_structure_is_fast_enough_for_a_search() -> None:

@@ -13,7 +13,16 @@ from torch import fx, nn
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.space import (
-    FAMILIES, SPACE, Candidate, build, describe, random_candidate, space_table, suggest, trial_parameters, weight_bits,
+    FAMILIES,
+    SPACE,
+    Candidate,
+    build,
+    describe,
+    random_candidate,
+    space_table,
+    suggest,
+    trial_parameters,
+    weight_bits,
 )
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (96, 96, 3), (49, 10, 1), (128, 9, 1), (128, 1, 9), (1, 1, 1), (2, 3, 5), (1, 40, 1), (7, 1, 1)]
@@ -28,6 +37,16 @@ def candidates(family: str, count: int, seed: int = 0) -> list[Candidate]:
 def extremes(family: str) -> list[Candidate]:
     """The smallest and the largest choice of every knob."""
     return [Candidate({"family": family, **{knob.name: knob.choices[end] for knob in SPACE.knobs(family)}}) for end in (0, -1)]
+
+
+def convolutions(module: nn.Module, x: torch.Tensor) -> list[tuple[nn.Conv2d, torch.Size, torch.Size]]:
+    """Every convolution with the shapes it got and made."""
+    seen: list[tuple[nn.Conv2d, torch.Size, torch.Size]] = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda conv, given, made: seen.append((conv, given[0].shape, made.shape)))
+    module(x)
+    return seen
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -49,12 +68,7 @@ def test_networks_give_finite_logits_and_trace(family: str, shape: tuple[int, in
 def test_widths_are_multiples_of_four_and_no_tap_is_useless(family: str) -> None:
     for candidate in [*candidates(family, 10), *extremes(family)]:
         module = build(candidate, (9, 5, 2), 3).eval()
-        sizes: list[tuple[nn.Conv2d, torch.Size, torch.Size]] = []
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.register_forward_hook(lambda conv, given, made: sizes.append((conv, given[0].shape, made.shape)))
-        module(torch.zeros(1, 2, 9, 5))
-        for conv, given, made in sizes:
+        for conv, given, made in convolutions(module, torch.zeros(1, 2, 9, 5)):
             assert conv.out_channels % 4 == 0
             assert all(kernel <= 2 * size - 1 or kernel <= size for kernel, size in zip(conv.kernel_size, given[2:], strict=True))
             assert all(after >= min(2, before) or kernel == before for kernel, before, after in
@@ -64,12 +78,7 @@ def test_widths_are_multiples_of_four_and_no_tap_is_useless(family: str) -> None
 def test_temporal_networks_stay_one_dimensional_after_the_first_layer() -> None:
     for candidate in candidates("temporal", 5):
         module = build(candidate, (49, 10, 2), 3).eval()
-        widths: list[int] = []
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.register_forward_hook(lambda _conv, _given, made: widths.append(made.shape[3]))
-        module(torch.zeros(1, 2, 49, 10))
-        assert set(widths) == {1}
+        assert {made[3] for _, _, made in convolutions(module, torch.zeros(1, 2, 49, 10))} == {1}
 
 
 def test_same_torch_seed_same_weights() -> None:

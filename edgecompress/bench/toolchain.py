@@ -22,6 +22,9 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 FREESTANDING = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fomit-frame-pointer",
                 "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-g0")
 HARNESS_FLAGS = ("-Os", "-fno-builtin")
+# without -O2 zig links its own runtime unoptimised, with -Os it strips the symbols that the emulator looks for
+ZIG_LINKING = ("-O2",)
+GCC_LINKING = ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group")
 COMPILE_TIMEOUT_S = 300
 
 INSTALL = {
@@ -33,13 +36,14 @@ INSTALL = {
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler with the flags of one target. `flags` go to the compiler and the linker, `libraries` to the linker alone."""
+    """A compiler with the flags of one target."""
 
     name: str  # zig, gcc or host
     command: tuple[str, ...]
     version: str
-    flags: tuple[str, ...]
-    libraries: tuple[str, ...] = ()
+    machine: tuple[str, ...]  # for compiling and linking
+    compiling: tuple[str, ...]
+    linking: tuple[str, ...] = ()
 
     def compile(self, sources: Sequence[Path], include_folders: Sequence[Path], folder: Path, extra_flags: Sequence[str] = ()) -> list[Path]:
         """Objects `<folder>/<stem>.o`, from the cache where they are known. Raises DeviceError with the compiler's own words."""
@@ -47,7 +51,7 @@ class Toolchain:
             return list(pool.map(lambda source: self._compile_one(source, include_folders, folder, extra_flags), sources))
 
     def _compile_one(self, source: Path, include_folders: Sequence[Path], folder: Path, extra_flags: Sequence[str]) -> Path:
-        flags = (*WARNINGS, *self.flags, *extra_flags)
+        flags = (*WARNINGS, *self.machine, *self.compiling, *extra_flags)
         key = object_key(source, include_folders, (self.version, *flags))
         target = folder / f"{source.stem}.o"
         known = fetch(key)
@@ -63,42 +67,41 @@ class Toolchain:
 
     def link(self, objects: Sequence[Path], output: Path, extra_flags: Sequence[str] = ()) -> None:
         """Links `objects` into `output`. Raises DeviceError with the linker's own words."""
-        _run([*self.command, *self.flags, *extra_flags, *(str(path.resolve()) for path in objects), *self.libraries, "-o", str(output.resolve())],
-             f"linking '{output.name}'", output.parent)
+        files = [str(path.resolve()) for path in objects]
+        _run([*self.command, *self.machine, *extra_flags, *files, *self.linking, "-o", str(output.resolve())], f"linking '{output.name}'", output.parent)
 
 
 def select_compiler(target: Target, choice: str | None = None) -> Toolchain:
     """The compiler for `target`: `zig` (the default), `gcc`, or the path of a gcc. Raises ToolMissingError with the install command."""
+    common = (*target.compiler.common, *FREESTANDING)
     if target.family == "host":
         return host_compiler(target.compiler.common, choice)
     if choice in (None, "zig"):
         zig = _find_zig()
         if zig is None:
             raise ToolMissingError("the compiler zig is not installed", f"try: {INSTALL['zig']}", "or: --cc gcc with arm-none-eabi-gcc on the PATH")
-        return Toolchain("zig", (zig, "cc"), _zig_version(zig), (*target.compiler.zig, *target.compiler.common, *FREESTANDING), ())
+        return Toolchain("zig", (zig, "cc"), _zig_version(zig), target.compiler.zig, common, ZIG_LINKING)
     command = _find_gcc("arm-none-eabi-gcc" if choice == "gcc" else str(choice), "gcc")
     machine = _output([command, "-dumpmachine"])
     if not machine.startswith("arm"):
         raise ConfigError(f"'{command}' compiles for {machine or 'an unknown machine'}, not for Arm; give an arm-none-eabi-gcc to --cc")
     if not Path(_output([command, "-print-file-name=libc_nano.a"])).is_absolute():
         raise ToolMissingError(f"'{command}' comes without newlib", f"try: {INSTALL['gcc']}")
-    flags = (*target.compiler.gcc, *target.compiler.common, *FREESTANDING)
-    libraries = ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group")
-    return Toolchain("gcc", (command,), _gcc_version(command), flags, libraries)
+    return Toolchain("gcc", (command,), _gcc_version(command), target.compiler.gcc, common, GCC_LINKING)
 
 
 def host_compiler(common: Sequence[str] = ("-O2",), choice: str | None = None) -> Toolchain:
     """This machine's compiler: gcc or cc when present, else zig; or the one named. Raises ToolMissingError."""
     if choice not in (None, "zig"):
         command = _find_gcc(str(choice), "host")
-        return Toolchain("host", (command,), _gcc_version(command), tuple(common))
+        return Toolchain("host", (command,), _gcc_version(command), (), tuple(common))
     native = None if choice == "zig" else shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
     if native:
-        return Toolchain("host", (native,), _gcc_version(native), tuple(common))
+        return Toolchain("host", (native,), _gcc_version(native), (), tuple(common))
     zig = _find_zig()
     if zig is None:
         raise ToolMissingError("there is no C compiler for this machine", f"try: {INSTALL['host']}")
-    return Toolchain("host", (zig, "cc"), _zig_version(zig), tuple(common))
+    return Toolchain("host", (zig, "cc"), _zig_version(zig), (), tuple(common))
 
 
 @cache

@@ -66,10 +66,12 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     config = resolve(arguments)
 
     from edgecompress.cli.progress import progress_display
+    from edgecompress.report import write_report
     from edgecompress.run.pipeline import search
 
     with progress_display() as progress:
         outcome = search(config, arguments.output, arguments.resume, progress)
+        write_report(outcome.run)
     if arguments.format == "json":
         print_json({key: value for key, value in outcome.summary.items() if key != "confusion"})
     else:

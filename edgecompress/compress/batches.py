@@ -28,7 +28,8 @@ def batch_size(config: TrainConfig, samples: int) -> int:
 def check_samples(samples: Samples, name: str, classes: int) -> None:
     """Raises DataError unless the part has samples, finite values and labels below `classes`."""
     if len(samples) == 0 or samples.x.ndim != 4 or len(samples.x) != len(samples.y):
-        raise DataError(f"the {name} part has values of shape {samples.x.shape} and {len(samples.y)} labels; it needs [n, height, width, channels] and n > 0")
+        found = f"values of shape {samples.x.shape} and {len(samples.y)} labels"
+        raise DataError(f"the {name} part has {found}; it needs [n, height, width, channels] and n labels, n > 0")
     if not np.isfinite(samples.x).all():
         raise DataError(f"the {name} part holds values that are not finite")
     if samples.y.min() < 0 or samples.y.max() >= classes:

@@ -106,7 +106,7 @@ class _Training:
                 progress(metrics.epoch, self.config.epochs, metrics)
         assert best is not None
         self.average.load_state_dict(best[1])
-        result = self.average.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        result = self.average.to(memory_format=torch.contiguous_format).eval()
         for parameter in result.parameters():
             parameter.grad = None
         return TrainResult(result, tuple(history), best[0], time.perf_counter() - start, stopped and len(history) < self.config.epochs)
@@ -124,7 +124,7 @@ class _Training:
                     f"training diverged in epoch {epoch}: the loss became {losses[-1]}", f"try: a learning rate below {self.config.learning_rate:g}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.step += 1
             self._update_average()

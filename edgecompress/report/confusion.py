@@ -57,7 +57,7 @@ def confusion_section(report: Report) -> Confusion | None:
     large = len(names) > LARGE
     return Confusion(
         names=names,
-        labels=tuple(shortened(name, 9) for name in names),
+        labels=tuple(shortened(name, 7) for name in names),
         cells=() if large else cells,
         filled=tuple(cell for line in cells for cell in line if cell.samples) if large else (),
         large=large,

@@ -163,7 +163,10 @@ def _verdicts(report: Report) -> tuple[Check, ...]:
     summary = report.summary
     exact = {True: Check("good", "Bit-exact"), False: Check("bad", "Outputs differ from the reference"),
              None: Check("missing", "Not run: comparison with the reference")}[_exact(summary)]
-    place = Check("note", "Emulated, not a board") if is_emulated(report) else Check("note", f"Ran on {where(report)}") if where(report) else Check("missing", "Not run: bench")
+    if is_emulated(report):
+        place = Check("note", "Emulated, not a board")
+    else:
+        place = Check("note", f"Ran on {where(report)}") if where(report) else Check("missing", "Not run: bench")
     return _fits(summary), exact, place
 
 
@@ -278,7 +281,8 @@ def _latency_check(report: Report) -> Check | None:
     if report.summary.latency_s is None:
         return Check("missing", "Not run: latency was not measured")
     if is_emulated(report):
-        return Check("note", "Latency is counted instructions over the clock: a board adds flash wait states, caches and bus traffic; not run on a board")
+        return Check("note", "Latency is counted instructions over the clock: a board adds flash wait states, caches and bus traffic; "
+                             "not run on a board")
     return None
 
 

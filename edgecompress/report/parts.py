@@ -143,7 +143,8 @@ def profile_of(values: Reader) -> Profile:
     """The `profile` part."""
     fit = values.child("fit_error")
     return Profile(values.text("name"), values.text_or_none("source"), values.text_or_none("date"), values.text_or_none("runner"),
-                   values.text_or_none("compiler"), fit.whole("rows"), fit.number_or_none("mean_absolute_percent"), fit.number_or_none("worst_percent"))
+                   values.text_or_none("compiler"), fit.whole("rows"), fit.number_or_none("mean_absolute_percent"),
+                   fit.number_or_none("worst_percent"))
 
 
 def _layer_of(values: Reader) -> Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import PurePosixPath
 
@@ -36,9 +37,9 @@ def facts(report: Report) -> tuple[tuple[str, Figure], ...]:
     return tuple((name, Figure("not recorded", False) if text is None else Figure(text)) for name, text in rows)
 
 
-def _ordered(samples: object) -> list[str]:
-    names = list(samples)  # type: ignore[call-overload]  # any mapping of part names
-    return sorted(names, key=lambda name: ("train", "validation", "test").index(name) if name in ("train", "validation", "test") else 3)
+def _ordered(samples: Iterable[str]) -> list[str]:
+    known = ("train", "validation", "test")
+    return sorted(samples, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def commands(report: Report) -> tuple[str, ...]:
@@ -76,11 +77,9 @@ def not_done(report: Report) -> tuple[str, ...]:
     if summary.accuracy_int8 is None:
         lines.append("Not run: int8 accuracy on the test part.")
     if report.trials:
-        lines.append(f"Not trained: {count(_untrained(report))} of the {count(len({t.id for t in report.trials}))} distinct candidates; their latency, "
-                     "RAM and flash are estimates and their accuracy is unknown.")
+        distinct = {trial.id for trial in report.trials}
+        untrained = len(distinct - {result.id for result in report.trained})
+        lines.append(f"Not trained: {count(untrained)} of the {count(len(distinct))} distinct candidates; their latency, RAM and flash are estimates "
+                     "and their accuracy is unknown.")
     lines.append("Not measured: energy.")
     return tuple(lines)
-
-
-def _untrained(report: Report) -> int:
-    return len({trial.id for trial in report.trials} - {result.id for result in report.trained})

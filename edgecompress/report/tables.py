@@ -120,7 +120,8 @@ def layer_table(report: Report) -> LayerTable | None:
     here = {layer.node for layer in layers}
     worst = min((row.local_db for row in noise.values() if row.node in here), default=None)
     total = seen.instructions if seen else None
-    rows = tuple(_layer_row(number, layer, counts.get(layer.node), total, noise.get(layer.node), worst) for number, layer in enumerate(layers, start=1))
+    rows = tuple(_layer_row(number, layer, counts.get(layer.node), total, noise.get(layer.node), worst)
+                 for number, layer in enumerate(layers, start=1))
     counted = sum(counts.values())
     return LayerTable(
         rows=rows,

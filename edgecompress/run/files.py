@@ -33,5 +33,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"there is no file '{path}'; is this a finished run?") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"'{path}' is damaged ({error}); delete it and run again with --resume") from None

@@ -74,7 +74,7 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
         results = _train(run, chosen_few, config, data, target, workers, progress)
         best = choose(results, budget)
         summary = _prove(run, best, config, data, target, budget, progress)
-        _report(run, config, data, problem, trials, chosen_few, results, summary)
+        _write_document(run, config, data, problem, trials, chosen_few, results, summary)
         return Outcome(summary, output, within(best, budget))
 
 
@@ -119,8 +119,9 @@ def _nothing_fits(trials: Sequence[Trial], budget: Budget) -> BudgetError:
         f"none of the {len(trials)} candidates meets the budget ({budget.describe()})",
         f"the nearest needs latency {format_duration(nearest.latency_s)}, RAM {format_bytes(nearest.ram_bytes)}, "
         f"flash {format_bytes(nearest.flash_bytes)}, {nearest.macs} MACs",
-        f"smallest found one by one: latency {format_duration(smallest('latency_s').latency_s)}, RAM {format_bytes(smallest('ram_bytes').ram_bytes)}, "
-        f"flash {format_bytes(smallest('flash_bytes').flash_bytes)}, {smallest('macs').macs} MACs",
+        f"smallest found one by one: latency {format_duration(smallest('latency_s').latency_s)}, "
+        f"RAM {format_bytes(smallest('ram_bytes').ram_bytes)}, flash {format_bytes(smallest('flash_bytes').flash_bytes)}, "
+        f"{smallest('macs').macs} MACs",
         "raise the budget to that, or search longer with --trials",
     )
 
@@ -224,10 +225,8 @@ def _test_accuracy_float(folder: Path, data: Dataset, graph: QuantizedGraph) -> 
     return accuracy_float(from_torch(module.eval(), data.input_shape), data.test)
 
 
-def _report(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Problem, trials: Sequence[Trial], chosen_few: Sequence[Trial],
+def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Problem, trials: Sequence[Trial], chosen_few: Sequence[Trial],
             results: Sequence[CandidateResult], summary: Mapping[str, Any]) -> None:
-    from edgecompress.report import write_report
-
     picked = {trial.candidate.id for trial in chosen_few}
     document = {
         "summary": dict(summary),
@@ -243,4 +242,3 @@ def _report(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Pro
         "manifest": read_json(run.candidate(summary["chosen"]) / "artifact" / "manifest.json"),
     }
     write_json(run.path / "report.json", document)
-    write_report(run.path)

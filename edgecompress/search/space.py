@@ -134,10 +134,16 @@ def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
     family = str(trial.suggest_categorical("family", list(space.families)))
     choices: dict[str, Choice] = {"family": family}
     for knob in space.families[family].knobs:
-        choices[knob.name] = trial.suggest_categorical(f"{family}.{knob.name}", knob.choices)
+        choices[knob.name] = _suggest(trial, f"{family}.{knob.name}", knob)
     for knob in space.common:
-        choices[knob.name] = trial.suggest_categorical(knob.name, knob.choices)
+        choices[knob.name] = _suggest(trial, knob.name, knob)
     return Candidate(choices)
+
+
+def _suggest(trial: optuna.trial.BaseTrial, name: str, knob: Knob) -> Choice:
+    choice = trial.suggest_categorical(name, knob.choices)
+    assert choice is not None
+    return choice
 
 
 def trial_parameters(candidate: Candidate, space: Space = SPACE) -> dict[str, Choice]:

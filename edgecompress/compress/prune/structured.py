@@ -65,7 +65,7 @@ def prune(
 
 def _compute_gradients(module: nn.Module, batch: LabelledBatch) -> None:
     module.eval().zero_grad(set_to_none=True)
-    functional.cross_entropy(module(batch[0]), batch[1]).backward()
+    functional.cross_entropy(module(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
 
 
 def _dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
@@ -133,7 +133,8 @@ def _check_output(before: nn.Module, after: nn.Module, example: torch.Tensor) ->
         with torch.no_grad():
             expected, found = before.eval()(example).shape, after(example).shape
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the module does not run after pruning: its channels depend on each other in a way that cannot be traced ({error})") from error
+        reason = "its channels depend on each other in a way that cannot be traced"
+        raise ModelError(f"the module does not run after pruning: {reason} ({error})") from error
     finally:
         before.train(was_training)
     if expected != found:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from edgecompress.compress.quantize.config import WeightBits, layer_bits
 from edgecompress.compress.quantize.emit import LayerConstants, emit_graph
-from edgecompress.compress.quantize.parameters import TIED, fixed_parameters
+from edgecompress.compress.quantize.parameters import TIED, affine_parameters, fixed_parameters
+from edgecompress.compress.quantize.ranges import Range
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode
 from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.requant import Requant
 
-SCALE = 1 / 16
-CONCAT_SCALE = 1 / 8  # other than the inputs', so that every input is rescaled: the general case
+RANGE = 8.0  # of tensors whose activation sets no bound
+TYPICAL_WEIGHT = {8: 45.0, 4: 3.0, 2: 0.8}  # root mean square of the integers that bell-shaped weights become
 
 _NEVER_NEGATIVE = ("sigmoid", "relu", "relu6", "hardsigmoid", "softplus", "abs", "square")
 _KEEPS_SIGN = (*TIED, "global_average_pool", "add", "mul", "concat")
@@ -34,16 +36,25 @@ def quantize_structure(graph: FloatGraph, weight_bits: WeightBits = 8) -> Quanti
 
 
 def _tensors(graph: FloatGraph) -> dict[str, Tensor]:
-    tensors = {graph.input: Tensor(graph.input, graph.shapes[graph.input], SCALE, 0)}
-    for node in graph.nodes:
+    tensors = {graph.input: Tensor(graph.input, graph.shapes[graph.input], *affine_parameters(-RANGE, RANGE))}
+    for index, node in enumerate(graph.nodes):
         inputs = [tensors[name] for name in node.inputs]
         if node.kind in TIED:
             scale, zero_point = inputs[0].scale, inputs[0].zero_point
         else:
-            free = (CONCAT_SCALE if node.kind == "concat" else SCALE, -128 if _is_positive(node, inputs) else 0)
-            scale, zero_point = fixed_parameters(node) or free
+            scale, zero_point = fixed_parameters(node) or affine_parameters(*_range(node, inputs, index))
         tensors[node.output] = Tensor(node.output, graph.shapes[node.output], scale, zero_point)
     return tensors
+
+
+def _range(node: FloatNode, inputs: list[Tensor], index: int) -> Range:
+    """Inside the activation's bounds, so that they cut nothing off the 256 codes; a little different for every tensor, as calibration makes
+    them: kernels have shortcuts for inputs of equal scale."""
+    low, high = node.clamp if node.kind != "clamp" else (node.attributes["low"], node.attributes["high"])
+    low = 0.0 if _is_positive(node, inputs) else min(max(low, -RANGE), 0.0)
+    high = max(min(high, RANGE), 0.0)
+    shrink = 1.0 - 0.25 * (index + 1) / (index + 2)
+    return (low * shrink, high * shrink) if low < high else (0.0, shrink)
 
 
 def _is_positive(node: FloatNode, inputs: list[Tensor]) -> bool:
@@ -52,12 +63,13 @@ def _is_positive(node: FloatNode, inputs: list[Tensor]) -> bool:
     return node.kind in _KEEPS_SIGN and all(tensor.zero_point == -128 for tensor in inputs)
 
 
-@lru_cache(maxsize=256)
-def _requant(channels: int) -> Requant:
-    return Requant((2**30,) * channels, (-7,) * channels)
+@lru_cache(maxsize=1024)
+def _requant(channels: int, taps: int, bits: int) -> Requant:
+    """Factors of the size that calibration gives: sums of `taps` products fill the output's codes. Kernels have a shortcut for small ones."""
+    return Requant.from_real([1.5 / (math.sqrt(taps) * TYPICAL_WEIGHT[bits])] * channels)
 
 
 def _zeros(node: FloatNode, bits: int) -> LayerConstants:
     shape = node.attributes["weights"].shape
     channels = shape[-1] if node.kind == "depthwise_conv2d" else shape[0]
-    return LayerConstants(np.zeros(shape, np.int8), np.zeros(channels, np.int32), _requant(channels), bits)
+    return LayerConstants(np.zeros(shape, np.int8), np.zeros(channels, np.int32), _requant(channels, math.prod(shape) // channels, bits), bits)

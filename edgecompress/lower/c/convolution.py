@@ -8,7 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from edgecompress.ir.packing import packed_row_bytes
-from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference, channel_arrays, channel_references, packed_weights
+from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference, rescale_features, weight_arrays, weight_references
+
+CHUNK = 32  # EC_CONV2D_CHUNK in ec_kernels.h
 
 
 @lru_cache(maxsize=4096)
@@ -54,12 +56,6 @@ class WindowedEmitter(Emitter):
         return {"kernel_height": op.kernel[0], "kernel_width": op.kernel[1], "stride_height": op.stride[0], "stride_width": op.stride[1],
                 "dilation_height": op.dilation[0], "dilation_width": op.dilation[1], "padding_top": op.padding[0], "padding_left": op.padding[2]}
 
-    def range_params(self, call: Call) -> dict[str, int | Reference]:
-        """Zero points and activation range."""
-        op = call.op
-        return {"input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
-                "activation_max": op.activation_max}
-
 
 class Conv2DEmitter(WindowedEmitter):
     """ec_conv2d_s8, _s4, _s2."""
@@ -69,21 +65,22 @@ class Conv2DEmitter(WindowedEmitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         height, width, channels = call.inputs[0].shape
         out_height, out_width, out_channels = call.output.shape
-        return {**channel_references(), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
+        return {**weight_references(call.op), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
                 "output_width": out_width, "output_channels": out_channels, **self.window_params(call), "padded": int(any(call.op.padding)),
-                "groups": call.op.groups, **self.range_params(call)}
+                "groups": call.op.groups, "input_zero_point": call.op.input_zero_point}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
-        return (packed_weights(op.weights.reshape(op.weights.shape[0], -1), op.weight_bits), *channel_arrays(op.bias, op.requant))
+        return weight_arrays(op.weights.reshape(op.weights.shape[0], -1), op.weight_bits, op.bias, op.requant)
 
     def array_bytes(self, call: Call) -> int:
         weights = call.op.weights
         return int(weights.shape[0] * (packed_row_bytes(weights[0].size, call.op.weight_bits) + CHANNEL_BYTES))
 
     def scratch_bytes(self, call: Call) -> int:
-        _, height, width, channels = call.op.weights.shape
-        return int(4 * height * width * channels + (channels if any(call.op.padding) else 0))
+        out_channels, height, width, channels = call.op.weights.shape
+        outputs = out_channels // call.op.groups
+        return int(4 * height * width * channels + 8 * min(outputs + outputs % 2, CHUNK) + (channels if any(call.op.padding) else 0))
 
     def features(self, call: Call) -> dict[str, float]:
         op = call.op
@@ -94,9 +91,10 @@ class Conv2DEmitter(WindowedEmitter):
         whole = op.groups * self._whole_patches(call)
         runs_whole, runs_tap = whole * height, (patches - whole) * height * width
         odd = runs_whole * (width * channels % 2) + runs_tap * (channels % 2)
-        blocks = math.ceil(out_channels // op.groups / 2)
+        outputs = out_channels // op.groups
+        blocks, chunks = math.ceil(outputs / 2), math.ceil(outputs / CHUNK)
         return {"call": 1, "groups": op.groups, "patches": patches, "border_patches": patches - whole, "whole_runs": runs_whole, "tap_runs": runs_tap,
-                "gathered": patches * length, "gathered_odd": odd,
+                "gathered": patches * length, "gathered_odd": odd, "chunks": patches * chunks, **rescale_features(op, pairs * outputs, singles * outputs),
                 "pair_blocks": pairs * blocks, "pair_quads": pairs * blocks * (length // 4), "pair_tails": pairs * blocks * (length % 4),
                 "single_blocks": singles * blocks, "single_quads": singles * blocks * (length // 4), "single_tails": singles * blocks * (length % 4)}
 
@@ -121,26 +119,27 @@ class DepthwiseConv2DEmitter(WindowedEmitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         height, width, channels = call.inputs[0].shape
         out_height, out_width, out_channels = call.output.shape
-        return {**channel_references(), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
-                "output_width": out_width, "depth_multiplier": out_channels // channels, **self.window_params(call), **self.range_params(call)}
+        return {**weight_references(call.op), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
+                "output_width": out_width, "depth_multiplier": out_channels // channels, **self.window_params(call), "input_zero_point": call.op.input_zero_point}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
-        return (packed_weights(op.weights.reshape(-1, op.weights.shape[2]), op.weight_bits), *channel_arrays(op.bias, op.requant))
+        return weight_arrays(op.weights.reshape(-1, op.weights.shape[2]), op.weight_bits, op.bias, op.requant)
 
     def array_bytes(self, call: Call) -> int:
         height, width, channels = call.op.weights.shape
         return int(height * width * packed_row_bytes(channels, call.op.weight_bits) + CHANNEL_BYTES * channels)
 
     def scratch_bytes(self, call: Call) -> int:
-        return 4 * int(call.op.kernel[0] * call.op.kernel[1])
+        return 8 * int(call.op.kernel[0] * call.op.kernel[1])
 
     def features(self, call: Call) -> dict[str, float]:
         channels, multiplier = call.output.shape[2], call.output.shape[2] // call.inputs[0].shape[2]
         fours = channels // 4 if multiplier == 1 else 0
         ones = channels - 4 * fours
         sweep = self._sweep(call)
-        return {"call": 1, **{f"{name}_x4": count * fours for name, count in sweep.items()}, **{f"{name}_x1": count * ones for name, count in sweep.items()}}
+        return {"call": 1, **rescale_features(call.op, sweep["pairs"] * channels, sweep["singles"] * channels),
+                **{f"{name}_x4": count * fours for name, count in sweep.items()}, **{f"{name}_x1": count * ones for name, count in sweep.items()}}
 
     def _sweep(self, call: Call) -> dict[str, float]:
         """Loop counts of one block of channels over the image."""
@@ -178,14 +177,13 @@ class DenseEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op = call.op
-        return {**channel_references(), "input_size": op.weights.shape[1], "output_size": op.weights.shape[0],
-                "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
+        return {**weight_references(op), "input_size": op.weights.shape[1], "output_size": op.weights.shape[0]}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
         folded = op.bias.astype(np.int64) - op.input_zero_point * op.weights.astype(np.int64).sum(axis=1)
         wrapped = folded.astype(np.uint32).astype(np.int32)  # the kernel's sums are modulo 2^32
-        return (packed_weights(op.weights, op.weight_bits), *channel_arrays(wrapped, op.requant))
+        return weight_arrays(op.weights, op.weight_bits, wrapped, op.requant)
 
     def array_bytes(self, call: Call) -> int:
         rows, length = call.op.weights.shape
@@ -193,7 +191,8 @@ class DenseEmitter(Emitter):
 
     def features(self, call: Call) -> dict[str, float]:
         rows, length = call.op.weights.shape
-        block, unroll = (4, 2) if call.op.weight_bits == 8 else (2, 4)
+        block = 4 if call.op.weight_bits == 8 else 2
         blocks, singles = rows // block, rows % block
-        return {"call": 1, "blocks": blocks, "block_steps": blocks * (length // unroll), "block_tails": blocks * (length % unroll),
+        return {"call": 1, "blocks": blocks, "block_quads": blocks * (length // 4), "block_tails": blocks * (length % 4),
+                **rescale_features(call.op, 0, rows),
                 "singles": singles, "single_quads": singles * (length // 4), "single_tails": singles * (length % 4)}

@@ -13,7 +13,7 @@ from edgecompress.ir.packing import pack_rows
 from edgecompress.ir.requant import Requant
 
 POINTER_BYTES = 4  # every target core is 32-bit; all other fields of a params struct are int32_t
-COMMON_HEADERS = ("ec_kernels.h", "ec_requant.h", "ec_memory.h", "ec_window.h", "ec_weights.h")
+COMMON_HEADERS = ("ec_kernels.h", "ec_requant.h", "ec_rescale.h", "ec_memory.h", "ec_window.h", "ec_weights.h")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,10 @@ class Emitter:
         """Sum of the arrays' bytes, without making them."""
         return 0
 
+    def argument_order(self, call: Call) -> tuple[int, ...]:
+        """Which of the node's inputs each of the kernel's input arguments is."""
+        return tuple(range(len(call.inputs)))
+
     def scratch_bytes(self, call: Call) -> int:
         """Scratch memory of the call."""
         return 0
@@ -96,22 +100,48 @@ class Emitter:
         return POINTER_BYTES * len(self.params(call)) + self.array_bytes(call)
 
 
-def packed_weights(rows: np.ndarray, bits: int) -> ConstArray:
-    """Weight rows [rows, length] as the device stores them."""
-    return ConstArray("weights", "int8_t", np.ascontiguousarray(pack_rows(rows, bits)).view(np.int8).ravel())
+def doubled_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
+    """(2 * multiplier - 2^32, shift) as ec_scale takes it. A factor of 0 becomes the smallest one there is, 2^-32:
+    it rounds every accumulator below 2^31 - 1 to 0 as well."""
+    if multiplier == 0:
+        multiplier, shift = 2**30, -31
+    return 2 * multiplier - 2**32, shift
 
 
-def channel_arrays(bias: np.ndarray, requant: Requant) -> tuple[ConstArray, ...]:
-    """Bias and rescaling, one entry a channel (a single factor is repeated)."""
+def rescale_mode(requant: Requant, activation_min: int, activation_max: int) -> int:
+    """EC_RESCALE_ANY, _SMALL or _SMALL_WHOLE of ec_kernels.h."""
+    if any(shift > -2 for _, shift in map(doubled_multiplier, requant.multiplier, requant.shift)):
+        return 0
+    return 2 if (activation_min, activation_max) == (-128, 127) else 1
+
+
+def rescale_params(op: Any) -> dict[str, int | Reference]:
+    """The nested ec_rescale_params of a layer with weights."""
+    return {"rescale.multiplier": Reference("multiplier"), "rescale.shift": Reference("shift"),
+            "rescale.mode": rescale_mode(op.requant, op.activation_min, op.activation_max), "rescale.zero_point": op.output_zero_point,
+            "rescale.activation_min": op.activation_min, "rescale.activation_max": op.activation_max}
+
+
+def rescale_features(op: Any, pairs: float, singles: float) -> dict[str, float]:
+    """Calls are counted elsewhere; outputs made two pixels at a time and one at a time, by the mode's loop."""
+    mode = ("any", "small", "whole")[rescale_mode(op.requant, op.activation_min, op.activation_max)]
+    return {f"rescaled_pairs_{mode}": pairs, f"rescaled_singles_{mode}": singles}
+
+
+def weight_arrays(rows: np.ndarray, bits: int, bias: np.ndarray, requant: Requant) -> tuple[ConstArray, ...]:
+    """Packed weights [rows, length], bias [channels] and rescaling, one factor a channel (a single one is repeated)."""
     channels = len(bias)
-    multiplier = np.broadcast_to(np.asarray(requant.multiplier, dtype=np.int32), (channels,))
-    shift = np.broadcast_to(np.asarray(requant.shift, dtype=np.int8), (channels,))
-    return (ConstArray("bias", "int32_t", bias.astype(np.int32)), ConstArray("multiplier", "int32_t", multiplier), ConstArray("shift", "int8_t", shift))
+    repeat = channels if len(requant.multiplier) == 1 else 1
+    factors = [doubled_multiplier(*pair) for pair in zip(requant.multiplier, requant.shift, strict=True)] * repeat
+    multiplier, shift = np.array(factors, dtype=np.int64).T
+    packed = np.ascontiguousarray(pack_rows(rows, bits)).view(np.int8).ravel()
+    return (ConstArray("weights", "int8_t", packed), ConstArray("bias", "int32_t", bias.astype(np.int32)),
+            ConstArray("multiplier", "int32_t", multiplier.astype(np.int32)), ConstArray("shift", "int8_t", (-shift - 1).astype(np.int8)))
 
 
 CHANNEL_BYTES = 9  # bias and multiplier 4 bytes each, shift 1
 
 
-def channel_references() -> dict[str, int | Reference]:
+def weight_references(op: Any) -> dict[str, int | Reference]:
     """The first fields of the params of every layer with weights."""
-    return {name: Reference(name) for name in ("weights", "bias", "multiplier", "shift")}
+    return {"weights": Reference("weights"), "bias": Reference("bias"), **rescale_params(op)}

@@ -103,7 +103,7 @@ class _Layers:
         """Everything the templates print for one call."""
         emitter, layer = EMIT[call.node.op.kind], self.decisions.plan.layers[index]
         prefix = f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
-        inputs = [self._location(tensor) for tensor in call.node.inputs]
+        inputs = [self._location(call.node.inputs[position]) for position in emitter.argument_order(call)]
         scratch = self._arena(next(self.scratch).offset) if layer.scratch_bytes else ""
         arguments = ["inputs"] if emitter.takes_input_array else inputs
         arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else [])]

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from edgecompress.ir.graph import Tensor
+from edgecompress.ir.requant import Requant
 from edgecompress.lower.c.convolution import spans
-from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference
+from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, doubled_multiplier
 
 Params = dict[str, int | Reference]
 
@@ -32,21 +33,51 @@ class SimpleEmitter(Emitter):
         return {"call": 1, "elements": call.output.size}
 
 
+def _factor(requant: Requant) -> tuple[int, int]:
+    return requant.multiplier[0], requant.shift[0]
+
+
 def _range(op: object) -> Params:
     return {name: getattr(op, name) for name in ("output_zero_point", "activation_min", "activation_max")}
 
 
+ADD_ANY, ADD_LEFT_HALF, ADD_BOTH_HALF = 0, 1, 2  # EC_ADD_* in ec_kernels.h
+HALF = (2**30, 0)
+
+
 class AddEmitter(SimpleEmitter):
-    """ec_add_s8."""
+    """ec_add_s8. Operands change places where only the right factor is 1/2, so that the kernel knows one order."""
 
     in_place = (0, 1)
 
+    def swaps(self, call: Call) -> bool:
+        """Whether the kernel's left operand is the node's right one."""
+        left, right = _factor(call.op.left), _factor(call.op.right)
+        return left != HALF and right == HALF
+
+    def mode(self, call: Call) -> int:
+        """Which of the kernel's loops may run."""
+        op = call.op
+        left, right = (_factor(op.right), _factor(op.left)) if self.swaps(call) else (_factor(op.left), _factor(op.right))
+        if left != HALF or op.out.multiplier[0] == 0 or op.out.shift[0] > -2 or (op.activation_min, op.activation_max) != (-128, 127):
+            return ADD_ANY
+        return ADD_BOTH_HALF if right == HALF else ADD_LEFT_HALF if right[1] < 0 else ADD_ANY
+
+    def argument_order(self, call: Call) -> tuple[int, ...]:
+        return (1, 0) if self.swaps(call) else (0, 1)
+
     def params(self, call: Call) -> Params:
         op = call.op
-        return {"size": call.output.size,
-                "left_zero_point": op.left_zero_point, "left_multiplier": op.left.multiplier[0], "left_shift": op.left.shift[0],
-                "right_zero_point": op.right_zero_point, "right_multiplier": op.right.multiplier[0], "right_shift": op.right.shift[0],
-                "output_multiplier": op.out.multiplier[0], "output_shift": op.out.shift[0], **_range(op)}
+        sides = [(op.left, op.left_zero_point), (op.right, op.right_zero_point)]
+        params: Params = {"size": call.output.size, "mode": self.mode(call)}
+        for name, (requant, zero_point) in zip(("left", "right"), (sides[index] for index in self.argument_order(call)), strict=True):
+            multiplier, shift = doubled_multiplier(*_factor(requant))
+            params |= {f"{name}_zero_point": zero_point, f"{name}_multiplier": multiplier, f"{name}_shift": shift}
+        multiplier, shift = doubled_multiplier(*_factor(op.out))
+        return {**params, "output_multiplier": multiplier, "output_shift": shift, **_range(op)}
+
+    def features(self, call: Call) -> dict[str, float]:
+        return {"call": 1, f"elements_{('any', 'left_half', 'both_half')[self.mode(call)]}": call.output.size}
 
 
 class MulEmitter(SimpleEmitter):
@@ -87,6 +118,9 @@ class TableEmitter(SimpleEmitter):
 
     def array_bytes(self, call: Call) -> int:
         return 256
+
+    def features(self, call: Call) -> dict[str, float]:
+        return {"call": 1, "quads": call.output.size // 4, "tails": call.output.size % 4}
 
 
 class Pool2DEmitter(SimpleEmitter):

@@ -7,7 +7,16 @@ from collections import OrderedDict
 from torch import nn
 
 from edgecompress.search.families.blocks import (
-    Choices, KeepWidth, Residual, Size, conv_unit, fit_kernel, fit_stride, network, stage_widths, strided_size,
+    Choices,
+    KeepWidth,
+    Residual,
+    Size,
+    conv_unit,
+    fit_kernel,
+    fit_stride,
+    network,
+    stage_widths,
+    strided_size,
 )
 from edgecompress.search.knob import Knob
 

@@ -76,6 +76,9 @@ EC_OUTLINED void ec_dense_dot_4(const int8_t *input, const int8_t *rows, int32_t
     const int8_t *a = rows, *b = a + length, *c = b + length, *d = c + length;
     uint32_t s0 = (uint32_t)bias[0], s1 = (uint32_t)bias[1], s2 = (uint32_t)bias[2], s3 = (uint32_t)bias[3];
     int32_t i;
+    EC_OPAQUE(b);
+    EC_OPAQUE(c);
+    EC_OPAQUE(d);
     EC_NO_UNROLL
     for (i = length >> 2; i > 0; --i) {
         s0 += ec_dense_product(input[0], a[0]);

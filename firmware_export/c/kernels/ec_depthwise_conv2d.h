@@ -2,8 +2,8 @@
  * Body of ec_depthwise_conv2d_s8, _s4 and _s2; `bits` is a constant in each of them.
  *
  * Four channels at a time (one, for a depth multiplier or the last channels): their weights are unpacked into scratch
- * as two words of 16-bit pairs a tap, then the block sweeps over all output pixels. Where a window lies inside the
- * input's columns, two neighbouring pixels share each weight that is loaded. Windows are clipped, so padding costs
+ * as two words of 16-bit pairs a tap, then the block sweeps over all output pixels. Pixels whose windows lie inside the
+ * input's columns are summed in runs, and a run is rescaled channel by channel. Windows are clipped, so padding costs
  * nothing; the zero point's share of the taps that remain is taken off the bias, once for all rows clipped alike.
  * Sums wrap at 32 bits for that reason; the final sum fits, the graph's checks guarantee it. */
 #ifndef EC_DEPTHWISE_CONV2D_H
@@ -21,11 +21,21 @@ typedef struct {
     const int8_t *input;     /* at the block's first input channel */
     int8_t *output;          /* at the block's first output channel */
     const uint32_t *weights; /* [tap][2]: channels 0 and 1, channels 2 and 3 */
+    int32_t *sums;           /* [EC_DEPTHWISE_CHUNK][lanes] */
     int32_t channel;         /* first output channel */
     int32_t output_channels;
     int32_t row_step;    /* bytes from one kernel row to the next in the input */
     int32_t column_step; /* and from one kernel column to the next */
+    int32_t pixel_step;  /* and from one output pixel to the next */
 } ec_depthwise_block;
+
+/* The taps that a pixel or a run of pixels sees. */
+typedef struct {
+    const int8_t *x; /* first tap of the first pixel */
+    const uint32_t *weights;
+    int32_t height;
+    int32_t width;
+} ec_depthwise_taps;
 
 static inline uint32_t ec_depthwise_product(int32_t a, int32_t b)
 {
@@ -37,9 +47,9 @@ static inline void ec_depthwise_unpack(const ec_depthwise_conv2d_params *p, int3
 {
     const int32_t row_bytes = ec_row_bytes(channels, bits);
     const int8_t *row = p->weights;
-    int32_t tap;
+    int32_t tap = p->kernel_height * p->kernel_width;
     EC_NO_UNROLL
-    for (tap = p->kernel_height * p->kernel_width; tap > 0; --tap) {
+    for (; tap > 0; --tap) {
         if (lanes == 4) {
             int32_t w[4];
             ec_weights4(row + channel * bits / 8, bits, w);
@@ -53,17 +63,31 @@ static inline void ec_depthwise_unpack(const ec_depthwise_conv2d_params *p, int3
     }
 }
 
-/* bias - zero_point * sum of the weights of the taps in both spans. */
-static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_span *rows, const ec_span *columns, uint32_t folded[4], const int lanes)
+static inline ec_depthwise_taps ec_depthwise_make_taps(const ec_depthwise_block *b, const ec_span *rows, const ec_span *columns)
+{
+    const ec_depthwise_conv2d_params *p = b->p;
+    ec_depthwise_taps taps;
+    taps.x = b->input + (rows->start * p->input_width + columns->start) * p->input_channels + rows->first * b->row_step
+        + columns->first * b->column_step;
+    taps.weights = b->weights + (rows->first * p->kernel_width + columns->first) * 2;
+    taps.height = rows->end - rows->first;
+    taps.width = columns->end - columns->first;
+    return taps;
+}
+
+/* bias - zero_point * sum of the taps' weights. */
+static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_depthwise_taps *taps, uint32_t folded[4], const int lanes)
 {
     const int32_t *bias = b->p->bias + b->channel;
-    int32_t row, column, lane, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    const uint32_t *w = taps->weights;
+    const int32_t skipped = (b->p->kernel_width - taps->width) * 2;
+    int32_t row = taps->height, column, lane, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     int32_t sums[4];
     EC_NO_UNROLL
-    for (row = rows->first; row < rows->end; ++row) {
-        const uint32_t *w = b->weights + (row * b->p->kernel_width + columns->first) * 2;
+    for (; row > 0; --row) {
+        column = taps->width;
         EC_NO_UNROLL
-        for (column = columns->end - columns->first; column > 0; --column) {
+        for (; column > 0; --column) {
             s0 += ec_low_half(w[0]);
             if (lanes == 4) {
                 s1 += ec_high_half(w[0]);
@@ -72,6 +96,7 @@ static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_span 
             }
             w += 2;
         }
+        w += skipped;
     }
     sums[0] = s0;
     sums[1] = s1;
@@ -82,136 +107,149 @@ static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_span 
     }
 }
 
-static inline const int8_t *ec_depthwise_corner(const ec_depthwise_block *b, const ec_span *rows, int32_t column)
+/* sums[pixel][lane] of `pixels` neighbours. */
+static inline void ec_depthwise_sum(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels,
+                                    const int lanes)
 {
-    return b->input + ((rows->start + rows->first * b->p->dilation_height) * b->p->input_width + column) * b->p->input_channels;
+    const int32_t width = taps->width, column_step = b->column_step, pixel_step = b->pixel_step;
+    const int32_t row_step = b->row_step - width * column_step;
+    const int32_t skipped = (b->p->kernel_width - width) * 2;
+    const int8_t *pixel = taps->x;
+    int32_t *sums = b->sums;
+    EC_NO_UNROLL
+    for (; pixels > 0; --pixels) {
+        const int8_t *x = pixel;
+        const uint32_t *w = taps->weights;
+        uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
+        int32_t row = taps->height, column;
+        EC_NO_UNROLL
+        for (; row > 0; --row) {
+            EC_NO_UNROLL
+            for (column = width; column > 0; --column) {
+                s0 += ec_depthwise_product(x[0], ec_low_half(w[0]));
+                if (lanes == 4) {
+                    s1 += ec_depthwise_product(x[1], ec_high_half(w[0]));
+                    s2 += ec_depthwise_product(x[2], ec_low_half(w[1]));
+                    s3 += ec_depthwise_product(x[3], ec_high_half(w[1]));
+                }
+                x += column_step;
+                w += 2;
+            }
+            x += row_step;
+            w += skipped;
+        }
+        sums[0] = (int32_t)s0;
+        if (lanes == 4) {
+            sums[1] = (int32_t)s1;
+            sums[2] = (int32_t)s2;
+            sums[3] = (int32_t)s3;
+        }
+        sums += lanes;
+        pixel += pixel_step;
+    }
 }
 
-/* sums[lane] of one pixel over `height` x `width` taps; x and w point at the first of them. */
-static inline void ec_depthwise_sum_single(const ec_depthwise_block *b, const int8_t *x, const uint32_t *w, int32_t height, int32_t width,
-                                           const uint32_t *folded, int32_t *sums, const int lanes)
+EC_OUTLINED void ec_depthwise_sum_x4(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels)
 {
-    const int32_t row_step = b->row_step - width * b->column_step, column_step = b->column_step;
-    const int32_t weight_step = 2 * (b->p->kernel_width - width);
-    uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
+    ec_depthwise_sum(b, taps, folded, pixels, 4);
+}
+
+EC_OUTLINED void ec_depthwise_sum_x1(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels)
+{
+    ec_depthwise_sum(b, taps, folded, pixels, 1);
+}
+
+/* The same for windows of three columns, whose loop over columns is written out. */
+EC_OUTLINED void ec_depthwise_sum_x4_by_3(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels)
+{
+    const int32_t column_step = b->column_step, row_step = b->row_step, pixel_step = b->pixel_step;
+    const int8_t *pixel = taps->x;
+    int32_t *sums = b->sums;
     EC_NO_UNROLL
-    for (; height > 0; --height) {
-        int32_t column;
+    for (; pixels > 0; --pixels) {
+        const int8_t *x = pixel;
+        const uint32_t *w = taps->weights;
+        uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
+        int32_t row = taps->height;
         EC_NO_UNROLL
-        for (column = width; column > 0; --column) {
+        for (; row > 0; --row) {
+            const int8_t *y = x + column_step, *z;
+            EC_OPAQUE(y);
+            z = y + column_step;
             s0 += ec_depthwise_product(x[0], ec_low_half(w[0]));
-            if (lanes == 4) {
-                s1 += ec_depthwise_product(x[1], ec_high_half(w[0]));
-                s2 += ec_depthwise_product(x[2], ec_low_half(w[1]));
-                s3 += ec_depthwise_product(x[3], ec_high_half(w[1]));
-            }
-            x += column_step;
-            w += 2;
+            s1 += ec_depthwise_product(x[1], ec_high_half(w[0]));
+            s2 += ec_depthwise_product(x[2], ec_low_half(w[1]));
+            s3 += ec_depthwise_product(x[3], ec_high_half(w[1]));
+            s0 += ec_depthwise_product(y[0], ec_low_half(w[2]));
+            s1 += ec_depthwise_product(y[1], ec_high_half(w[2]));
+            s2 += ec_depthwise_product(y[2], ec_low_half(w[3]));
+            s3 += ec_depthwise_product(y[3], ec_high_half(w[3]));
+            s0 += ec_depthwise_product(z[0], ec_low_half(w[4]));
+            s1 += ec_depthwise_product(z[1], ec_high_half(w[4]));
+            s2 += ec_depthwise_product(z[2], ec_low_half(w[5]));
+            s3 += ec_depthwise_product(z[3], ec_high_half(w[5]));
+            x += row_step;
+            w += 6;
         }
-        x += row_step;
-        w += weight_step;
-    }
-    sums[0] = (int32_t)s0;
-    if (lanes == 4) {
+        sums[0] = (int32_t)s0;
         sums[1] = (int32_t)s1;
         sums[2] = (int32_t)s2;
         sums[3] = (int32_t)s3;
+        sums += 4;
+        pixel += pixel_step;
     }
 }
 
-/* sums[lane][pixel] of two pixels over `height` whole kernel rows; y is the second pixel's x. */
-static inline void ec_depthwise_sum_pair(const ec_depthwise_block *b, const int8_t *x, const int8_t *y, const uint32_t *w, int32_t height,
-                                         const uint32_t *folded, int32_t *sums, const int lanes)
+/* Sums and rescales `pixels` neighbours with the same taps. */
+static inline void ec_depthwise_run(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels,
+                                    int8_t *output, const int lanes)
 {
-    const int32_t width = b->p->kernel_width, column_step = b->column_step;
-    const int32_t row_step = b->row_step - width * column_step;
-    uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
-    uint32_t t0 = s0, t1 = s1, t2 = s2, t3 = s3;
+    int32_t lane;
+    if (lanes == 1) {
+        ec_depthwise_sum_x1(b, taps, folded, pixels);
+    } else if (taps->width == 3 && b->p->kernel_width == 3) {
+        ec_depthwise_sum_x4_by_3(b, taps, folded, pixels);
+    } else {
+        ec_depthwise_sum_x4(b, taps, folded, pixels);
+    }
+    if (pixels == 1) {
+        ec_rescale_singles(&b->p->rescale, b->sums, b->channel, lanes, output);
+        return;
+    }
     EC_NO_UNROLL
-    for (; height > 0; --height) {
-        int32_t column;
-        EC_NO_UNROLL
-        for (column = width; column > 0; --column) {
-            uint32_t pair = w[0];
-            s0 += ec_depthwise_product(x[0], ec_low_half(pair));
-            t0 += ec_depthwise_product(y[0], ec_low_half(pair));
-            if (lanes == 4) {
-                s1 += ec_depthwise_product(x[1], ec_high_half(pair));
-                t1 += ec_depthwise_product(y[1], ec_high_half(pair));
-                pair = w[1];
-                s2 += ec_depthwise_product(x[2], ec_low_half(pair));
-                t2 += ec_depthwise_product(y[2], ec_low_half(pair));
-                s3 += ec_depthwise_product(x[3], ec_high_half(pair));
-                t3 += ec_depthwise_product(y[3], ec_high_half(pair));
-            }
-            x += column_step;
-            y += column_step;
-            w += 2;
-        }
-        x += row_step;
-        y += row_step;
+    for (lane = 0; lane < lanes; ++lane) {
+        ec_rescale_column(&b->p->rescale, b->sums + lane, lanes, b->channel + lane, pixels, output + lane, b->output_channels);
     }
-    sums[0] = (int32_t)s0;
-    sums[1] = (int32_t)t0;
-    if (lanes == 4) {
-        sums[2] = (int32_t)s1;
-        sums[3] = (int32_t)t1;
-        sums[4] = (int32_t)s2;
-        sums[5] = (int32_t)t2;
-        sums[6] = (int32_t)s3;
-        sums[7] = (int32_t)t3;
-    }
-}
-
-EC_OUTLINED void ec_depthwise_single(const ec_depthwise_block *b, const ec_span *rows, const ec_span *columns, const uint32_t *folded,
-                                     int8_t *output, const int lanes)
-{
-    const int8_t *x = ec_depthwise_corner(b, rows, columns->start + columns->first * b->p->dilation_width);
-    const uint32_t *w = b->weights + (rows->first * b->p->kernel_width + columns->first) * 2;
-    int32_t sums[4];
-    ec_depthwise_sum_single(b, x, w, rows->end - rows->first, columns->end - columns->first, folded, sums, lanes);
-    ec_rescale_singles(&b->p->rescale, sums, b->channel, lanes, output);
-}
-
-EC_OUTLINED void ec_depthwise_pair(const ec_depthwise_block *b, const ec_span *rows, const int8_t *x, const uint32_t *folded, int8_t *output,
-                                   const int lanes)
-{
-    const int8_t *y = x + b->p->stride_width * b->p->input_channels;
-    const uint32_t *w = b->weights + rows->first * b->p->kernel_width * 2;
-    int32_t sums[8];
-    ec_depthwise_sum_pair(b, x, y, w, rows->end - rows->first, folded, sums, lanes);
-    ec_rescale_pairs(&b->p->rescale, sums, b->channel, lanes, output, output + b->output_channels);
 }
 
 /* All pixels of one output row; `folded` belongs to windows that are inside the columns. */
 static inline void ec_depthwise_row(const ec_depthwise_block *b, const ec_span *rows, const uint32_t folded[4], int8_t *output, const int lanes)
 {
     const ec_depthwise_conv2d_params *p = b->p;
-    const int32_t last_pair = p->input_width - p->stride_width - (p->kernel_width - 1) * p->dilation_width; /* first start column too far right */
+    /* the first `inside` pixels have windows that end inside the input */
+    const int32_t room = p->input_width - (p->kernel_width - 1) * p->dilation_width - 1 + p->padding_left;
+    const int32_t inside = room < 0 ? 0 : room / p->stride_width + 1;
+    const int32_t inside_end = inside < p->output_width ? inside : p->output_width;
     int32_t column = 0;
     EC_NO_UNROLL
     while (column < p->output_width) {
-        const int32_t start = column * p->stride_width - p->padding_left;
-        if (start >= 0 && start < last_pair && column + 1 < p->output_width) {
-            ec_depthwise_pair(b, rows, ec_depthwise_corner(b, rows, start), folded, output, lanes);
-            output += 2 * b->output_channels;
-            column += 2;
+        const ec_span columns = ec_make_span(column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
+        const ec_depthwise_taps taps = ec_depthwise_make_taps(b, rows, &columns);
+        int32_t pixels = 1;
+        if (columns.first == 0 && columns.end == p->kernel_width) {
+            pixels = inside_end - column < EC_DEPTHWISE_CHUNK ? inside_end - column : EC_DEPTHWISE_CHUNK;
+            ec_depthwise_run(b, &taps, folded, pixels, output, lanes);
         } else {
-            const ec_span columns = ec_make_span(column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
-            const uint32_t *bias = folded;
             uint32_t clipped[4];
-            if (columns.first != 0 || columns.end != p->kernel_width) {
-                ec_depthwise_fold(b, rows, &columns, clipped, lanes);
-                bias = clipped;
-            }
-            ec_depthwise_single(b, rows, &columns, bias, output, lanes);
-            output += b->output_channels;
-            column += 1;
+            ec_depthwise_fold(b, &taps, clipped, lanes);
+            ec_depthwise_run(b, &taps, clipped, 1, output, lanes);
         }
+        output += pixels * b->output_channels;
+        column += pixels;
     }
 }
 
-EC_OUTLINED void ec_depthwise_sweep(const ec_depthwise_block *b, const int lanes)
+static inline void ec_depthwise_sweep(const ec_depthwise_block *b, const int lanes)
 {
     const ec_depthwise_conv2d_params *p = b->p;
     int8_t *output = b->output;
@@ -225,13 +263,24 @@ EC_OUTLINED void ec_depthwise_sweep(const ec_depthwise_block *b, const int lanes
     for (row = 0; row < p->output_height; ++row) {
         const ec_span rows = ec_make_span(row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
         if (rows.first != first || rows.end != end) {
-            ec_depthwise_fold(b, &rows, &all, folded, lanes);
+            const ec_depthwise_taps taps = ec_depthwise_make_taps(b, &rows, &all);
+            ec_depthwise_fold(b, &taps, folded, lanes);
             first = rows.first;
             end = rows.end;
         }
         ec_depthwise_row(b, &rows, folded, output, lanes);
         output += p->output_width * b->output_channels;
     }
+}
+
+EC_OUTLINED void ec_depthwise_sweep_x4(const ec_depthwise_block *b)
+{
+    ec_depthwise_sweep(b, 4);
+}
+
+EC_OUTLINED void ec_depthwise_sweep_x1(const ec_depthwise_block *b)
+{
+    ec_depthwise_sweep(b, 1);
 }
 
 static inline void ec_depthwise_conv2d(const ec_depthwise_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch, const int bits)
@@ -241,24 +290,26 @@ static inline void ec_depthwise_conv2d(const ec_depthwise_conv2d_params *p, cons
     int32_t channel = 0;
     b.p = p;
     b.weights = weights;
+    b.sums = (int32_t *)(weights + 2 * p->kernel_height * p->kernel_width);
     b.output_channels = p->input_channels * p->depth_multiplier;
     b.row_step = p->dilation_height * p->input_width * p->input_channels;
     b.column_step = p->dilation_width * p->input_channels;
-    EC_NO_UNROLL
-    for (; p->depth_multiplier == 1 && channel + 4 <= b.output_channels; channel += 4) {
+    b.pixel_step = p->stride_width * p->input_channels;
+    while (p->depth_multiplier == 1 && channel + 4 <= b.output_channels) {
         b.channel = channel;
         b.input = input + channel;
         b.output = output + channel;
         ec_depthwise_unpack(p, channel, b.output_channels, weights, 4, bits);
-        ec_depthwise_sweep(&b, 4);
+        ec_depthwise_sweep_x4(&b);
+        channel += 4;
     }
-    EC_NO_UNROLL
-    for (; channel < b.output_channels; ++channel) {
+    while (channel < b.output_channels) {
         b.channel = channel;
         b.input = input + channel / p->depth_multiplier;
         b.output = output + channel;
         ec_depthwise_unpack(p, channel, b.output_channels, weights, 1, bits);
-        ec_depthwise_sweep(&b, 1);
+        ec_depthwise_sweep_x1(&b);
+        channel += 1;
     }
 }
 

@@ -63,7 +63,10 @@ void ec_conv2d_s4(const ec_conv2d_params *params, const int8_t *input, int8_t *o
 void ec_conv2d_s2(const ec_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Depthwise convolution: output channel c reads input channel c / depth_multiplier. Weights: one row a tap,
- * output_channels each, packed as above. Scratch: uint32_t[2 * kernel_height * kernel_width]. */
+ * output_channels each, packed as above. Scratch: uint32_t[2 * kernel_height * kernel_width], then int32_t[4 * n] with n the
+ * smaller of EC_DEPTHWISE_CHUNK and output_width. */
+#define EC_DEPTHWISE_CHUNK 16
+
 typedef struct {
     const int8_t *weights;
     const int32_t *bias;

@@ -25,6 +25,13 @@
 #define EC_OUTLINED static
 #endif
 
+/* Hides from the optimiser that a pointer is another one plus an offset, which it would else add up again in the loop. */
+#if defined(__GNUC__) || defined(__clang__)
+#define EC_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+#else
+#define EC_OPAQUE(pointer) (void)(pointer)
+#endif
+
 /* TFLite's SaturatingRoundingDoublingHighMul: its truncating division with a signed nudge equals one flooring shift,
  * and the saturating case needs both factors at INT32_MIN, which no multiplier is. */
 static inline int32_t ec_doubling_high_mul(int32_t a, int32_t b)
