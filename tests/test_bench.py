@@ -11,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handwritten_artifact import KERNEL, SIZE, hand_graph, write_artifact
+from op_cases import CASES
 from tools import require_tool
 
 from edgecompress.bench import Measurement, bench, run_frames, toolchain
+from edgecompress.bench.subject import load_subject
 from edgecompress.bench.toolchain import BuildError
-from edgecompress.errors import ConfigError, DataError, DeviceError, ModelError, ToolMissingError
+from edgecompress.bench.transport import host
+from edgecompress.errors import ConfigError, DataError, DeviceError, EdgecompressError, ModelError, ToolMissingError
+from edgecompress.hw.target import load_target
 from edgecompress.ir import reference
+from edgecompress.lower import lower
 
 TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 BAD_WRITE = "*(volatile int *)0x60000000 = 1;"
@@ -94,6 +99,44 @@ def test_host_measures_wall_clock(tmp_path: Path) -> None:
     assert seen.latency_spread_s is not None and seen.latency_spread_s[0] <= seen.latency_s <= seen.latency_spread_s[1]
     assert 1e-9 < seen.latency_s < 1e-3
     assert Measurement.from_document(seen.to_document()) == seen
+
+
+@pytest.mark.parametrize("on", ["unicorn", "host"])
+def test_several_inputs_and_layers(on: str, tmp_path: Path) -> None:
+    (case,) = (case for case in CASES["concat"] if case.name == "concat-mixed")
+    lower(case.graph, load_target("cortex-m33"), case.inputs, "corner cases").write(tmp_path / "a")
+    seen = bench(tmp_path / "a", on=on)
+    assert seen.matches_reference is True and seen.samples == 6 and seen.vectors_source == "corner cases"
+    with pytest.raises(ModelError, match="3 inputs and 1 outputs"):
+        run_frames(tmp_path / "a", np.zeros((1, 3, 3, 4), dtype=np.int8), on=on)
+
+
+def test_a_board_that_is_too_small_is_named(tmp_path: Path) -> None:
+    require_tool("qemu", has("qemu-system-arm"))
+    write_artifact(tmp_path / "a", "cortex-m0plus", extra="static volatile int8_t big[20000]; big[input[0] & 15] = 1;")
+    with pytest.raises(DeviceError, match=r"does not fit the emulated board, which has 256.0 KiB of flash and 16.0 KiB of RAM"):
+        bench(tmp_path / "a", emulator="qemu")
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifact(tmp_path / "a", "cortex-m4")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    for on in ("unicorn", "host"):
+        with pytest.raises(EdgecompressError, match=r"cannot use '/tmp/x': No space left on device"):
+            bench(tmp_path / "a", on=on)
+
+
+def test_sanitizers_find_what_the_output_does_not_show(tmp_path: Path) -> None:
+    require_tool("gcc", has("gcc"))
+    write_artifact(tmp_path / "a", "host", kernel=KERNEL.replace("return arena;", "return arena + (arena[0] & 1);"))
+    subject = load_subject(tmp_path / "a")
+    frames = [(0, frame) for frame in subject.encode({"x": np.ones((2, SIZE), dtype=np.int8)})]
+    with pytest.raises(DeviceError, match="(?s)ended with code.*AddressSanitizer"):
+        host.run([subject], toolchain.host_compiler(), frames, sanitize=True)
 
 
 @pytest.mark.parametrize("on", ["unicorn", "host"])

@@ -11,8 +11,9 @@ from edgecompress import resources
 from edgecompress.bench.elf import ElfImage, parse_elf
 from edgecompress.bench.machines import Machine
 from edgecompress.bench.subject import Subject
-from edgecompress.bench.toolchain import HARNESS_FLAGS, Toolchain
-from edgecompress.errors import ModelError
+from edgecompress.bench.toolchain import HARNESS_FLAGS, BuildError, Toolchain
+from edgecompress.errors import DeviceError, ModelError
+from edgecompress.units import format_bytes
 
 HARNESS_SOURCES = ("startup.c", "harness_main.c", "harness_call.c", "harness_semihosting.c")
 FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".data")  # .data is in flash too: its initial values
@@ -37,7 +38,8 @@ class Firmware:
 
 
 def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Toolchain) -> Firmware:
-    """Compiles and links `subjects` with the harness for `machine`. Raises BuildError when the compiler or linker refuses."""
+    """Compiles and links `subjects` with the harness for `machine`. Raises BuildError when the compiler or linker refuses,
+    DeviceError when the machine is too small."""
     harness = resources.data_dir("firmware_export") / "harness"
     model_stack, main_stack = min(MAX_MODEL_STACK, machine.ram_bytes // 8), min(MAX_MAIN_STACK, machine.ram_bytes // 16)
     with tempfile.TemporaryDirectory(prefix="edgecompress-bench-") as name:
@@ -49,13 +51,23 @@ def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Too
         script = work / "bench.ld"
         script.write_text(_linker_script((harness / "bench.ld.in").read_text(), machine, model_stack, main_stack))
         output = work / "bench.elf"
-        toolchain.link(objects, output, ("-Wl,--gc-sections", "-Wl,-e,bench_reset", "-Wl,-T," + str(script)))
+        _link(toolchain, objects, output, machine, ("-Wl,--gc-sections", "-Wl,-e,bench_reset", f"-Wl,-T,{script}"))
         elf = output.read_bytes()
     image = parse_elf(elf)
     for section in image.sections:
         assert section.name in (*FLASH_SECTIONS, *RAM_SECTIONS, *HARNESS_SECTIONS), f"the linker placed {section.name} by itself"
     return Firmware(elf, image, machine, tuple(subjects), toolchain.version, image.size_of(*FLASH_SECTIONS), image.size_of(*RAM_SECTIONS),
                     image.size_of(".harness_text"), model_stack)
+
+
+def _link(toolchain: Toolchain, objects: Sequence[Path], output: Path, machine: Machine, flags: Sequence[str]) -> None:
+    try:
+        toolchain.link(objects, output, flags)
+    except BuildError as error:
+        if any("region" in line and "overflow" in line for line in error.details):  # both linkers say it this way
+            raise DeviceError(f"the firmware does not fit the emulated board, which has {format_bytes(machine.flash_bytes)} of flash and "
+                              f"{format_bytes(machine.ram_bytes)} of RAM", *error.details, "try: --emulator unicorn, which has 16 MiB of both") from None
+        raise
 
 
 def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Path, extra_flags: Sequence[str] = ()) -> list[Path]:

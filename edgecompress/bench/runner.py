@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from edgecompress.bench.protocol import Execution, Frame, FrameCount
 from edgecompress.bench.subject import Subject, Values, Vectors, count_differing, load_subject, load_vectors
 from edgecompress.bench.toolchain import Toolchain, host_compiler, select_compiler
 from edgecompress.bench.transport import host, qemu, unicorn
-from edgecompress.errors import ConfigError, ModelError, unknown_name
+from edgecompress.errors import ConfigError, EdgecompressError, ModelError, unknown_name
 from edgecompress.hw.target import Target, load_target
 
 PLACES = ("emulator", "host", "qemu", "unicorn")
@@ -26,6 +28,16 @@ COUNTED_FRAMES = 3
 DEFAULT_TIMEOUT_S = 120.0
 
 
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EdgecompressError(f"the bench cannot use '{error.filename or tempfile.gettempdir()}': {error.strerror or error}",
+                                "try: free some disk space, or set TMPDIR to a folder with room") from None
+
+
+@_disk_errors()
 def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: str | None = None, samples: int = 10,
           target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Measurement:
     """Builds the artifact in `folder`, runs up to `samples` of its test vectors and compares them with the reference.
@@ -48,6 +60,7 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
     return _emulated(subject, target, where, firmware, execution, vectors)
 
 
+@_disk_errors()
 def run_frames(folder: Path, inputs: np.ndarray, on: str | None = None, cc: str | None = None, emulator: str | None = None,
                target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> np.ndarray:
     """Outputs int8 [n, *output_shape] of a model of one input and one output for int8 [n, *input_shape], without counting:

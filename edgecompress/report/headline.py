@@ -206,7 +206,8 @@ def ram_parts(report: Report) -> tuple[tuple[str, float], ...]:
     arena = seen.arena_bytes if seen and seen.arena_bytes is not None else report.manifest.arena_bytes if report.manifest else None
     if summary.ram_bytes is None or summary.stack_bytes is None or arena is None or arena + summary.stack_bytes > summary.ram_bytes:
         return ()
-    return ("arena", arena), ("other static data", summary.ram_bytes - arena - summary.stack_bytes), ("stack", summary.stack_bytes)
+    rest = summary.ram_bytes - arena - summary.stack_bytes
+    return ("arena", arena), *((("other static data", rest),) if rest else ()), ("stack", summary.stack_bytes)
 
 
 def _flash_parts(report: Report) -> tuple[tuple[str, float], ...]:
@@ -302,7 +303,8 @@ def _profile_check(report: Report) -> Check:
     if profile.mean_percent is None:
         return Check("missing", f"Not run: no held-back rows judge the latency profile {profile.name}")
     worst = f", worst {profile.worst_percent:.1f} %" if profile.worst_percent is not None else ""
-    return Check("good" if profile.mean_percent <= 10 else "note",
+    trusted = profile.mean_percent <= 10 and (profile.worst_percent or 0.0) <= 50
+    return Check("good" if trusted else "note",
                  f"Latency profile {profile.name} ({profile.source or 'source not recorded'}): mean error {profile.mean_percent:.1f} %{worst} "
                  f"on {plural(profile.held_back_rows, 'held-back layer')}")
 

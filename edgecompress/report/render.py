@@ -101,7 +101,7 @@ def render_html(report: Report) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     pareto = pareto_section(report)
     return environment.get_template("report.html.j2").render(
-        **_context(report), pareto=pareto, memory=memory_section(report.manifest), tips=_json_for_script(pareto.tips if pareto else ()),
+        **_context(report), pareto=pareto, memory=memory_section(report), tips=_json_for_script(pareto.tips if pareto else ()),
         plot={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM},
         style=Markup(style), script=Markup(script), script_hash=digest,  # both are files of this package
     )

@@ -63,14 +63,14 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """All layers, what is left over, and SQNR rows whose layer was merged into another."""
+    """All layers, what is left over, and the SQNR of nodes without code."""
 
     rows: tuple[LayerRow, ...]
     total_macs: str
     total_constants: str
     total_instructions: Figure
     outside: Figure  # instructions of a run that belong to no layer
-    merged: tuple[str, ...]
+    without_code: tuple[str, ...]
     has_sqnr: bool
 
 
@@ -129,7 +129,7 @@ def layer_table(report: Report) -> LayerTable | None:
         total_constants=count(sum(layer.constant_bytes for layer in layers)),
         total_instructions=figure(total, count, "not run: no count"),
         outside=figure(total - counted if total is not None and counts else None, count, "not run: no count by layer"),
-        merged=tuple(f"{row.node} {decibels(row.local_db)} dB" for row in noise.values() if row.node not in here),
+        without_code=tuple(f"{row.node} {decibels(row.local_db)} dB" for row in noise.values() if row.node not in here),
         has_sqnr=bool(noise),
     )
 

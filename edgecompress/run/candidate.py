@@ -133,7 +133,7 @@ def _quantized(module: nn.Module, candidate: Candidate, data: TrainingData, conf
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.search.space import weight_bits
 
-    floats = from_torch(module, data.input_shape, name="model")
+    floats = from_torch(module, data.input_shape, name=data.name)
     chosen = np.random.default_rng(config.seed).permutation(len(data.train.y))[: config.calibration]
     settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate, module),
                               metadata=graph_metadata(data))

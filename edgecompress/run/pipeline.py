@@ -74,7 +74,7 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
         results = _train(run, chosen_few, config, data, target, workers, progress)
         best = choose(results, budget)
         summary = _prove(run, best, config, data, target, budget, progress)
-        _write_document(run, config, data, problem, trials, chosen_few, results, summary)
+        _write_document(run, config, data, problem, trials, chosen_few, results, summary, provenance)
         return Outcome(summary, output, within(best, budget))
 
 
@@ -226,13 +226,14 @@ def _test_accuracy_float(folder: Path, data: Dataset, graph: QuantizedGraph) -> 
 
 
 def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Problem, trials: Sequence[Trial], chosen_few: Sequence[Trial],
-            results: Sequence[CandidateResult], summary: Mapping[str, Any]) -> None:
+            results: Sequence[CandidateResult], summary: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
     picked = {trial.candidate.id for trial in chosen_few}
     document = {
         "summary": dict(summary),
         "config": asdict(config),
+        "provenance": dict(provenance),
         "data": {"name": data.name, "kind": data.kind, "source": data.source, "hash": data.hash, "classes": list(data.classes),
-                 "input_shape": list(data.input_shape),
+                 "input_shape": list(data.input_shape), "normalization": asdict(data.normalization),
                  "samples": {"train": len(data.train.y), "validation": len(data.validation.y), "test": len(data.test.y)}},
         "profile": {"name": problem.profile.name, "source": problem.profile.source, "date": problem.profile.date, "runner": problem.profile.runner,
                     "compiler": problem.profile.compiler, "fit_error": asdict(problem.profile.fit_error)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ EXCEPTIONS = {1: "undefined instruction", 3: "instruction fetch abort", 4: "data
 SYSTEM_REGISTERS = (0xE000E000, 0x1000)
 PAGE = 0x1000
 NEVER = 0xFFFFFFFE
+SLICE_S = 0.5
 
 
 def _library() -> Any:
@@ -119,12 +121,16 @@ class _Session:
         """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""
         unicorn = _library()
         self.event = False
-        try:
-            self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=int(self.timeout_s * 1e6))
-        except unicorn.UcError as error:
-            self.trouble = self.trouble or str(error)
-        if self.trouble:
-            raise DeviceError(f"frame {self.frame}: the core stopped in {self._place()}: {self.trouble}")
+        deadline = time.monotonic() + self.timeout_s
+        while not self.event and (left := deadline - time.monotonic()) > 0:
+            # in slices, because Ctrl-C is seen between them; a stop may split a block, so not while counting: there the hook sees it
+            duration = left if counter else min(left, SLICE_S)
+            try:
+                self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=max(int(duration * 1e6), 1))
+            except unicorn.UcError as error:
+                self.trouble = self.trouble or str(error)
+            if self.trouble:
+                raise DeviceError(f"frame {self.frame}: the core stopped in {self._place()}: {self.trouble}")
         if not self.event:
             so_far = f" after {counter.executed() / 1e6:.1f} million instructions of the model" if counter else ""
             raise DeviceError(f"frame {self.frame} did not end within {self.timeout_s:g} s{so_far}; the core was in {self._place()}",

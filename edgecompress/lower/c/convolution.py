@@ -8,9 +8,18 @@ from functools import lru_cache
 import numpy as np
 
 from edgecompress.ir.packing import packed_row_bytes
-from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference, rescale_features, weight_arrays, weight_references
+from edgecompress.lower.c.emitter import (
+    CHANNEL_BYTES,
+    Call,
+    ConstArray,
+    Emitter,
+    Reference,
+    rescale_features,
+    weight_arrays,
+    weight_references,
+)
 
-CHUNK = 32  # EC_CONV2D_CHUNK in ec_kernels.h
+CONV2D_CHUNK, DEPTHWISE_CHUNK = 32, 16  # EC_CONV2D_CHUNK and EC_DEPTHWISE_CHUNK in ec_kernels.h
 
 
 @lru_cache(maxsize=4096)
@@ -20,8 +29,8 @@ def spans(out: int, stride: int, padding: int, dilation: int, taps: int, size: i
     for position in range(out):
         start = position * stride - padding
         first = -(start // dilation) if start < 0 else 0
-        end = min(max(-(-(size - start) // dilation), 0), taps)
-        result.append((first, end) if first < end else (0, 0))
+        end = max(min(-(-(size - start) // dilation), taps), first)
+        result.append((first, end))
     return tuple(result)
 
 
@@ -80,7 +89,7 @@ class Conv2DEmitter(WindowedEmitter):
     def scratch_bytes(self, call: Call) -> int:
         out_channels, height, width, channels = call.op.weights.shape
         outputs = out_channels // call.op.groups
-        return int(4 * height * width * channels + 8 * min(outputs + outputs % 2, CHUNK) + (channels if any(call.op.padding) else 0))
+        return int(4 * height * width * channels + 8 * min(outputs + outputs % 2, CONV2D_CHUNK) + (channels if any(call.op.padding) else 0))
 
     def features(self, call: Call) -> dict[str, float]:
         op = call.op
@@ -92,9 +101,9 @@ class Conv2DEmitter(WindowedEmitter):
         runs_whole, runs_tap = whole * height, (patches - whole) * height * width
         odd = runs_whole * (width * channels % 2) + runs_tap * (channels % 2)
         outputs = out_channels // op.groups
-        blocks, chunks = math.ceil(outputs / 2), math.ceil(outputs / CHUNK)
+        blocks, chunks = math.ceil(outputs / 2), math.ceil(outputs / CONV2D_CHUNK)
         return {"call": 1, "groups": op.groups, "patches": patches, "border_patches": patches - whole, "whole_runs": runs_whole, "tap_runs": runs_tap,
-                "gathered": patches * length, "gathered_odd": odd, "chunks": patches * chunks, **rescale_features(op, pairs * outputs, singles * outputs),
+                "gathered": patches * length, "gathered_odd": odd, "chunks": patches * chunks, **rescale_features(op, pairs=pairs * outputs, singles=singles * outputs),
                 "pair_blocks": pairs * blocks, "pair_quads": pairs * blocks * (length // 4), "pair_tails": pairs * blocks * (length % 4),
                 "single_blocks": singles * blocks, "single_quads": singles * blocks * (length // 4), "single_tails": singles * blocks * (length % 4)}
 
@@ -131,36 +140,35 @@ class DepthwiseConv2DEmitter(WindowedEmitter):
         return int(height * width * packed_row_bytes(channels, call.op.weight_bits) + CHANNEL_BYTES * channels)
 
     def scratch_bytes(self, call: Call) -> int:
-        return 8 * int(call.op.kernel[0] * call.op.kernel[1])
+        return 8 * int(call.op.kernel[0] * call.op.kernel[1]) + 16 * min(DEPTHWISE_CHUNK, call.output.shape[1])
 
     def features(self, call: Call) -> dict[str, float]:
         channels, multiplier = call.output.shape[2], call.output.shape[2] // call.inputs[0].shape[2]
         fours = channels // 4 if multiplier == 1 else 0
         ones = channels - 4 * fours
         sweep = self._sweep(call)
-        return {"call": 1, **rescale_features(call.op, sweep["pairs"] * channels, sweep["singles"] * channels),
-                **{f"{name}_x4": count * fours for name, count in sweep.items()}, **{f"{name}_x1": count * ones for name, count in sweep.items()}}
+        result: dict[str, float] = {
+            "call": 1, **rescale_features(call.op, blocks=sweep["whole_pixels"] * channels, singles=sweep["clipped_pixels"] * channels),
+            "rescaled_lanes": sweep["runs"] * channels,
+        }
+        by_3 = fours if call.op.kernel[1] == 3 else 0
+        result |= {"whole_pixels_by_3": sweep["whole_pixels"] * by_3, "whole_rows_by_3": sweep["whole_rows"] * by_3}
+        for suffix, count in (("x4", fours), ("x1", ones)):
+            whole = 0 if suffix == "x4" and by_3 else count
+            result |= {f"{name}_{suffix}": value * (whole if name.startswith("whole") else count) for name, value in sweep.items()}
+        return result
 
     def _sweep(self, call: Call) -> dict[str, float]:
-        """Loop counts of one block of channels over the image."""
-        op, taps = call.op, call.op.kernel[1]
-        heights = [end - first for first, end in self.row_spans(call)]
-        row_spans, column_spans = self.row_spans(call), self.column_spans(call)
+        """Loop counts of one block of channels over the image; `whole` pixels see all columns of the kernel."""
+        taps, row_spans, column_spans = call.op.kernel[1], self.row_spans(call), self.column_spans(call)
+        heights = [end - first for first, end in row_spans]
         folds = [height for index, height in enumerate(heights) if index == 0 or row_spans[index] != row_spans[index - 1]]
-        pairs, singles, column = 0, [], 0
-        while column < len(column_spans):
-            if column + 1 < len(column_spans) and column_spans[column] == column_spans[column + 1] == (0, taps):
-                pairs, column = pairs + 1, column + 2
-            else:
-                first, end = column_spans[column]
-                singles.append(end - first)
-                column += 1
-        clipped = [width for width in singles if width != taps]
-        rows, tap_rows = len(heights), sum(heights)
-        return {"blocks": 1, "unpacked": op.kernel[0] * taps, "rows": rows, "folds": len(folds) + rows * len(clipped),
-                "fold_rows": sum(folds) + tap_rows * len(clipped), "fold_taps": taps * sum(folds) + tap_rows * sum(clipped),
-                "pairs": rows * pairs, "pair_rows": tap_rows * pairs, "pair_taps": tap_rows * pairs * taps,
-                "singles": rows * len(singles), "single_rows": tap_rows * len(singles), "single_taps": tap_rows * sum(singles)}
+        clipped = [end - first for first, end in column_spans if (first, end) != (0, taps)]
+        rows, tap_rows, whole = len(heights), sum(heights), len(column_spans) - len(clipped)
+        return {"blocks": 1, "unpacked": call.op.kernel[0] * taps, "rows": rows, "folds": len(folds), "fold_taps": taps * sum(folds),
+                "runs": rows * math.ceil(whole / DEPTHWISE_CHUNK), "whole_pixels": rows * whole, "whole_rows": tap_rows * whole,
+                "whole_taps": tap_rows * whole * taps, "clipped_pixels": rows * len(clipped), "clipped_rows": tap_rows * len(clipped),
+                "clipped_taps": tap_rows * sum(clipped)}
 
 
 class DenseEmitter(Emitter):
@@ -194,5 +202,5 @@ class DenseEmitter(Emitter):
         block = 4 if call.op.weight_bits == 8 else 2
         blocks, singles = rows // block, rows % block
         return {"call": 1, "blocks": blocks, "block_quads": blocks * (length // 4), "block_tails": blocks * (length % 4),
-                **rescale_features(call.op, 0, rows),
+                **rescale_features(call.op, singles=rows),
                 "singles": singles, "single_quads": singles * (length // 4), "single_tails": singles * (length % 4)}

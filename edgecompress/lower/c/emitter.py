@@ -108,8 +108,11 @@ def doubled_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
     return 2 * multiplier - 2**32, shift
 
 
+RESCALE_MODES = ("any", "small", "whole")  # EC_RESCALE_* of ec_kernels.h
+
+
 def rescale_mode(requant: Requant, activation_min: int, activation_max: int) -> int:
-    """EC_RESCALE_ANY, _SMALL or _SMALL_WHOLE of ec_kernels.h."""
+    """Index into RESCALE_MODES: how short a way the kernel may take."""
     if any(shift > -2 for _, shift in map(doubled_multiplier, requant.multiplier, requant.shift)):
         return 0
     return 2 if (activation_min, activation_max) == (-128, 127) else 1
@@ -122,10 +125,11 @@ def rescale_params(op: Any) -> dict[str, int | Reference]:
             "rescale.activation_min": op.activation_min, "rescale.activation_max": op.activation_max}
 
 
-def rescale_features(op: Any, pairs: float, singles: float) -> dict[str, float]:
-    """Calls are counted elsewhere; outputs made two pixels at a time and one at a time, by the mode's loop."""
-    mode = ("any", "small", "whole")[rescale_mode(op.requant, op.activation_min, op.activation_max)]
-    return {f"rescaled_pairs_{mode}": pairs, f"rescaled_singles_{mode}": singles}
+def rescale_features(op: Any, **outputs: float) -> dict[str, float]:
+    """Outputs rescaled by each kind of loop; those of a slower mode are counted a second time under its name."""
+    mode = RESCALE_MODES[rescale_mode(op.requant, op.activation_min, op.activation_max)]
+    counts = {f"rescaled_{loop}": count for loop, count in outputs.items()}
+    return {**counts, "rescaled_small": sum(outputs.values()) * (mode == "small"), "rescaled_any": sum(outputs.values()) * (mode == "any")}
 
 
 def weight_arrays(rows: np.ndarray, bits: int, bias: np.ndarray, requant: Requant) -> tuple[ConstArray, ...]:

@@ -17,7 +17,7 @@ static inline void window_mean(const ec_pool2d_params *p, const int8_t *corner, 
     for (row = 0; row < rows; ++row) {
         const int8_t *x = corner + row * p->input_width * p->channels;
         EC_NO_UNROLL
-        for (column = columns; column > 0; --column) {
+        for (column = columns; column != 0; --column) {
             for (lane = 0; lane < lanes; ++lane) {
                 total[lane] += x[lane];
             }

@@ -21,7 +21,7 @@ EC_OUTLINED void ec_dense_dot_1(const int8_t *input, const int8_t *row, int32_t 
     uint32_t sum = (uint32_t)bias;
     int32_t i;
     EC_NO_UNROLL
-    for (i = length >> 2; i > 0; --i) {
+    for (i = length >> 2; i != 0; --i) {
         int32_t w[4];
         ec_weights4(row, bits, w);
         sum += ec_dense_product(input[0], w[0]);
@@ -45,7 +45,7 @@ EC_OUTLINED void ec_dense_dot_2(const int8_t *input, const int8_t *rows, int32_t
     uint32_t first = (uint32_t)bias[0], second = (uint32_t)bias[1];
     int32_t i;
     EC_NO_UNROLL
-    for (i = length >> 2; i > 0; --i) {
+    for (i = length >> 2; i != 0; --i) {
         int32_t u[4], v[4];
         ec_weights4(a, bits, u);
         ec_weights4(b, bits, v);
@@ -80,7 +80,7 @@ EC_OUTLINED void ec_dense_dot_4(const int8_t *input, const int8_t *rows, int32_t
     EC_OPAQUE(c);
     EC_OPAQUE(d);
     EC_NO_UNROLL
-    for (i = length >> 2; i > 0; --i) {
+    for (i = length >> 2; i != 0; --i) {
         s0 += ec_dense_product(input[0], a[0]);
         s1 += ec_dense_product(input[0], b[0]);
         s2 += ec_dense_product(input[0], c[0]);

@@ -27,6 +27,7 @@ typedef struct {
     int32_t row_step;    /* bytes from one kernel row to the next in the input */
     int32_t column_step; /* and from one kernel column to the next */
     int32_t pixel_step;  /* and from one output pixel to the next */
+    int32_t inside_end;  /* one after the last output column whose window ends inside the input's columns */
 } ec_depthwise_block;
 
 /* The taps that a pixel or a run of pixels sees. */
@@ -49,7 +50,7 @@ static inline void ec_depthwise_unpack(const ec_depthwise_conv2d_params *p, int3
     const int8_t *row = p->weights;
     int32_t tap = p->kernel_height * p->kernel_width;
     EC_NO_UNROLL
-    for (; tap > 0; --tap) {
+    for (; tap != 0; --tap) {
         if (lanes == 4) {
             int32_t w[4];
             ec_weights4(row + channel * bits / 8, bits, w);
@@ -75,28 +76,22 @@ static inline ec_depthwise_taps ec_depthwise_make_taps(const ec_depthwise_block 
     return taps;
 }
 
-/* bias - zero_point * sum of the taps' weights. */
-static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_depthwise_taps *taps, uint32_t folded[4], const int lanes)
+/* bias - zero_point * sum of the taps' weights, for whole kernel rows. */
+static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_span *rows, uint32_t folded[4], const int lanes)
 {
     const int32_t *bias = b->p->bias + b->channel;
-    const uint32_t *w = taps->weights;
-    const int32_t skipped = (b->p->kernel_width - taps->width) * 2;
-    int32_t row = taps->height, column, lane, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    const uint32_t *w = b->weights + rows->first * b->p->kernel_width * 2;
+    int32_t taps = (rows->end - rows->first) * b->p->kernel_width, lane, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     int32_t sums[4];
     EC_NO_UNROLL
-    for (; row > 0; --row) {
-        column = taps->width;
-        EC_NO_UNROLL
-        for (; column > 0; --column) {
-            s0 += ec_low_half(w[0]);
-            if (lanes == 4) {
-                s1 += ec_high_half(w[0]);
-                s2 += ec_low_half(w[1]);
-                s3 += ec_high_half(w[1]);
-            }
-            w += 2;
+    for (; taps != 0; --taps) {
+        s0 += ec_low_half(w[0]);
+        if (lanes == 4) {
+            s1 += ec_high_half(w[0]);
+            s2 += ec_low_half(w[1]);
+            s3 += ec_high_half(w[1]);
         }
-        w += skipped;
+        w += 2;
     }
     sums[0] = s0;
     sums[1] = s1;
@@ -107,25 +102,73 @@ static inline void ec_depthwise_fold(const ec_depthwise_block *b, const ec_depth
     }
 }
 
-/* sums[pixel][lane] of `pixels` neighbours. */
+/* sums[lane] of one pixel whose window is clipped: the zero point is taken off each input instead. */
+static inline void ec_depthwise_sum_clipped(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const int lanes)
+{
+    const int32_t zero_point = b->p->input_zero_point, width = taps->width, column_step = b->column_step;
+    const int32_t row_step = b->row_step - width * column_step;
+    const int32_t skipped = (b->p->kernel_width - width) * 2;
+    const int32_t *bias = b->p->bias + b->channel;
+    const int8_t *x = taps->x;
+    const uint32_t *w = taps->weights;
+    int32_t s0 = bias[0], s1 = 0, s2 = 0, s3 = 0, row, column;
+    if (lanes == 4) {
+        s1 = bias[1];
+        s2 = bias[2];
+        s3 = bias[3];
+    }
+    EC_NO_UNROLL
+    for (row = taps->height; row != 0; --row) {
+        EC_NO_UNROLL
+        for (column = width; column != 0; --column) {
+            s0 += (x[0] - zero_point) * ec_low_half(w[0]);
+            if (lanes == 4) {
+                s1 += (x[1] - zero_point) * ec_high_half(w[0]);
+                s2 += (x[2] - zero_point) * ec_low_half(w[1]);
+                s3 += (x[3] - zero_point) * ec_high_half(w[1]);
+            }
+            x += column_step;
+            w += 2;
+        }
+        x += row_step;
+        w += skipped;
+    }
+    b->sums[0] = s0;
+    if (lanes == 4) {
+        b->sums[1] = s1;
+        b->sums[2] = s2;
+        b->sums[3] = s3;
+    }
+}
+
+EC_OUTLINED void ec_depthwise_sum_clipped_x4(const ec_depthwise_block *b, const ec_depthwise_taps *taps)
+{
+    ec_depthwise_sum_clipped(b, taps, 4);
+}
+
+EC_OUTLINED void ec_depthwise_sum_clipped_x1(const ec_depthwise_block *b, const ec_depthwise_taps *taps)
+{
+    ec_depthwise_sum_clipped(b, taps, 1);
+}
+
+/* sums[pixel][lane] of `pixels` neighbours whose windows are inside the input's columns. */
 static inline void ec_depthwise_sum(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels,
                                     const int lanes)
 {
     const int32_t width = taps->width, column_step = b->column_step, pixel_step = b->pixel_step;
     const int32_t row_step = b->row_step - width * column_step;
-    const int32_t skipped = (b->p->kernel_width - width) * 2;
     const int8_t *pixel = taps->x;
     int32_t *sums = b->sums;
     EC_NO_UNROLL
-    for (; pixels > 0; --pixels) {
+    for (; pixels != 0; --pixels) {
         const int8_t *x = pixel;
         const uint32_t *w = taps->weights;
         uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
         int32_t row = taps->height, column;
         EC_NO_UNROLL
-        for (; row > 0; --row) {
+        for (; row != 0; --row) {
             EC_NO_UNROLL
-            for (column = width; column > 0; --column) {
+            for (column = width; column != 0; --column) {
                 s0 += ec_depthwise_product(x[0], ec_low_half(w[0]));
                 if (lanes == 4) {
                     s1 += ec_depthwise_product(x[1], ec_high_half(w[0]));
@@ -136,7 +179,6 @@ static inline void ec_depthwise_sum(const ec_depthwise_block *b, const ec_depthw
                 w += 2;
             }
             x += row_step;
-            w += skipped;
         }
         sums[0] = (int32_t)s0;
         if (lanes == 4) {
@@ -166,13 +208,13 @@ EC_OUTLINED void ec_depthwise_sum_x4_by_3(const ec_depthwise_block *b, const ec_
     const int8_t *pixel = taps->x;
     int32_t *sums = b->sums;
     EC_NO_UNROLL
-    for (; pixels > 0; --pixels) {
+    for (; pixels != 0; --pixels) {
         const int8_t *x = pixel;
         const uint32_t *w = taps->weights;
         uint32_t s0 = folded[0], s1 = folded[1], s2 = folded[2], s3 = folded[3];
         int32_t row = taps->height;
         EC_NO_UNROLL
-        for (; row > 0; --row) {
+        for (; row != 0; --row) {
             const int8_t *y = x + column_step, *z;
             EC_OPAQUE(y);
             z = y + column_step;
@@ -200,49 +242,45 @@ EC_OUTLINED void ec_depthwise_sum_x4_by_3(const ec_depthwise_block *b, const ec_
     }
 }
 
-/* Sums and rescales `pixels` neighbours with the same taps. */
+/* Sums and rescales `pixels` neighbours whose windows are inside the input's columns. */
 static inline void ec_depthwise_run(const ec_depthwise_block *b, const ec_depthwise_taps *taps, const uint32_t *folded, int32_t pixels,
                                     int8_t *output, const int lanes)
 {
-    int32_t lane;
     if (lanes == 1) {
         ec_depthwise_sum_x1(b, taps, folded, pixels);
-    } else if (taps->width == 3 && b->p->kernel_width == 3) {
+    } else if (taps->width == 3) {
         ec_depthwise_sum_x4_by_3(b, taps, folded, pixels);
     } else {
         ec_depthwise_sum_x4(b, taps, folded, pixels);
     }
-    if (pixels == 1) {
-        ec_rescale_singles(&b->p->rescale, b->sums, b->channel, lanes, output);
-        return;
-    }
-    EC_NO_UNROLL
-    for (lane = 0; lane < lanes; ++lane) {
-        ec_rescale_column(&b->p->rescale, b->sums + lane, lanes, b->channel + lane, pixels, output + lane, b->output_channels);
-    }
+    ec_rescale_block(&b->p->rescale, b->sums, lanes, b->channel, pixels, output, b->output_channels);
 }
 
-/* All pixels of one output row; `folded` belongs to windows that are inside the columns. */
+static inline void ec_depthwise_clipped(const ec_depthwise_block *b, const ec_depthwise_taps *taps, int8_t *output, const int lanes)
+{
+    if (lanes == 1) {
+        ec_depthwise_sum_clipped_x1(b, taps);
+    } else {
+        ec_depthwise_sum_clipped_x4(b, taps);
+    }
+    ec_rescale_singles(&b->p->rescale, b->sums, b->channel, lanes, output);
+}
+
+/* All pixels of one output row. */
 static inline void ec_depthwise_row(const ec_depthwise_block *b, const ec_span *rows, const uint32_t folded[4], int8_t *output, const int lanes)
 {
     const ec_depthwise_conv2d_params *p = b->p;
-    /* the first `inside` pixels have windows that end inside the input */
-    const int32_t room = p->input_width - (p->kernel_width - 1) * p->dilation_width - 1 + p->padding_left;
-    const int32_t inside = room < 0 ? 0 : room / p->stride_width + 1;
-    const int32_t inside_end = inside < p->output_width ? inside : p->output_width;
     int32_t column = 0;
     EC_NO_UNROLL
     while (column < p->output_width) {
         const ec_span columns = ec_make_span(column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
         const ec_depthwise_taps taps = ec_depthwise_make_taps(b, rows, &columns);
         int32_t pixels = 1;
-        if (columns.first == 0 && columns.end == p->kernel_width) {
-            pixels = inside_end - column < EC_DEPTHWISE_CHUNK ? inside_end - column : EC_DEPTHWISE_CHUNK;
+        if (taps.width == p->kernel_width) {
+            pixels = b->inside_end - column < EC_DEPTHWISE_CHUNK ? b->inside_end - column : EC_DEPTHWISE_CHUNK;
             ec_depthwise_run(b, &taps, folded, pixels, output, lanes);
         } else {
-            uint32_t clipped[4];
-            ec_depthwise_fold(b, &taps, clipped, lanes);
-            ec_depthwise_run(b, &taps, clipped, 1, output, lanes);
+            ec_depthwise_clipped(b, &taps, output, lanes);
         }
         output += pixels * b->output_channels;
         column += pixels;
@@ -254,17 +292,12 @@ static inline void ec_depthwise_sweep(const ec_depthwise_block *b, const int lan
     const ec_depthwise_conv2d_params *p = b->p;
     int8_t *output = b->output;
     uint32_t folded[4] = {0, 0, 0, 0};
-    ec_span all;
     int32_t row, first = -1, end = -1;
-    all.first = 0;
-    all.end = p->kernel_width;
-    all.start = 0;
     EC_NO_UNROLL
     for (row = 0; row < p->output_height; ++row) {
         const ec_span rows = ec_make_span(row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
         if (rows.first != first || rows.end != end) {
-            const ec_depthwise_taps taps = ec_depthwise_make_taps(b, &rows, &all);
-            ec_depthwise_fold(b, &taps, folded, lanes);
+            ec_depthwise_fold(b, &rows, folded, lanes);
             first = rows.first;
             end = rows.end;
         }
@@ -287,7 +320,10 @@ static inline void ec_depthwise_conv2d(const ec_depthwise_conv2d_params *p, cons
 {
     ec_depthwise_block b;
     uint32_t *weights = (uint32_t *)scratch;
+    const int32_t room = p->input_width - (p->kernel_width - 1) * p->dilation_width - 1 + p->padding_left;
+    const int32_t inside = room < 0 ? 0 : room / p->stride_width + 1;
     int32_t channel = 0;
+    b.inside_end = inside < p->output_width ? inside : p->output_width;
     b.p = p;
     b.weights = weights;
     b.sums = (int32_t *)(weights + 2 * p->kernel_height * p->kernel_width);

@@ -7,7 +7,7 @@ static inline void channel_mean(const ec_global_average_pool_params *p, const in
     int32_t total[4] = {0, 0, 0, 0};
     int32_t pixel, lane;
     EC_NO_UNROLL
-    for (pixel = p->pixels; pixel > 0; --pixel) {
+    for (pixel = p->pixels; pixel != 0; --pixel) {
         for (lane = 0; lane < lanes; ++lane) {
             total[lane] += input[lane];
         }

@@ -11,7 +11,7 @@ static inline void window_max(const ec_pool2d_params *p, const int8_t *corner, i
     for (row = 0; row < rows; ++row) {
         const int8_t *x = corner + row * p->input_width * p->channels;
         EC_NO_UNROLL
-        for (column = columns; column > 0; --column) {
+        for (column = columns; column != 0; --column) {
             for (lane = 0; lane < lanes; ++lane) {
                 largest[lane] = x[lane] > largest[lane] ? x[lane] : largest[lane];
             }

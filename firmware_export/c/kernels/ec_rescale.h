@@ -77,29 +77,36 @@ EC_OUTLINED void ec_rescale_singles(const ec_rescale_params *r, const int32_t *s
     }
 }
 
-static inline void ec_rescale_column_mode(const ec_rescale_params *r, const int32_t *sums, int32_t lanes, int32_t channel, int32_t pixels,
-                                          int8_t *output, int32_t output_step, const int mode)
+static inline void ec_rescale_block_mode(const ec_rescale_params *r, const int32_t *sums, int32_t lanes, int32_t channel, int32_t pixels,
+                                         int8_t *output, int32_t output_step, const int mode)
 {
-    const int32_t multiplier = r->multiplier[channel], shift = r->shift[channel];
     const ec_rescale_params local = *r;
+    int32_t lane;
     EC_NO_UNROLL
-    for (; pixels > 0; --pixels) {
-        *output = ec_rescale_one(&local, *sums, multiplier, shift, mode);
-        sums += lanes;
-        output += output_step;
+    for (lane = 0; lane < lanes; ++lane) {
+        const int32_t multiplier = local.multiplier[channel + lane], shift = local.shift[channel + lane];
+        const int32_t *sum = sums + lane;
+        int8_t *target = output + lane;
+        int32_t rest;
+        EC_NO_UNROLL
+        for (rest = pixels; rest != 0; --rest) {
+            *target = ec_rescale_one(&local, *sum, multiplier, shift, mode);
+            sum += lanes;
+            target += output_step;
+        }
     }
 }
 
-/* One channel of several pixels: every `lanes`-th sum to every `output_step`-th output. */
-EC_OUTLINED void ec_rescale_column(const ec_rescale_params *r, const int32_t *sums, int32_t lanes, int32_t channel, int32_t pixels, int8_t *output,
-                                   int32_t output_step)
+/* `lanes` channels from `channel` on of several pixels; sums are [pixel][lane], outputs lie `output_step` apart. */
+EC_OUTLINED void ec_rescale_block(const ec_rescale_params *r, const int32_t *sums, int32_t lanes, int32_t channel, int32_t pixels, int8_t *output,
+                                  int32_t output_step)
 {
     if (r->mode == EC_RESCALE_SMALL_WHOLE) {
-        ec_rescale_column_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_SMALL_WHOLE);
+        ec_rescale_block_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_SMALL_WHOLE);
     } else if (r->mode == EC_RESCALE_SMALL) {
-        ec_rescale_column_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_SMALL);
+        ec_rescale_block_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_SMALL);
     } else {
-        ec_rescale_column_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_ANY);
+        ec_rescale_block_mode(r, sums, lanes, channel, pixels, output, output_step, EC_RESCALE_ANY);
     }
 }
 

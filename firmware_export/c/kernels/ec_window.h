@@ -7,7 +7,7 @@
 
 typedef struct {
     int32_t first; /* first tap inside the input */
-    int32_t end;   /* one after the last tap inside; first >= end for a window wholly in the padding */
+    int32_t end;   /* one after the last tap inside; equal to first for a window wholly in the padding */
     int32_t start; /* input coordinate of tap 0, may be negative */
 } ec_span;
 
@@ -26,6 +26,7 @@ static inline ec_span ec_make_span(int32_t position, int32_t stride, int32_t pad
     span.first = span.start < 0 ? (dilation - 1 - span.start) / dilation : 0;
     span.end = room > 0 ? (room + dilation - 1) / dilation : 0;
     span.end = span.end < taps ? span.end : taps;
+    span.end = span.end > span.first ? span.end : span.first;
     return span;
 }
 
