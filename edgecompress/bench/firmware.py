@@ -66,7 +66,8 @@ def _link(toolchain: Toolchain, objects: Sequence[Path], output: Path, machine: 
     except BuildError as error:
         if any("region" in line and "overflow" in line for line in error.details):  # both linkers say it this way
             raise DeviceError(f"the firmware does not fit the emulated board, which has {format_bytes(machine.flash_bytes)} of flash and "
-                              f"{format_bytes(machine.ram_bytes)} of RAM", *error.details, "try: --emulator unicorn, which has 16 MiB of both") from None
+                              f"{format_bytes(machine.ram_bytes)} of RAM", *error.details,
+                              "try: --emulator unicorn, which has 16 MiB of both") from None
         raise
 
 

@@ -68,7 +68,8 @@ class Toolchain:
     def link(self, objects: Sequence[Path], output: Path, extra_flags: Sequence[str] = ()) -> None:
         """Links `objects` into `output`. Raises DeviceError with the linker's own words."""
         files = [str(path.resolve()) for path in objects]
-        _run([*self.command, *self.machine, *extra_flags, *files, *self.linking, "-o", str(output.resolve())], f"linking '{output.name}'", output.parent)
+        command = [*self.command, *self.machine, *extra_flags, *files, *self.linking, "-o", str(output.resolve())]
+        _run(command, f"linking '{output.name}'", output.parent)
 
 
 def select_compiler(target: Target, choice: str | None = None) -> Toolchain:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.packing import packed_row_bytes
 from edgecompress.lower.c.emitter import (
     CHANNEL_BYTES,
@@ -75,7 +76,7 @@ class Conv2DEmitter(WindowedEmitter):
         height, width, channels = call.inputs[0].shape
         out_height, out_width, out_channels = call.output.shape
         return {**weight_references(call.op), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
-                "output_width": out_width, "output_channels": out_channels, **self.window_params(call), "padded": int(any(call.op.padding)),
+                "output_width": out_width, "output_channels": out_channels, **self.window_params(call), "pointwise": int(self._is_pointwise(call.op)),
                 "groups": call.op.groups, "input_zero_point": call.op.input_zero_point}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
@@ -89,35 +90,46 @@ class Conv2DEmitter(WindowedEmitter):
     def scratch_bytes(self, call: Call) -> int:
         out_channels, height, width, channels = call.op.weights.shape
         outputs = out_channels // call.op.groups
-        return int(4 * height * width * channels + 8 * min(outputs + outputs % 2, CONV2D_CHUNK) + (channels if any(call.op.padding) else 0))
+        return int(4 * height * width * channels + 8 * min(outputs + outputs % 2, CONV2D_CHUNK))
+
+    def _is_pointwise(self, op: Conv2D) -> bool:
+        return op.kernel == (1, 1) and op.stride == (1, 1) and not any(op.padding) and op.groups == 1
 
     def features(self, call: Call) -> dict[str, float]:
         op = call.op
         out_channels, height, width, channels = op.weights.shape
-        pixels, length = call.output.shape[0] * call.output.shape[1], height * width * channels
+        pixels, length, outputs = call.output.shape[0] * call.output.shape[1], height * width * channels, out_channels // op.groups
         pairs, singles = op.groups * (pixels // 2), op.groups * (pixels % 2)
-        patches = pairs + singles
-        whole = op.groups * self._whole_patches(call)
-        runs_whole, runs_tap = whole * height, (patches - whole) * height * width
-        odd = runs_whole * (width * channels % 2) + runs_tap * (channels % 2)
-        outputs = out_channels // op.groups
         blocks, chunks = math.ceil(outputs / 2), math.ceil(outputs / CONV2D_CHUNK)
-        return {"call": 1, "groups": op.groups, "patches": patches, "border_patches": patches - whole, "whole_runs": runs_whole, "tap_runs": runs_tap,
-                "gathered": patches * length, "gathered_odd": odd, "chunks": patches * chunks, **rescale_features(op, pairs=pairs * outputs, singles=singles * outputs),
+        return {"call": 1, "groups": op.groups, "chunks": (pairs + singles) * chunks, **self._gather_features(call, pairs + singles, length),
+                **rescale_features(op, pairs=pairs * outputs, singles=singles * outputs),
                 "pair_blocks": pairs * blocks, "pair_quads": pairs * blocks * (length // 4), "pair_tails": pairs * blocks * (length % 4),
                 "single_blocks": singles * blocks, "single_quads": singles * blocks * (length // 4), "single_tails": singles * blocks * (length % 4)}
 
-    def _whole_patches(self, call: Call) -> int:
-        """Patches gathered in whole kernel rows, one group: both pixels' windows inside the input, adjacent taps adjacent in memory."""
+    def _gather_features(self, call: Call, patches: int, length: int) -> dict[str, float]:
+        op, width, channels = call.op, call.op.kernel[1], call.op.weights.shape[3]
+        if self._is_pointwise(op):
+            return {"pointwise_patches": patches, "runs": patches, "run_quads": patches * (length // 4), "run_tails": patches * (length % 4)}
+        whole, clipped_rows, clipped_taps = self._windows(call)
+        runs, clipped = whole * op.kernel[0], patches - whole
+        joined = op.groups == 1 and op.dilation[1] == 1
+        return {"whole_patches": whole, "runs": runs, "run_quads": runs * (width * channels // 4), "run_tails": runs * (width * channels % 4),
+                "clipped_patches": clipped, "cleared": clipped * length, "clipped_rows": clipped_rows,
+                "clipped_runs": clipped_rows if joined else clipped_taps, "clipped_elements": clipped_taps * channels}
+
+    def _windows(self, call: Call) -> tuple[int, int, int, int]:
+        """(patches gathered in whole kernel rows; and of all other pixels: kernel rows, taps inside the input), all groups."""
         op = call.op
-        if op.groups != 1 or op.dilation[1] != 1:
-            return 0
-        rows = np.array([first == 0 and end == op.kernel[0] for first, end in self.row_spans(call)])
-        columns = np.array([first == 0 and end == op.kernel[1] for first, end in self.column_spans(call)])
-        inside = (rows[:, None] & columns[None, :]).ravel()
-        if len(inside) % 2:
-            inside = np.append(inside, inside[-1])
-        return int((inside[0::2] & inside[1::2]).sum())
+        rows, columns = np.array(self.row_spans(call)), np.array(self.column_spans(call))
+        heights, widths = rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0]
+        inside = ((heights == op.kernel[0])[:, None] & (widths == op.kernel[1])[None, :]).ravel()
+        row_counts = np.repeat(heights, len(widths))
+        tap_counts = np.outer(heights, widths).ravel()
+        if len(inside) % 2:  # the last pixel is its own partner
+            inside, row_counts, tap_counts = (np.append(values, values[-1]) for values in (inside, row_counts, tap_counts))
+        whole = inside[0::2] & inside[1::2] & (op.groups == 1 and op.dilation[1] == 1)
+        rest = np.repeat(~whole, 2)
+        return int(whole.sum()), op.groups * int(row_counts[rest].sum()), op.groups * int(tap_counts[rest].sum())
 
 
 class DepthwiseConv2DEmitter(WindowedEmitter):

@@ -15,18 +15,25 @@
 #include "ec_window.h"
 
 /* `count` words from two runs of input. */
-static inline uint32_t *ec_conv_gather_run(uint32_t *patch, const int8_t *first, const int8_t *second, int32_t count, int32_t zero_point)
+EC_OUTLINED uint32_t *ec_conv_gather_run(uint32_t *patch, const int8_t *first, const int8_t *second, int32_t count, int32_t zero_point)
 {
+    int32_t i;
     EC_NO_UNROLL
-    for (; count >= 2; count -= 2) {
+    for (i = count >> 2; i != 0; --i) {
         patch[0] = ec_halves(first[0] - zero_point, second[0] - zero_point);
         patch[1] = ec_halves(first[1] - zero_point, second[1] - zero_point);
-        first += 2;
-        second += 2;
-        patch += 2;
+        patch[2] = ec_halves(first[2] - zero_point, second[2] - zero_point);
+        patch[3] = ec_halves(first[3] - zero_point, second[3] - zero_point);
+        first += 4;
+        second += 4;
+        patch += 4;
+        EC_OPAQUE(first);
+        EC_OPAQUE(second);
+        EC_OPAQUE(patch);
     }
-    if (count > 0) {
-        *patch++ = ec_halves(first[0] - zero_point, second[0] - zero_point);
+    EC_NO_UNROLL
+    for (i = count & 3; i != 0; --i) {
+        *patch++ = ec_halves(*first++ - zero_point, *second++ - zero_point);
     }
     return patch;
 }
@@ -38,11 +45,11 @@ typedef struct {
     const int8_t *corner;
 } ec_conv_window;
 
-static inline ec_conv_window ec_conv_make_window(const ec_conv2d_params *p, const int8_t *input, int32_t row, int32_t column)
+static inline ec_conv_window ec_conv_make_window(const ec_conv2d_params *p, const int8_t *input, const int32_t pixel[2])
 {
     ec_conv_window w;
-    w.rows = ec_make_span(row, p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
-    w.columns = ec_make_span(column, p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
+    w.rows = ec_make_span(pixel[0], p->stride_height, p->padding_top, p->dilation_height, p->kernel_height, p->input_height);
+    w.columns = ec_make_span(pixel[1], p->stride_width, p->padding_left, p->dilation_width, p->kernel_width, p->input_width);
     w.corner = input + (w.rows.start * p->input_width + w.columns.start) * p->input_channels;
     return w;
 }
@@ -52,45 +59,54 @@ static inline int ec_conv_is_inside(const ec_conv2d_params *p, const ec_conv_win
     return w->rows.first == 0 && w->rows.end == p->kernel_height && w->columns.first == 0 && w->columns.end == p->kernel_width;
 }
 
-/* One kernel row, tap by tap; taps outside the input read the row of zero points instead. */
-static inline uint32_t *ec_conv_gather_taps(const ec_conv2d_params *p, const ec_conv_window *a, const ec_conv_window *b, int32_t row,
-                                            const int8_t *padding, int32_t channels, uint32_t *patch)
+/* Writes one pixel's window into a patch of zeros: into the low halves (clearing the high ones) or the high halves. */
+static inline void ec_conv_gather_half(const ec_conv2d_params *p, const ec_conv_window *w, uint32_t *patch, int32_t channels, const int high)
 {
-    const int32_t row_offset = row * p->dilation_height * p->input_width * p->input_channels;
-    const int32_t step = p->dilation_width * p->input_channels;
-    const int8_t *x = a->corner + row_offset, *y = b->corner + row_offset;
-    const int32_t x_end = row >= a->rows.first && row < a->rows.end ? a->columns.end : 0;
-    const int32_t y_end = row >= b->rows.first && row < b->rows.end ? b->columns.end : 0;
-    int32_t column;
+    const int32_t column_step = p->dilation_width * p->input_channels, row_step = p->dilation_height * p->input_width * p->input_channels;
+    const int joined = column_step == channels; /* neighbouring taps are neighbours in memory */
+    const int32_t columns = w->columns.end - w->columns.first, zero_point = p->input_zero_point;
+    const int32_t runs = joined ? 1 : columns, count = joined ? columns * channels : channels;
+    int32_t row, run, i;
     EC_NO_UNROLL
-    for (column = 0; column < p->kernel_width; ++column) {
-        patch = ec_conv_gather_run(patch, column >= a->columns.first && column < x_end ? x : padding,
-                                   column >= b->columns.first && column < y_end ? y : padding, channels, p->input_zero_point);
-        x += step;
-        y += step;
+    for (row = w->rows.first; row < w->rows.end; ++row) {
+        const int8_t *x = w->corner + row * row_step + w->columns.first * column_step;
+        uint32_t *target = patch + (row * p->kernel_width + w->columns.first) * channels;
+        EC_NO_UNROLL
+        for (run = runs; run != 0; --run) {
+            EC_NO_UNROLL
+            for (i = 0; i < count; ++i) {
+                const uint32_t value = (uint32_t)(x[i] - zero_point);
+                target[i] = high ? target[i] | value << 16 : (uint32_t)(uint16_t)value;
+            }
+            x += column_step;
+            target += channels;
+        }
     }
-    return patch;
+}
+
+EC_OUTLINED void ec_conv_gather_clipped(const ec_conv2d_params *p, const ec_conv_window *a, const ec_conv_window *b, uint32_t *patch)
+{
+    const int32_t channels = p->input_channels / p->groups;
+    memset(patch, 0, (size_t)(p->kernel_height * p->kernel_width * channels) * sizeof *patch);
+    ec_conv_gather_half(p, a, patch, channels, 0);
+    ec_conv_gather_half(p, b, patch, channels, 1);
 }
 
 /* Fills the patch with the windows of output pixels `first` and `second`; `input` points at the group's first channel. */
-EC_OUTLINED void ec_conv_gather_pair(const ec_conv2d_params *p, const int8_t *input, const int8_t *padding, const int32_t first[2],
-                                     const int32_t second[2], uint32_t *patch)
+EC_OUTLINED void ec_conv_gather_pair(const ec_conv2d_params *p, const int8_t *input, const int32_t first[2], const int32_t second[2],
+                                     uint32_t *patch)
 {
-    const ec_conv_window a = ec_conv_make_window(p, input, first[0], first[1]);
-    const ec_conv_window b = ec_conv_make_window(p, input, second[0], second[1]);
-    const int32_t channels = p->input_channels / p->groups;
-    int32_t row;
+    const ec_conv_window a = ec_conv_make_window(p, input, first);
+    const ec_conv_window b = ec_conv_make_window(p, input, second);
     if (p->groups == 1 && p->dilation_width == 1 && ec_conv_is_inside(p, &a) && ec_conv_is_inside(p, &b)) {
-        const int32_t row_step = p->dilation_height * p->input_width * channels;
+        const int32_t row_step = p->dilation_height * p->input_width * p->input_channels, count = p->kernel_width * p->input_channels;
+        int32_t row;
         EC_NO_UNROLL
         for (row = 0; row < p->kernel_height; ++row) {
-            patch = ec_conv_gather_run(patch, a.corner + row * row_step, b.corner + row * row_step, p->kernel_width * channels, p->input_zero_point);
+            patch = ec_conv_gather_run(patch, a.corner + row * row_step, b.corner + row * row_step, count, p->input_zero_point);
         }
-        return;
-    }
-    EC_NO_UNROLL
-    for (row = 0; row < p->kernel_height; ++row) {
-        patch = ec_conv_gather_taps(p, &a, &b, row, padding, channels, patch);
+    } else {
+        ec_conv_gather_clipped(p, &a, &b, patch);
     }
 }
 
@@ -219,24 +235,31 @@ static inline void ec_conv_advance(int32_t pixel[2], int32_t width)
 }
 
 /* All pixels of one group; pixels run on from row to row, so that only the last one can be without a partner. */
-static inline void ec_conv_group(const ec_conv2d_params *p, const int8_t *input, int8_t *output, const int8_t *padding, int32_t group,
-                                 int32_t length, uint32_t *patch, int32_t *sums, const int bits)
+static inline void ec_conv_group(const ec_conv2d_params *p, const int8_t *input, int8_t *output, int32_t group, int32_t length, uint32_t *patch,
+                                 const int bits)
 {
     const int32_t channels = p->output_channels / p->groups;
     const int32_t channel = group * channels, end = channel + channels;
+    int32_t *sums = (int32_t *)(patch + length);
     int32_t pixels = p->output_height * p->output_width;
     int32_t next[2] = {0, 0};
     EC_NO_UNROLL
     for (; pixels > 0; pixels -= 2) {
+        const int8_t *partner = pixels > 1 ? input + length : input;
         int32_t first[2];
         first[0] = next[0];
         first[1] = next[1];
-        if (pixels > 1) {
+        if (p->pointwise) {
+            ec_conv_gather_run(patch, input, partner, length, p->input_zero_point);
+            input += 2 * length;
+        } else {
+            if (pixels > 1) {
+                ec_conv_advance(next, p->output_width);
+            }
+            ec_conv_gather_pair(p, input, first, next, patch);
             ec_conv_advance(next, p->output_width);
         }
-        ec_conv_gather_pair(p, input, padding, first, next, patch);
         ec_conv_outputs(p, patch, channel, end, length, sums, output, pixels > 1 ? output + p->output_channels : 0, bits);
-        ec_conv_advance(next, p->output_width);
         output += 2 * p->output_channels;
     }
 }
@@ -245,16 +268,10 @@ static inline void ec_conv2d(const ec_conv2d_params *p, const int8_t *input, int
 {
     const int32_t channels = p->input_channels / p->groups;
     const int32_t length = p->kernel_height * p->kernel_width * channels;
-    const int32_t outputs = (p->output_channels / p->groups + 1) & ~1;
-    uint32_t *patch = (uint32_t *)scratch;
-    int32_t *sums = (int32_t *)(patch + length);
-    int8_t *padding = (int8_t *)(sums + 2 * (outputs < EC_CONV2D_CHUNK ? outputs : EC_CONV2D_CHUNK));
     int32_t group;
-    if (p->padded) {
-        memset(padding, p->input_zero_point, (size_t)channels);
-    }
+    EC_NO_UNROLL
     for (group = 0; group < p->groups; ++group) {
-        ec_conv_group(p, input + group * channels, output, padding, group, length, patch, sums, bits);
+        ec_conv_group(p, input + group * channels, output, group, length, (uint32_t *)scratch, bits);
     }
 }
 

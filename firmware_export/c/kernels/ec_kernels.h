@@ -32,7 +32,7 @@ typedef struct {
 /* Convolution. Weights: one row an output channel, (kernel_height, kernel_width, input_channels / groups) each;
  * _s8 one byte a weight, _s4 two (low nibble first), _s2 four (low bits first, ternary); rows start on a byte.
  * Scratch: uint32_t[kernel_height * kernel_width * input_channels / groups], int32_t[2 * n] with n the smaller of
- * EC_CONV2D_CHUNK and output_channels / groups rounded up to even, then, only if `padded`, int8_t[input_channels / groups]. */
+ * EC_CONV2D_CHUNK and output_channels / groups rounded up to even. */
 #define EC_CONV2D_CHUNK 32
 
 typedef struct {
@@ -53,7 +53,7 @@ typedef struct {
     int32_t dilation_width;
     int32_t padding_top;
     int32_t padding_left;
-    int32_t padded; /* not 0: any of the four paddings is not 0 */
+    int32_t pointwise; /* not 0: 1x1 kernel, strides 1, no padding, one group */
     int32_t groups;
     int32_t input_zero_point;
 } ec_conv2d_params;
