@@ -91,8 +91,9 @@ def conv2d(name: str, shape: Shape, out: int, kernel: tuple[int, int] = (3, 3), 
     generator = _generator("conv2d " + name)
     channels = shape[2] // groups
     real = factor * _weight_scales(generator, out, kernel[0] * kernel[1] * channels, bits, source, output)
-    op = Conv2D(_weights(generator, (out, *kernel, channels), bits), generator.integers(-2000, 2001, out), Requant.from_real(real), source[1], output[1],
-                stride, dilation, resolve_padding(padding, shape[:2], kernel, stride, dilation), groups, *activation, bits)
+    weights, bias = _weights(generator, (out, *kernel, channels), bits), generator.integers(-2000, 2001, out)
+    op = Conv2D(weights, bias, Requant.from_real(real), source[1], output[1], stride, dilation,
+                resolve_padding(padding, shape[:2], kernel, stride, dilation), groups, *activation, bits)
     return case(name, op, [(shape, source)], output)
 
 
@@ -113,8 +114,8 @@ def dense(name: str, inputs: int, outputs: int, bits: int = 8, source: Quantizat
     """Fully connected."""
     generator = _generator("dense " + name)
     real = _weight_scales(generator, outputs if per_channel else 1, inputs, bits, source, output)
-    op = Dense(_weights(generator, (outputs, inputs), bits), generator.integers(-bias, bias + 1, outputs), Requant.from_real(real), source[1], output[1],
-               *activation, bits)
+    weights, biases = _weights(generator, (outputs, inputs), bits), generator.integers(-bias, bias + 1, outputs)
+    op = Dense(weights, biases, Requant.from_real(real), source[1], output[1], *activation, bits)
     return case(name, op, [((inputs,), source)], output)
 
 

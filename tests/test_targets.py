@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from tools import require_tool
 from unicorn import arm_const
 
 from edgecompress import resources
 from edgecompress.bench.machines import MACHINES
+from edgecompress.bench.toolchain import select_compiler
 from edgecompress.errors import ConfigError
 from edgecompress.hw.target import load_target, target_names
 
@@ -81,3 +85,16 @@ def test_an_own_target_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         load_target("cortex-4")
     with pytest.raises(ConfigError, match="no target file"):
         load_target("nowhere/x.toml")
+
+
+@pytest.mark.parametrize(("name", "dsp", "fpu"), [("cortex-m0plus", False, False), ("cortex-m3", False, False), ("cortex-m4", True, True),
+                                                  ("cortex-m7", True, True), ("cortex-m33", True, True)])
+@pytest.mark.parametrize("choice", ["zig", "gcc"])
+def test_both_compilers_see_the_same_core(name: str, dsp: bool, fpu: bool, choice: str) -> None:
+    if choice == "gcc":
+        require_tool("arm-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    compiler = select_compiler(load_target(name), choice)
+    command = [*compiler.command, *compiler.machine, *compiler.compiling, "-dM", "-E", "-x", "c", "-"]
+    macros = subprocess.run(command, input="", capture_output=True, text=True, check=True).stdout
+    assert ("__ARM_FEATURE_DSP 1" in macros) is dsp
+    assert ("#define __ARM_FP " in macros) is fpu

@@ -117,7 +117,7 @@ class Conv2DEmitter(WindowedEmitter):
                 "clipped_patches": clipped, "cleared": clipped * length, "clipped_rows": clipped_rows,
                 "clipped_runs": clipped_rows if joined else clipped_taps, "clipped_elements": clipped_taps * channels}
 
-    def _windows(self, call: Call) -> tuple[int, int, int, int]:
+    def _windows(self, call: Call) -> tuple[int, int, int]:
         """(patches gathered in whole kernel rows; and of all other pixels: kernel rows, taps inside the input), all groups."""
         op = call.op
         rows, columns = np.array(self.row_spans(call)), np.array(self.column_spans(call))
@@ -141,7 +141,8 @@ class DepthwiseConv2DEmitter(WindowedEmitter):
         height, width, channels = call.inputs[0].shape
         out_height, out_width, out_channels = call.output.shape
         return {**weight_references(call.op), "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height,
-                "output_width": out_width, "depth_multiplier": out_channels // channels, **self.window_params(call), "input_zero_point": call.op.input_zero_point}
+                "output_width": out_width, "depth_multiplier": out_channels // channels, **self.window_params(call),
+                "input_zero_point": call.op.input_zero_point}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op

@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 import unicodedata
 
-KEYWORDS = frozenset("""
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+KEYWORDS = _words("""
 auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed
 sizeof static struct switch typedef union unsigned void volatile while asm bool catch class delete explicit export false friend mutable namespace new
 operator private protected public template this throw true try typename using virtual wchar_t alignas alignof constexpr decltype noexcept nullptr
 static_assert thread_local typeof and or not xor main
-""".split())
-# a header of this name beside the sources would hide the tool chain's own, a source would collide with our kernels
-TAKEN_FILES = frozenset("""
+""")
+# a header of this name beside the sources would hide the tool chain's own; some systems cannot hold the last four as files
+TAKEN_FILES = _words("""
 assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib
 stdnoreturn string strings tgmath threads time uchar wchar wctype unistd memory new arm_math cmsis_gcc con prn aux nul
-""".split())
+""")
 MAX_IDENTIFIER = 40
 
 
 def c_identifier(name: str, fallback: str = "model") -> str:
-    """A lower-risk C and C++ identifier, at most 40 characters, also safe as a file's stem. Different names may give the same one."""
+    """A C and C++ identifier of at most 40 characters, also safe as a file's stem. Different names may give the same one."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     identifier = re.sub(r"[^A-Za-z0-9]+", "_", ascii_name).strip("_")[:MAX_IDENTIFIER].rstrip("_")
     if not identifier:

@@ -23,10 +23,7 @@ class Storage:
 
 
 def resolve_storage(graph: QuantizedGraph) -> Storage:
-    """Raises ModelError for outputs that are also inputs, or named twice."""
-    for names, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs")):
-        if len(set(names)) != len(names):
-            raise ModelError(f"graph {graph.name!r} names one of its {what} twice")
+    """Raises ModelError for an output that is also an input."""
     for name in graph.outputs:
         if name in graph.inputs:
             raise ModelError(f"output {name!r} of graph {graph.name!r} is one of its inputs; there is nothing to compute")
@@ -44,8 +41,9 @@ def resolve_storage(graph: QuantizedGraph) -> Storage:
         if not clashing:
             break
         copies |= clashing
-    lifetimes = _lifetimes(graph, root, inputs, outputs, copies)
-    return Storage(root, inputs, outputs, copies, tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items()))
+    lifetimes = _lifetimes(graph, root, outputs)
+    buffers = tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items())
+    return Storage(root, inputs, outputs, copies, buffers)
 
 
 def _alias_roots(graph: QuantizedGraph, copies: frozenset[str]) -> dict[str, str]:
@@ -56,8 +54,7 @@ def _alias_roots(graph: QuantizedGraph, copies: frozenset[str]) -> dict[str, str
     return root
 
 
-def _lifetimes(graph: QuantizedGraph, root: dict[str, str], inputs: dict[str, int], outputs: dict[str, int],
-               copies: frozenset[str]) -> dict[str, tuple[int, int]]:
+def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, int]) -> dict[str, tuple[int, int]]:
     """First and last node of each arena buffer. Ends by letting outputs take over the bytes of inputs that die (`root` is updated)."""
     last: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
