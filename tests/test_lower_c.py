@@ -34,8 +34,8 @@ from edgecompress.resources import data_dir
 
 GOLDEN = Path(__file__).parent / "golden" / "small_net"
 KERNELS = data_dir("firmware_export") / "c" / "kernels"
-HOSTILE = ['"; system("x"); //', "*/ int evil; /*", "../../etc/passwd", "line\nbreak\r\\", "??/\n", "größe 模型 🚀", "int", "", " ", "stdint", "ec_conv2d_s8",
-           "0day", "a" * 500, "A-b", "a_b", "con", "%s%n", "_Reserved", "{{ name }}"]
+HOSTILE = ['"; system("x"); //', "*/ int evil; /*", "../../etc/passwd", "line\nbreak\r\\", "??/\n", "größe 模型 🚀", "int", "", " ", "stdint",
+           "ec_conv2d_s8", "0day", "a" * 500, "A-b", "a_b", "con", "%s%n", "_Reserved", "{{ name }}"]
 
 
 def _inputs(graph: QuantizedGraph, samples: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
@@ -103,10 +103,11 @@ def test_reshapes_from_input_to_outputs_copy(tmp_path: Path) -> None:
     flat = b.add(Reshape((24,)), x)
     conv = b.conv(x, 3, 1)
     again = b.add(Reshape((18,)), conv)
-    graph = b.graph("copies", flat, conv, again, b.add(Reshape((4, 6)), flat))
+    shaped = b.add(Reshape((9, 2)), b.add(Reshape((18,)), b.depthwise(conv)))
+    graph = b.graph("copies", flat, again, conv, b.add(Reshape((4, 6)), flat), shaped)
     inputs = _inputs(graph)
     artifact = lower(graph, load_target("host"), inputs)
-    assert [layer.kernel for layer in artifact.plan.layers] == ["ec_copy_s8", "ec_conv2d_s8", "ec_copy_s8", "ec_copy_s8"]
+    assert [layer.kernel for layer in artifact.plan.layers] == ["ec_copy_s8", "ec_conv2d_s8", "ec_copy_s8", "ec_depthwise_conv2d_s8", "ec_copy_s8"]
     (result,) = run(build(tmp_path, [(graph, artifact)]), [graph], [inputs])
     for name, values in run_all(graph, inputs).items():
         if name in graph.outputs:
@@ -187,7 +188,7 @@ def test_hostile_names_become_harmless(tmp_path: Path) -> None:
 
 def test_identifiers() -> None:
     assert c_identifier("Conv 1/relu:0") == "Conv_1_relu_0"
-    assert c_identifier("größe") == "gro_e" or c_identifier("größe").isascii()
+    assert c_identifier("größe") == "groe"
     assert [c_identifier(name) for name in ("int", "stdint", "ec_add", "9lives", "")] == ["model_int", "model_stdint", "model_ec_add", "model_9lives",
                                                                                          "model"]
     names = unique_identifiers(["a b", "a_b", "A-B", "", "", "a_b_2"], "layer")
@@ -284,7 +285,7 @@ def test_manifest_and_vectors_say_what_is_there(tmp_path: Path) -> None:
     assert manifest["constant_bytes"] == sum(layer["constant_bytes"] for layer in manifest["layers"])
     assert manifest["vectors_source"] == "test part of digits"
     assert {layer["kernel"] for layer in manifest["layers"]} == set(manifest["kernels"])
-    for text in ("0.1.0" if edgecompress.__version__ == "0.1.0" else edgecompress.__version__, graph.hash, "cortex-m7", "Apache-2.0"):
+    for text in (edgecompress.__version__, graph.hash, "cortex-m7", "Apache-2.0"):
         for name in ("small_net.c", "small_net.h", "small_net_weights.c", "small_net_weights.h"):
             assert text in artifact.files[name].decode()[:600]
     with np.load(tmp_path / "out" / "vectors.npz") as vectors:

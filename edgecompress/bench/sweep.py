@@ -29,7 +29,8 @@ from edgecompress.ir.ops.global_average_pool import fold_count
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import resolve_padding
 
-SCALE, ZERO_POINT = 0.05, -4
+SCALE = 0.05
+ZERO_POINTS = (-128, -4)  # after a ReLU that nothing shares, and elsewhere: kernels have a faster loop for outputs that need no clamp
 MAX_LAYER_MACS = 600_000  # keeps one chain below a second or two of emulation
 # how often a step is tried: what networks are made of comes first
 STEPS = (("pointwise", 6), ("conv", 5), ("depthwise", 5), ("add", 3), ("average_pool", 1), ("max_pool", 1), ("mul", 1), ("pad", 1), ("concat", 1),
@@ -43,19 +44,20 @@ class _Chain:
     random: np.random.Generator
     shape: Shape
     weight_bits: int
+    zero_point: int
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     current: str = "x"
 
     def __post_init__(self) -> None:
-        self.tensors["x"] = Tensor("x", self.shape, SCALE, ZERO_POINT)
+        self.tensors["x"] = Tensor("x", self.shape, SCALE, self.zero_point)
 
-    def apply(self, op: Op, *others: str, scale: float = SCALE, zero_point: int = ZERO_POINT) -> None:
+    def apply(self, op: Op, *others: str, scale: float = SCALE, zero_point: int | None = None) -> None:
         """Appends a node that reads the current tensor and `others`."""
         inputs = (self.current, *others)
         name = f"t{len(self.nodes)}"
         self.shape = op.infer_shape(*(self.tensors[i].shape for i in inputs))
-        self.tensors[name] = Tensor(name, self.shape, scale, zero_point)
+        self.tensors[name] = Tensor(name, self.shape, scale, self.zero_point if zero_point is None else zero_point)
         self.nodes.append(Node(f"{op.kind}_{len(self.nodes)}", op, inputs, name))
         self.current = name
 
@@ -69,8 +71,13 @@ class _Chain:
         return self.random.integers(-limit, limit + 1, shape)
 
     def requant(self, channels: int) -> Requant:
-        """Per-channel factors of the size that networks have."""
-        return Requant.from_real(self.random.uniform(2e-4, 2e-2, channels))
+        """Per-channel factors of the size that networks have; now and then large ones, which take a slower loop."""
+        low, high = (0.1, 0.9) if self.random.random() < 0.15 else (2e-4, 2e-2)
+        return Requant.from_real(self.random.uniform(low, high, channels))
+
+    def lowest(self) -> int:
+        """Lower end of a layer's outputs: a ReLU's or none."""
+        return self.zero_point if self.random.random() < 0.5 else -128
 
     def bias(self, channels: int) -> np.ndarray:
         """Random biases."""
@@ -85,8 +92,8 @@ def _conv(chain: _Chain, kernel: int) -> None:
     room = MAX_LAYER_MACS * stride * stride // max(height * width * channels * size[0] * size[1], 1)
     outputs = max(min(outputs, room // 4 * 4), 4)
     padding = resolve_padding("same" if chain.random.random() < 0.75 else "valid", (height, width), size, (stride, stride))
-    op = Conv2D(chain.weights(outputs, *size, channels), chain.bias(outputs), chain.requant(outputs), ZERO_POINT, ZERO_POINT,
-                stride=(stride, stride), padding=padding, activation_min=ZERO_POINT, weight_bits=chain.weight_bits)
+    op = Conv2D(chain.weights(outputs, *size, channels), chain.bias(outputs), chain.requant(outputs), chain.zero_point, chain.zero_point,
+                stride=(stride, stride), padding=padding, activation_min=chain.lowest(), weight_bits=chain.weight_bits)
     chain.apply(op)
 
 
@@ -96,8 +103,8 @@ def _depthwise(chain: _Chain) -> None:
     size = (min(kernel, height), min(kernel, width)) if chain.random.random() < 0.8 else (min(kernel, height), 1)
     stride = chain.pick(1, 1, 2)
     padding = resolve_padding("same", (height, width), size, (stride, stride))
-    chain.apply(DepthwiseConv2D(chain.weights(*size, channels), chain.bias(channels), chain.requant(channels), ZERO_POINT, ZERO_POINT,
-                                stride=(stride, stride), padding=padding, activation_min=ZERO_POINT, weight_bits=chain.weight_bits))
+    chain.apply(DepthwiseConv2D(chain.weights(*size, channels), chain.bias(channels), chain.requant(channels), chain.zero_point, chain.zero_point,
+                                stride=(stride, stride), padding=padding, activation_min=chain.lowest(), weight_bits=chain.weight_bits))
 
 
 def _pool(chain: _Chain, kind: type[AveragePool2D] | type[MaxPool2D]) -> None:
@@ -123,18 +130,18 @@ def _step(chain: _Chain, name: str) -> None:
     elif name == "max_pool":
         _pool(chain, MaxPool2D)
     elif name == "add":
-        chain.apply(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE * 1.5, ZERO_POINT)), _partner(chain))
+        chain.apply(Add.from_scales((SCALE, chain.zero_point), (SCALE, chain.zero_point), (SCALE * 1.5, chain.zero_point)), _partner(chain))
     elif name == "mul":
-        chain.apply(Mul(Requant.from_real(0.004), ZERO_POINT, ZERO_POINT, ZERO_POINT), _partner(chain))
+        chain.apply(Mul(Requant.from_real(0.004), chain.zero_point, chain.zero_point, chain.zero_point), _partner(chain))
     elif name == "pad" and height * width < 400:
-        chain.apply(Pad((chain.pick(0, 1, 2), 1, 1, chain.pick(0, 1)), ZERO_POINT))
+        chain.apply(Pad((chain.pick(0, 1, 2), 1, 1, chain.pick(0, 1)), chain.zero_point))
     elif name == "concat" and channels <= 48:
         factor = chain.pick(0, 1)
-        chain.apply(Concat(2, Requant.from_real([1.0, 1.0 if factor else 0.8]), (ZERO_POINT, ZERO_POINT), ZERO_POINT), _partner(chain))
+        chain.apply(Concat(2, Requant.from_real([1.0, 1.0 if factor else 0.8]), (chain.zero_point, chain.zero_point), chain.zero_point), _partner(chain))
     elif name == "table":
-        chain.apply(Table.from_function("hardswish", SCALE, ZERO_POINT, SCALE, ZERO_POINT))
+        chain.apply(Table.from_function("hardswish", SCALE, chain.zero_point, SCALE, chain.zero_point))
     elif name == "requantize":
-        chain.apply(Requantize(Requant.from_real(0.7), ZERO_POINT, 3))
+        chain.apply(Requantize(Requant.from_real(0.7), chain.zero_point, 3))
     elif name == "resize" and height * width < 150:
         chain.apply(ResizeNearest((height * 2, width * 2)))
 
@@ -142,7 +149,7 @@ def _step(chain: _Chain, name: str) -> None:
 def _head(chain: _Chain) -> None:
     """Pooling or flattening, dense layers, perhaps a softmax."""
     if chain.pick(0, 1):
-        chain.apply(GlobalAveragePool(fold_count(1.0, chain.shape[0] * chain.shape[1]), ZERO_POINT, ZERO_POINT))
+        chain.apply(GlobalAveragePool(fold_count(1.0, chain.shape[0] * chain.shape[1]), chain.zero_point, chain.zero_point))
     size = int(np.prod(chain.shape))
     if size > 6000:
         chain.apply(MaxPool2D((min(4, chain.shape[0]), min(4, chain.shape[1])), (4, 4)))
@@ -150,7 +157,7 @@ def _head(chain: _Chain) -> None:
     chain.apply(Reshape((size,)))
     for _ in range(chain.pick(1, 1, 2)):
         outputs = chain.pick(2, 5, 10, 12, 32, 64)
-        chain.apply(Dense(chain.weights(outputs, chain.shape[0]), chain.bias(outputs), chain.requant(outputs), ZERO_POINT, ZERO_POINT,
+        chain.apply(Dense(chain.weights(outputs, chain.shape[0]), chain.bias(outputs), chain.requant(outputs), chain.zero_point, chain.zero_point,
                           weight_bits=chain.weight_bits))
     if chain.pick(0, 0, 1):
         chain.apply(Softmax.from_scale(SCALE), scale=1 / 256, zero_point=-128)
@@ -162,7 +169,7 @@ def random_chain(seed: int, index: int) -> QuantizedGraph:
     height = int(random.choice([1, 4, 6, 8, 12, 16, 24, 28, 49]))
     width = int(random.choice([1, 4, 8, 10, 14, 16, 28])) if height > 1 else int(random.choice([8, 32, 49]))
     shape = (height, width, int(random.choice([1, 1, 2, 3, 4, 8, 10, 16, 24, 32, 40])))
-    chain = _Chain(random, shape, weight_bits=(8, 8, 4, 8, 2)[index % 5])
+    chain = _Chain(random, shape, (8, 8, 4, 8, 2)[index % 5], ZERO_POINTS[int(random.integers(len(ZERO_POINTS)))])
     names = [name for name, weight in STEPS for _ in range(weight)]
     featured = STEPS[index % len(STEPS)][0]  # so that the rare steps are seen as well
     for turn in range(int(random.integers(6, 10))):

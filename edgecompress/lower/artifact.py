@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -92,15 +91,15 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
 def _replace(folder: Path, staging: Path) -> None:
     """Moves `staging` to `folder`; an old artifact steps aside first and comes back if the move fails."""
     if not folder.exists():
-        os.rename(staging, folder)
+        staging.rename(folder)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
     try:
-        os.rename(folder, aside / "artifact")
+        folder.rename(aside / "artifact")
         try:
-            os.rename(staging, folder)
+            staging.rename(folder)
         except OSError:
-            os.rename(aside / "artifact", folder)
+            (aside / "artifact").rename(folder)
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -62,6 +62,11 @@ def graph_metadata(data: TrainingData) -> dict[str, Any]:
     return {"classes": list(data.classes), "data": data.name, "data_hash": data.hash, "normalization": asdict(data.normalization)}
 
 
+def short_name(spec: str) -> str:
+    """A data set's name for symbols and titles: "../photos/cats.npz?x=a" becomes "cats"."""
+    return Path(spec.partition("?")[0]).stem or "model"
+
+
 def process_candidate(candidate: Candidate, data: TrainingData, target: Target, config: SearchConfig, folder: Path) -> CandidateResult:
     """All stages of one candidate, resumable. `data` holds no test sample by its type."""
     import torch
@@ -133,7 +138,7 @@ def _quantized(module: nn.Module, candidate: Candidate, data: TrainingData, conf
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.search.space import weight_bits
 
-    floats = from_torch(module, data.input_shape, name=data.name)
+    floats = from_torch(module, data.input_shape, name=short_name(data.name))
     chosen = np.random.default_rng(config.seed).permutation(len(data.train.y))[: config.calibration]
     settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate, module),
                               metadata=graph_metadata(data))

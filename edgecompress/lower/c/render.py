@@ -122,6 +122,12 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
+def _unused_inputs(graph: QuantizedGraph, decisions: Decisions) -> list[str]:
+    """Arguments that no kernel reads; a compiler would warn of them."""
+    read = {decisions.storage.root[name] for call in decisions.calls for name in call.node.inputs}
+    return ["input" if len(graph.inputs) == 1 else f"input{index}" for index, name in enumerate(graph.inputs) if name not in read]
+
+
 def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> RenderedModel:
     """All generated text files; kernels are copied by the caller."""
     name = c_identifier(graph.name)
@@ -136,7 +142,7 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "constant_text": format_bytes(plan.constant_bytes),
         "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
         "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
-        "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
+        "unused": _unused_inputs(graph, decisions), "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
     }
     templates = {f"{name}.h": "model.h.jinja", f"{name}.c": "model.c.jinja", f"{name}_weights.h": "weights.h.jinja",

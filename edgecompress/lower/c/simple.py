@@ -77,7 +77,8 @@ class AddEmitter(SimpleEmitter):
         return {**params, "output_multiplier": multiplier, "output_shift": shift, **_range(op)}
 
     def features(self, call: Call) -> dict[str, float]:
-        return {"call": 1, f"elements_{('any', 'left_half', 'both_half')[self.mode(call)]}": call.output.size}
+        size, mode = call.output.size, self.mode(call)
+        return {"call": 1, "elements": size, "elements_left_half": size * (mode == ADD_LEFT_HALF), "elements_any": size * (mode == ADD_ANY)}
 
 
 class MulEmitter(SimpleEmitter):

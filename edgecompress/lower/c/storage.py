@@ -33,13 +33,15 @@ def resolve_storage(graph: QuantizedGraph) -> Storage:
         root = _alias_roots(graph, copies)
         outputs: dict[str, int] = {}
         clashing = set()
-        for index, name in enumerate(graph.outputs):
+        # tensors with bytes of their own go first: whoever clashes after them is a reshape, which can copy
+        for name in sorted(graph.outputs, key=lambda name: root[name] != name):
             if root[name] in inputs or root[name] in outputs:
-                clashing.add(name)  # only a reshape shares its input's bytes, so `name` is one
+                clashing.add(name)
             else:
-                outputs[root[name]] = index
+                outputs[root[name]] = graph.outputs.index(name)
         if not clashing:
             break
+        assert not clashing & copies
         copies |= clashing
     lifetimes = _lifetimes(graph, root, outputs)
     buffers = tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items())
