@@ -171,7 +171,7 @@ def test_costs_by_hand() -> None:
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 5), st.integers(1, 3))
 def test_same_and_valid_padding(size: int, kernel: int, stride: int, dilation: int) -> None:
-    square = dict(size=(size, size), kernel=(kernel, kernel), stride=(stride, stride), dilation=(dilation, dilation))
+    square = {"size": (size, size), "kernel": (kernel, kernel), "stride": (stride, stride), "dilation": (dilation, dilation)}
     padding = same_padding(**square)
     reach = (kernel - 1) * dilation + 1
     assert output_size(padding=padding, **square) == (-(-size // stride),) * 2  # SAME is ceil(size / stride)

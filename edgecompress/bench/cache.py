@@ -85,7 +85,7 @@ def store(key: str, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, folder / key)
+        Path(temporary).replace(folder / key)
         _drop_oldest(folder)
     except OSError:
         if temporary is not None:

@@ -130,14 +130,16 @@ def _step(chain: _Chain, name: str) -> None:
     elif name == "max_pool":
         _pool(chain, MaxPool2D)
     elif name == "add":
-        chain.apply(Add.from_scales((SCALE, chain.zero_point), (SCALE, chain.zero_point), (SCALE * 1.5, chain.zero_point)), _partner(chain))
+        left, right = float(chain.random.choice([1.0, 1.0, 0.6, 0.3])), float(chain.random.choice([1.0, 1.0, 0.7]))
+        chain.apply(Add.from_scales((left, chain.zero_point), (right, chain.zero_point), (1.5, chain.zero_point), chain.lowest()), _partner(chain))
     elif name == "mul":
         chain.apply(Mul(Requant.from_real(0.004), chain.zero_point, chain.zero_point, chain.zero_point), _partner(chain))
     elif name == "pad" and height * width < 400:
         chain.apply(Pad((chain.pick(0, 1, 2), 1, 1, chain.pick(0, 1)), chain.zero_point))
     elif name == "concat" and channels <= 48:
         factor = chain.pick(0, 1)
-        chain.apply(Concat(2, Requant.from_real([1.0, 1.0 if factor else 0.8]), (chain.zero_point, chain.zero_point), chain.zero_point), _partner(chain))
+        zero_point = chain.zero_point
+        chain.apply(Concat(2, Requant.from_real([1.0, 1.0 if factor else 0.8]), (zero_point, zero_point), zero_point), _partner(chain))
     elif name == "table":
         chain.apply(Table.from_function("hardswish", SCALE, chain.zero_point, SCALE, chain.zero_point))
     elif name == "requantize":

@@ -39,13 +39,14 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 def _print(seen: Any, layers: bool) -> None:
     exact = {True: "yes", False: f"NO: {seen.mismatches} of {seen.samples} outputs differ", None: "not compared"}[seen.matches_reference]
+    stack = "not measured" if seen.stack_bytes is None else format_bytes(seen.stack_bytes)
     print_table(("bench", seen.target), [
         ("ran on", f"{seen.where} ({seen.emulator or 'this machine'}; {seen.compiler})"),
         ("instructions", "not counted" if seen.instructions is None else str(seen.instructions)),
         ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
         ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
-        ("RAM", "not measured" if seen.ram_bytes is None else f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, "
-                                                              f"stack {'not measured' if seen.stack_bytes is None else format_bytes(seen.stack_bytes)})"),
+        ("RAM", "not measured" if seen.ram_bytes is None else
+         f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, stack {stack})"),
         ("equals the reference", f"{exact} ({seen.samples} inputs: {seen.vectors_source})"),
     ])
     if layers and seen.layers:

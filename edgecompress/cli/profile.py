@@ -16,7 +16,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--target", default="cortex-m7", help="device name or the path of its TOML file (default: cortex-m7)")
     parser.add_argument("--output", type=Path, help="file to write (default: hw_profiles/<the target's profile>.json in this folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace a profile that is there")
-    parser.add_argument("--models", type=int, default=120, help="random layer chains to run; one in seven is held back to judge the fit (default: 120)")
+    parser.add_argument("--models", type=int, default=120,
+                        help="random layer chains to run; one in seven is held back to judge the fit (default: 120)")
     parser.add_argument("--seed", type=int, default=0, help="which chains (default: 0)")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn)")

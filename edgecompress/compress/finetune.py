@@ -124,7 +124,7 @@ class _Training:
                     f"training diverged in epoch {epoch}: the loss became {losses[-1]}", f"try: a learning rate below {self.config.learning_rate:g}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
             self.step += 1
             self._update_average()

@@ -24,7 +24,7 @@ _FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test
 def fashion_mnist_places() -> list[Path]:
     """Folders that are looked into, in this order: Debian's package, torchvision's usual roots, Keras' cache."""
     torch_home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
-    roots = (Path("data"), Path("."), torch_home, torch_home / "datasets", torch_home / "data", Path("~/data").expanduser())
+    roots = (Path("data"), Path(), torch_home, torch_home / "datasets", torch_home / "data", Path("~/data").expanduser())
     return [
         Path("/usr/share/datasets/fashion-mnist"),
         *(root / "FashionMNIST" / "raw" for root in roots),

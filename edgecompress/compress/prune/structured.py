@@ -65,7 +65,7 @@ def prune(
 
 def _compute_gradients(module: nn.Module, batch: LabelledBatch) -> None:
     module.eval().zero_grad(set_to_none=True)
-    functional.cross_entropy(module(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
+    functional.cross_entropy(module(batch[0]), batch[1]).backward()
 
 
 def _dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
