@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from edgecompress.errors import ConfigError
@@ -17,7 +18,10 @@ def _parse(text: str, units: dict[str, float], what: str, example: str) -> float
     if match is None or match.group(2) not in units:
         allowed = ", ".join(unit for unit in units if unit)
         raise ConfigError(f"'{text}' is not a {what}; write a number with one of {allowed}, such as {example}")
-    return float(match.group(1)) * units[match.group(2)]
+    value = float(match.group(1)) * units[match.group(2)]
+    if not math.isfinite(value):
+        raise ConfigError(f"'{text}' is too large for a {what}; write a number such as {example}")
+    return value
 
 
 def parse_bytes(text: str | int) -> int:

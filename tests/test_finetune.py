@@ -168,6 +168,18 @@ def test_recipes_exist_for_every_kind_of_data(kind: str) -> None:
         assert config.epochs >= 5 and config.augmentation is not None
 
 
+def test_large_sets_get_fewer_epochs_but_never_fewer_than_ten() -> None:
+    epochs = [recipe("image", "x", (32, 32, 3), samples).epochs for samples in (1_000, 20_000, 40_000, 10_000_000)]
+    assert epochs == [25, 25, 12, 10]
+
+
+def test_pictures_of_digits_are_not_moved_and_clothes_are_mirrored() -> None:
+    digits, clothes = recipe("image", "digits", (8, 8, 1), 1000), recipe("image", "fashion-mnist", (28, 28, 1), 1000)
+    assert digits.augmentation is not None and clothes.augmentation is not None
+    assert (digits.augmentation.shift_height, digits.augmentation.flip, digits.augmentation.mixup) == (0, 0.0, 0.0)
+    assert clothes.augmentation.shift_height == 1 and clothes.augmentation.flip == 0.5
+
+
 def test_an_unknown_kind_of_data_is_named() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'image'"):
         recipe("images", "x", (8, 8, 1), 100)

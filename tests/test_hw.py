@@ -65,7 +65,10 @@ def test_shipped_profiles_belong_to_the_shipped_kernels(name: str) -> None:
     assert profile.source == "simulated" and profile.unit == "instructions"
     assert profile.fit_error.rows >= 50 and profile.fit_error.mean_absolute_percent <= 5.0
     assert profile.target in target_names() and profile.clock_hz == load_target(profile.target).clock_hz
-    assert judge(profile.layer_rows, profile.coefficients) == profile.fit_error  # the file is what the tool writes, not edited
+    # the file is what the tool writes, not edited; a file's sorted keys add up in another order, hence the last bits
+    again = dataclasses.asdict(judge(profile.layer_rows, profile.coefficients))
+    kept = dataclasses.asdict(profile.fit_error)
+    assert again.pop("kernels") == pytest.approx(kept.pop("kernels")) and again == pytest.approx(kept)
 
 
 def test_the_search_targets_have_their_profiles() -> None:

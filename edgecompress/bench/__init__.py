@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, Measurement
-from edgecompress.bench.runner import bench, run_frames
+from edgecompress.bench.runner import bench, check_tools, run_frames
 
-__all__ = ["InstructionSpread", "LayerMeasurement", "Measurement", "bench", "run_frames"]
+__all__ = ["InstructionSpread", "LayerMeasurement", "Measurement", "bench", "check_tools", "run_frames"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgecompress import __version__, resources
-from edgecompress.bench import bench
+from edgecompress.bench import bench, check_tools
 from edgecompress.bench.measurement import Measurement
 from edgecompress.bench.sweep import random_chain
-from edgecompress.errors import DeviceError
+from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import Target
@@ -49,7 +49,16 @@ def measured_rows(plan: LoweredPlan, seen: Measurement, held_back: bool) -> tupl
 
 
 def make_profile(target: Target, name: str, chains: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
-    """Runs `chains` random chains. Raises ToolMissingError without a compiler or emulator, DeviceError if outputs differ from the reference."""
+    """Runs `chains` random chains.
+
+    Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
+    DeviceError if outputs differ from the reference.
+    """
+    if emulator == "qemu":
+        raise ConfigError("qemu does not count the instructions of single layers, which a profile is made of; use --emulator unicorn")
+    if target.family == "host" or not target.emulator.unicorn:
+        raise ConfigError(f"target '{target.name}' cannot be profiled: its file names no unicorn core, and only there single layers are counted")
+    check_tools(target, cc, emulator)
     layer_rows: list[LayerRow] = []
     firmware_rows: list[FirmwareRow] = []
     seen = None
@@ -59,7 +68,7 @@ def make_profile(target: Target, name: str, chains: int, seed: int, cc: str | No
             artifact = lower(random_chain(seed, index), target)
             folder = Path(temporary) / f"chain_{index}"
             artifact.write(folder)
-            seen = bench(folder, cc=cc, emulator=emulator, samples=10)
+            seen = bench(folder, cc=cc, emulator=emulator, samples=10, target=target)
             if seen.matches_reference is not True:
                 raise DeviceError(f"chain {index} of seed {seed} differs from the reference on {seen.mismatches} of {seen.samples} inputs")
             rows, firmware = measured_rows(artifact.plan, seen, held_back=index % HELD_BACK_EVERY == HELD_BACK_EVERY - 1)

@@ -49,7 +49,7 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}")
     subject = load_subject(folder)
-    target = target or load_target(subject.target)
+    target = target or _target_of(subject)
     where = _where(target, on, emulator)
     vectors = load_vectors(subject, samples)
     frames = _frames(subject, vectors.inputs)
@@ -71,7 +71,7 @@ def run_frames(folder: Path, inputs: np.ndarray, on: str | None = None, cc: str 
     subject = load_subject(folder)
     if len(subject.inputs) != 1 or len(subject.outputs) != 1:
         raise ModelError(f"'{folder}' has {len(subject.inputs)} inputs and {len(subject.outputs)} outputs; run_frames takes one each")
-    target = target or load_target(subject.target)
+    target = target or _target_of(subject)
     where = _where(target, on, emulator)
     frames = _frames(subject, {subject.inputs[0].name: np.asarray(inputs)})
     outputs = run_subjects([subject], frames, target, where, cc, timeout_s)
@@ -85,6 +85,23 @@ def run_subjects(subjects: Sequence[Subject], frames: Sequence[Frame], target: T
         return host.run(subjects, _host_compiler(target, cc), frames, timeout_s=timeout_s).outputs
     firmware = build_firmware(subjects, machine_for(target, where), select_compiler(target, cc))
     return _execute(firmware, target, where, frames, 0, timeout_s).outputs
+
+
+def check_tools(target: Target, cc: str | None = None, emulator: str | None = None) -> None:
+    """Looks for the compiler and emulator that `bench` would use, so that a long run fails in its first second. Errors as in `bench`."""
+    where = _where(target, None, emulator)
+    if where == "host":
+        _host_compiler(target, cc)
+    else:
+        select_compiler(target, cc)
+
+
+def _target_of(subject: Subject) -> Target:
+    try:
+        return load_target(subject.target)
+    except ConfigError as error:
+        raise ConfigError(f"the target that '{subject.folder}' was lowered for cannot be used: {error.message}",
+                          "try: --target with the path of its TOML file") from None
 
 
 def _where(target: Target, on: str | None, emulator: str | None) -> str:

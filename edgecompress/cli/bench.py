@@ -15,6 +15,7 @@ def register(subparsers: Any) -> None:
     """Adds the verb."""
     parser = subparsers.add_parser("bench", help="build an artifact, run it on the emulated core or this host, compare with the reference")
     parser.add_argument("folder", type=Path, help="artifact folder, as 'lower' and 'search' write it")
+    parser.add_argument("--target", help="device name or the path of its TOML file (default: the one the artifact was lowered for)")
     parser.add_argument("--on", choices=("emulator", "unicorn", "qemu", "host"), help="where to run (default: the target's emulator)")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="same as --on with that name")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path (default: zig for cores, the system's for the host)")
@@ -27,9 +28,11 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Benches and prints; exit code 1 if outputs differ from the reference."""
     from edgecompress.bench import bench
+    from edgecompress.hw.target import load_target
 
+    target = load_target(arguments.target) if arguments.target else None
     on = None if arguments.on == "emulator" else arguments.on
-    measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples)
+    measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples, target=target)
     if arguments.format == "json":
         print_json(measurement.to_document())
     else:

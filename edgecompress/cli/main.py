@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 import traceback
@@ -42,8 +43,20 @@ def _say(error: BaseException, text: str, debug: bool) -> None:
     print(f"error: {text}", file=sys.stderr)
 
 
+def _open_streams() -> None:
+    """Makes printing safe: a closed stream swallows what is printed, and names that the terminal's encoding lacks are escaped."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit code."""
+    _open_streams()
     arguments_list = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments_list  # accepted before and after the verb
     arguments = build_parser().parse_args([word for word in arguments_list if word != "--debug"])
@@ -54,8 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgecompressError as error:
         _say(error, str(error), debug)
         return int(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("edgecompress"):
+            raise  # a bug, not a missing package
+        _say(error, f"the Python package '{error.name}' is not installed\n  try: pip install {error.name}", debug)
+        return int(ExitCode.TOOL_MISSING)
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, go on with --resume", file=sys.stderr)
+        resumable = "; what was finished is kept, go on with --resume" if arguments.verb == "search" else ""
+        print(f"interrupted{resumable}", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # the reader of our output went away (| head); Python would complain again at shutdown
@@ -63,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.DONE)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            _say(error, f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space and run again with --resume", debug)
+            resume = " with --resume" if arguments.verb == "search" else ""
+            _say(error, f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space and run again{resume}", debug)
         elif error.filename is not None:
             _say(error, f"cannot use '{error.filename}': {error.strerror}", debug)
         else:

@@ -35,11 +35,15 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         raise ConfigError(f"--models {arguments.models} is too few to fit and judge a profile; use at least 10")
     target = load_target(arguments.target)
     path = arguments.output or Path("hw_profiles") / f"{target.profile}.json"
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed {arguments.seed} must be 0 or more")
+    if path.suffix != ".json" or path.is_dir():
+        raise ConfigError(f"'{path}' cannot be a profile; --output needs the name of a .json file")
     if path.exists() and not arguments.overwrite:
         raise ConfigError(f"'{path}' exists; add --overwrite to replace it or choose another --output")
+    path.parent.mkdir(parents=True, exist_ok=True)  # first: minutes of work would be lost to a folder that cannot be made
     with progress_display() as progress:
         profile = make_profile(target, path.stem, arguments.models, arguments.seed, arguments.cc, arguments.emulator, progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
     profile.save(path)
     error = profile.fit_error
     summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgecompress.compress.quantize.input_range import on_grid
 from edgecompress.compress.training import TrainConfig
 from edgecompress.data.augment import augment, one_hot
 from edgecompress.data.parts import Samples
@@ -57,6 +58,8 @@ def training_batches(
             targets = one_hot(labels, classes)
         else:
             x, targets = augment(x, labels, classes, config.augmentation, rng)
+        if config.input_range is not None:
+            x = on_grid(x, config.input_range)
         yield to_tensor(x), torch.from_numpy(targets)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgecompress.compress.batches import check_samples, steps_per_epoch, to_tensor, training_batches
+from edgecompress.compress.quantize.input_range import on_grid
 from edgecompress.compress.training import EpochMetrics, Progress, TrainConfig, TrainResult
 from edgecompress.data.parts import Samples
 from edgecompress.errors import DataError, EdgecompressError, ModelError
@@ -81,6 +82,8 @@ class _Training:
         self.classes = _count_classes(self.module, train)
         check_samples(train, "train", self.classes)
         check_samples(validation, "validation", self.classes)
+        if config.input_range is not None:
+            self.validation = Samples(on_grid(validation.x, config.input_range), validation.y)
         if len(train) < 2:
             raise DataError("the train part has 1 sample; training needs at least 2")
         self.teacher = copy.deepcopy(teacher).eval() if teacher is not None else None

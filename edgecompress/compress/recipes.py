@@ -1,4 +1,4 @@
-"""Default training recipes by kind of data; docs/search-space.md tells how they were found."""
+"""Default training recipes by kind of data; docs/search-space.md tells what they reached."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ class TrainConfig:
     distillation: float = 0.7  # weight of the teacher's part of the loss, when there is a teacher
     temperature: float = 2.0  # softens teacher and student in distillation
     augmentation: Augmentation | None = None
+    input_range: tuple[float, float] | None = None  # inputs are rounded to its 256 codes, as on the device; None: they are not
     threads: int = 1  # of torch; results are reproducible for a fixed number
 
     def __post_init__(self) -> None:

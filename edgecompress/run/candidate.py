@@ -7,6 +7,7 @@ run repeats at most the stage it was in.
 from __future__ import annotations
 
 import io
+import shutil
 import time
 import zipfile
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +19,11 @@ import numpy as np
 from edgecompress.bench import bench
 from edgecompress.bench.measurement import Measurement
 from edgecompress.data.parts import TrainingData
-from edgecompress.errors import ModelError
+from edgecompress.errors import ConfigError, DataError, ModelError
 from edgecompress.hw.target import Target
 from edgecompress.ir import serialize
 from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.lower.artifact import read_manifest
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.files import read_json, write_atomic, write_json
 from edgecompress.search.space import Candidate
@@ -54,7 +56,8 @@ class CandidateResult:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> CandidateResult:
         """Inverse of to_json."""
-        return cls(**{**document, "layers_sqnr": tuple(document["layers_sqnr"]), "measurement": Measurement.from_document(document["measurement"])})
+        measurement = Measurement.from_document(document["measurement"])
+        return cls(**{**document, "layers_sqnr": tuple(document["layers_sqnr"]), "measurement": measurement})
 
 
 def graph_metadata(data: TrainingData) -> dict[str, Any]:
@@ -67,23 +70,68 @@ def short_name(spec: str) -> str:
     return Path(spec.partition("?")[0]).stem or "model"
 
 
+def input_range(data: TrainingData) -> tuple[float, float]:
+    """The range of the device's int8 input, from the training part."""
+    from edgecompress.compress.quantize.input_range import choose_input_range
+
+    return choose_input_range(data.train.x, data.normalization.raw_dtype, data.kind)
+
+
 def process_candidate(candidate: Candidate, data: TrainingData, target: Target, config: SearchConfig, folder: Path) -> CandidateResult:
     """All stages of one candidate, resumable. `data` holds no test sample by its type."""
     import torch
 
     torch.set_num_threads(1)
+    known = finished_result(folder)
+    if known is not None:
+        return known
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "result.json").exists():
-        return CandidateResult.from_json(read_json(folder / "result.json"))
+    _clear_leftovers(folder)
     write_atomic(folder / "candidate.json", candidate.to_json() + "\n")
     module, training = _trained(candidate, data, config, folder)
     graph, floats = _quantized(module, candidate, data, config, folder)
     artifact = _lowered(graph, target, data, config, folder)
-    measurement = bench(artifact, cc=config.cc or None, emulator=config.emulator or None, samples=config.samples)
+    measurement = bench(artifact, cc=config.cc or None, emulator=config.emulator or None, samples=config.samples,
+                        target=target)
     write_json(folder / "measurement.json", measurement.to_document())
     result = _judge(candidate, graph, floats, data, training, measurement)
     write_json(folder / "result.json", result.to_json())
     return result
+
+
+def finished_result(folder: Path) -> CandidateResult | None:
+    """The result of a candidate whose stages are all done and whose files are all there, else None. Raises ConfigError for a damaged one."""
+    path = folder / "result.json"
+    if not path.exists() or not _intact(folder):
+        return None
+    document = read_json(path)
+    try:
+        return CandidateResult.from_json(document)
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise ConfigError(f"'{path}' is damaged ({type(error).__name__}: {error}); delete it and run again with --resume") from None
+
+
+def _intact(folder: Path) -> bool:
+    """Whether all that a finished candidate must have is there; what is missing is made again, not complained about."""
+    return all((folder / name).is_file() for name in ("candidate.json", "model.pt", "graph.json", "graph.npz")) and _whole(folder / "artifact")
+
+
+def _whole(artifact: Path) -> bool:
+    try:
+        read_manifest(artifact)
+    except (ConfigError, ModelError):
+        return False
+    return True
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """What a killed process left behind: half-written files, and an artifact that somebody took files from."""
+    for path in folder.glob("*.partial"):
+        path.unlink()
+    for path in folder.glob(".artifact-*"):
+        shutil.rmtree(path)
+    if (folder / "artifact").is_dir() and not _whole(folder / "artifact"):
+        shutil.rmtree(folder / "artifact")
 
 
 def _seed(config: SearchConfig, candidate: Candidate) -> int:
@@ -100,7 +148,7 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     from edgecompress.search.space import build
 
     ratio = float(candidate["prune"])
-    if (folder / "training.json").exists():
+    if (folder / "training.json").exists() and (folder / "model.pt").exists():
         module = build(candidate, data.input_shape, len(data.classes))
         load_weights(module, folder / "model.pt")
         return module.eval(), read_json(folder / "training.json")
@@ -108,8 +156,7 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     seed = _seed(config, candidate)
     torch.manual_seed(seed)
     recipe = recipe_for(data.kind, data.name, data.input_shape, len(data.train))
-    if config.epochs:
-        recipe = replace(recipe, epochs=config.epochs)
+    recipe = replace(recipe, input_range=input_range(data), epochs=config.epochs or recipe.epochs)
     first = train(build(candidate, data.input_shape, len(data.classes), dense=True), data.train, data.validation, recipe, seed)
     module, accuracy = first.module, first.accuracy
     if ratio > 0:
@@ -141,6 +188,7 @@ def _quantized(module: nn.Module, candidate: Candidate, data: TrainingData, conf
     floats = from_torch(module, data.input_shape, name=short_name(data.name))
     chosen = np.random.default_rng(config.seed).permutation(len(data.train.y))[: config.calibration]
     settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate, module),
+                              input_range=input_range(data),
                               metadata=graph_metadata(data))
     graph = quantize(floats, data.train.x[np.sort(chosen)], settings)
     serialize.save(graph, folder / "graph.json")

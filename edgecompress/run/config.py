@@ -11,6 +11,7 @@ from typing import Any
 from edgecompress.errors import ConfigError, unknown_name
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.target import Target
+from edgecompress.run.files import write_atomic
 from edgecompress.units import parse_bytes, parse_duration
 
 
@@ -44,6 +45,9 @@ class SearchConfig:
         limits = {"trials": (1, 1_000_000), "population": (2, 10_000), "top_k": (1, 100), "epochs": (0, 100_000), "workers": (0, 1024),
                   "calibration": (1, 1_000_000), "samples": (10, 100_000), "test_samples": (10, 10_000_000), "macs": (0, 10**12),
                   "seed": (0, 2**31 - 1)}
+        for name, value in asdict(self).items():
+            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+                raise ConfigError(f"{name} = {value!r} is not valid UTF-8 text; rename the file or folder")
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -66,7 +70,7 @@ class SearchConfig:
     def save(self, path: Path) -> None:
         """Writes TOML, every key."""
         lines = [f"{key} = {_toml(value)}" for key, value in asdict(self).items()]
-        path.write_text("# resolved configuration of this run\n" + "\n".join(lines) + "\n")
+        write_atomic(path, "# resolved configuration of this run\n" + "\n".join(lines) + "\n")
 
 
 def _toml(value: Any) -> str:
@@ -74,7 +78,7 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or c in '"\\' else c for c in str(value))
+    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 or c in '"\\' else c for c in str(value))
     return f'"{escaped}"'
 
 
@@ -92,7 +96,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> SearchConfig:
 def load_values(path: Path) -> dict[str, Any]:
     """Keys of a TOML file; raises ConfigError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file '{path}'") from None
     except (OSError, ValueError) as error:

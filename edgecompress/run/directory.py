@@ -16,6 +16,17 @@ from edgecompress.run.files import read_json, write_json
 FREE_KEYS = ("workers", "samples", "test_samples")
 
 
+def _check_ours(path: Path) -> None:
+    """Raises ConfigError unless the folder is empty, holds a run, or what a run that was killed at once leaves."""
+    if (path / "config.toml").exists():
+        return
+    for entry in path.iterdir():
+        begun = entry.name in ("run.lock", "provenance.json") or entry.suffix == ".partial"
+        if not begun and not (entry.name == "candidates" and entry.is_dir() and not any(entry.iterdir())):
+            raise ConfigError(f"the folder '{path}' is not empty and holds no run (it has '{entry.name}' but no config.toml); "
+                              "choose another --output")
+
+
 class RunDirectory:
     """An open run folder; a context manager that holds its lock."""
 
@@ -38,17 +49,14 @@ class RunDirectory:
         run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _check_ours(path)  # before the lock: nothing is written into a folder of something else
             run._take_lock()
             if (path / "config.toml").exists():
                 run._check_same(config, provenance, resume)
-            elif any(entry.name != "run.lock" for entry in path.iterdir()):
-                run.close()
-                raise ConfigError(f"the folder '{path}' is not empty and holds no run; choose another --output")
             else:
-                (path / "candidates").mkdir()
+                (path / "candidates").mkdir(exist_ok=True)
                 write_json(path / "provenance.json", provenance)
-                config.save(path / "config.toml.partial")
-                (path / "config.toml.partial").replace(path / "config.toml")
+                config.save(path / "config.toml")  # last: it makes the folder a run
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(f"'{path}' is a file, not a folder; choose another --output") from None
         except PermissionError as error:

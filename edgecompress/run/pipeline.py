@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
@@ -11,19 +13,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from edgecompress import __version__
-from edgecompress.bench import run_frames
+from edgecompress.bench import check_tools, run_frames
+from edgecompress.bench.profiling import kernel_version
 from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset
 from edgecompress.errors import BudgetError, ConfigError, DeviceError
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.estimate import Cost
-from edgecompress.hw.profile import load_profile
+from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir import reference, serialize
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.run.candidate import CandidateResult, process_candidate
+from edgecompress.run.candidate import CandidateResult, finished_result, process_candidate
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_json
@@ -61,13 +65,15 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     """Runs or resumes a whole search. Raises ConfigError, DataError, BudgetError or DeviceError; finished work stays in `output`."""
     target = load_target(config.target)
     budget = config.budget(target)
+    check_settings(config, target)
     data = load_dataset(config.data, seed=config.seed)
     problem = make_problem(config, target, budget, data)
     names = tuple(name for name in config.families.replace(" ", "").split(",") if name)
     space = SPACE.restricted(names) if names else SPACE
-    provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "profile_date": problem.profile.date,
-                  "kernel_version": problem.profile.kernel_version}
+    provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "torch": torch.__version__,
+                  "target_hash": _fingerprint(target), "profile_hash": _fingerprint(problem.profile), "kernel_version": kernel_version()}
     with RunDirectory.open(output, config, provenance, resume) as run:
+        _say_what_matters(data, problem, progress)
         workers = config.workers or default_workers()
         trials = _study(run, config, space, problem, workers, progress)
         chosen_few = select(trials, config.top_k, problem.budget)
@@ -78,9 +84,48 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
         return Outcome(summary, output, within(best, budget))
 
 
+def check_settings(config: SearchConfig, target: Target) -> None:
+    """What would fail after the training fails here: tools and names. Raises ConfigError or ToolMissingError."""
+    from edgecompress.compress.quantize.config import QuantizeConfig
+
+    if target.family == "host":
+        raise ConfigError(f"target '{target.name}' cannot be searched for: this machine counts neither instructions nor flash and RAM, so no limit "
+                          "can be held; search for a core, then 'edgecompress lower RUN/candidates/ID --target host'")
+    QuantizeConfig(range_method=config.range_method)
+    check_tools(target, config.cc or None, config.emulator or None)
+
+
+def _fingerprint(value: Any) -> str:
+    """Hash of a dataclass: a target or profile that was edited is another one, whatever its name."""
+    return hashlib.sha256(json.dumps(asdict(value), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> None:
+    for note in data.notes:
+        progress.say(f"note: {note}")
+    if problem.profile.kernel_version != kernel_version():
+        progress.say(f"note: profile '{problem.profile.name}' was made with other kernels than this version's, its estimates may be off; "
+                     f"'edgecompress profile --target {problem.target.name}' makes a new one")
+
+
+def _profile(config: SearchConfig, target: Target) -> HardwareProfile:
+    """The search's profile; a missing one or another target's is told with the command that makes the right one."""
+    make = f"'edgecompress profile --target {config.target}' makes it (some minutes)"
+    try:
+        profile = load_profile(config.profile or target.profile)
+    except ConfigError as error:
+        if config.profile:
+            raise
+        raise ConfigError(f"target '{target.name}' has no usable latency profile yet: {error.message}", make) from None
+    if profile.target != target.name:
+        raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}; "
+                          "name an own profile in the target's file or give --profile", make)
+    return profile
+
+
 def make_problem(config: SearchConfig, target: Target, budget: Budget, data: Dataset) -> Problem:
     """The search's view: training inputs for the proxies, shapes, limits. No validation or test sample."""
-    profile = load_profile(config.profile or target.profile)
+    profile = _profile(config, target)
     order = np.random.default_rng(config.seed).permutation(len(data.train.y))[:32]
     return Problem(data.input_shape, len(data.classes), target, profile, budget, np.ascontiguousarray(data.train.x[np.sort(order)]), config.seed)
 
@@ -89,9 +134,11 @@ def _study(run: RunDirectory, config: SearchConfig, space: Any, problem: Problem
     study = Study(run.study_log, space, config.seed, config.population)
     progress.stage("search", config.trials)
     trials = study.run(problem, config.trials, workers, lambda done, _: progress.step(done))
+    reasons = study.failures()
     if not trials:
-        reasons = study.failures()
-        raise ConfigError(f"none of the {config.trials} candidates could be lowered for {problem.target.name}", *reasons[:1])
+        raise ConfigError(f"none of the {config.trials} candidates could be scored for {problem.target.name}", *reasons[:1])
+    if reasons:
+        progress.say(f"note: {len(reasons)} of {config.trials} candidates could not be scored, for example: {reasons[0]}")
     return trials
 
 
@@ -129,29 +176,38 @@ def _nothing_fits(trials: Sequence[Trial], budget: Budget) -> BudgetError:
 def _train(run: RunDirectory, trials: Sequence[Trial], config: SearchConfig, data: Dataset, target: Target, workers: int,
            progress: Progress) -> list[CandidateResult]:
     progress.stage("train", len(trials))
+    known = [finished_result(run.candidate(trial.candidate.id)) for trial in trials]
+    results = {result.id: result for result in known if result is not None}
+    missing = [trial.candidate for trial in trials if trial.candidate.id not in results]
+    progress.step(len(results))
+    if missing:
+        results |= _train_missing(run, missing, config, data, target, workers, len(results), progress)
+    return [results[t.candidate.id] for t in trials]
+
+
+def _train_missing(run: RunDirectory, candidates: Sequence[Candidate], config: SearchConfig, data: Dataset, target: Target, workers: int,
+                   finished: int, progress: Progress) -> dict[str, CandidateResult]:
     results: dict[str, CandidateResult] = {}
     training = data.without_test()
-    with worker_pool(min(workers, len(trials))) as pool:
-        futures = {pool.submit(process_candidate, t.candidate, training, target, config, run.candidate(t.candidate.id)): t for t in trials}
+    with worker_pool(min(workers, len(candidates))) as pool:
+        futures = [pool.submit(process_candidate, candidate, training, target, config, run.candidate(candidate.id)) for candidate in candidates]
         for done, future in enumerate(as_completed(futures), start=1):
             try:
                 result = future.result()
             except BrokenProcessPool:
                 raise DeviceError("a training process was killed (out of memory?); run again with --resume and fewer --workers") from None
             results[result.id] = result
-            progress.step(done)
+            progress.step(finished + done)
             progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
                          f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
-    return [results[t.candidate.id] for t in trials]
+    return results
 
 
 def measured_cost(result: CandidateResult) -> Cost:
     """The measurement in the budget's terms."""
     seen = result.measurement
-    # a host run sees neither flash nor RAM: there the plan's figures must do
-    ram = seen.arena_bytes if seen.ram_bytes is None else seen.ram_bytes
-    flash = result.constant_bytes if seen.flash_bytes is None else seen.flash_bytes
-    return Cost(seen.latency_s, ram, flash, result.macs, seen.arena_bytes, ())
+    assert seen.ram_bytes is not None and seen.flash_bytes is not None  # only cores are searched for, and their emulators see both
+    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, result.macs, seen.arena_bytes, ())
 
 
 def within(result: CandidateResult, budget: Budget) -> bool:
@@ -179,7 +235,7 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
     predicted = reference.run(graph, x)
     progress.step(1)
     count = min(config.test_samples, len(x))
-    on_core = run_frames(folder / "artifact", x[:count], cc=config.cc or None, emulator=config.emulator or None)
+    on_core = run_frames(folder / "artifact", x[:count], cc=config.cc or None, emulator=config.emulator or None, target=target)
     progress.step(2)
     labels = data.test.y
     classes = predicted.reshape(len(x), -1).argmax(axis=1)

@@ -19,13 +19,15 @@ class QuantizeConfig:
     """How to quantize.
 
     `range_method` is a name in ranges.METHODS; `percentile` is for the method of that name. `weight_bits` is 8, 4 or 2 (ternary) for all
-    layers, or a mapping from layer name to bits (8 for layers it leaves out). `metadata` goes into the graph as it is (plain JSON values).
+    layers, or a mapping from layer name to bits (8 for layers it leaves out). `input_range` is the input's range where it was fixed before
+    training (input_range.py). `metadata` goes into the graph as it is (plain JSON values).
     """
 
     range_method: str = "mse"
     percentile: float = 99.99
     bias_correction: bool = True
     weight_bits: WeightBits = 8
+    input_range: tuple[float, float] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 64
 
@@ -34,6 +36,8 @@ class QuantizeConfig:
             raise unknown_name("range method", self.range_method, METHODS)
         if not 50.0 < self.percentile <= 100.0:
             raise ConfigError(f"percentile {self.percentile} must be above 50 and at most 100")
+        if self.input_range is not None and not self.input_range[0] <= 0.0 <= self.input_range[1]:
+            raise ConfigError(f"input range {self.input_range} must hold 0")
         if self.batch_size < 1:
             raise ConfigError(f"batch size {self.batch_size} must be at least 1")
 

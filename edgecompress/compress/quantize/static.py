@@ -63,7 +63,8 @@ def _ranges(graph: FloatGraph, x: np.ndarray, config: QuantizeConfig) -> dict[st
     names = observed_tensors(graph)
     histograms = observe(graph, x, names, config.batch_size, counts=config.range_method != "minmax")
     output = roots(graph)[graph.output]
-    return {name: choose_range(histograms[name], "minmax" if name == output else config.range_method, config.percentile) for name in names}
+    ranges = {name: choose_range(histograms[name], "minmax" if name == output else config.range_method, config.percentile) for name in names}
+    return ranges if config.input_range is None else {**ranges, graph.input: config.input_range}
 
 
 def _fitting_weights(node: FloatNode, bits: int, source: Tensor, notes: list[str]) -> QuantizedWeights:
