@@ -18,7 +18,7 @@ def on_grid(x: np.ndarray, input_range: Range) -> np.ndarray:
     """x as the device sees it: rounded to the 256 codes of the range and back. float32 of x's shape."""
     scale, zero_point = affine_parameters(*input_range)
     codes = np.clip(np.rint(x / np.float32(scale)) + zero_point, -128, 127)
-    return ((codes - zero_point) * np.float32(scale)).astype(np.float32)
+    return np.asarray((codes - zero_point) * np.float32(scale), dtype=np.float32)
 
 
 def choose_input_range(x: np.ndarray, raw_dtype: str, kind: str) -> Range:
