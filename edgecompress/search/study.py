@@ -141,7 +141,9 @@ class Study:
             return
         memory = optuna.create_study(directions=DIRECTIONS)
         memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
-        questions = [self._ask(memory, index) for index in missing]
+        # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
+        asked = {index: self._ask(memory, index) for index in indices}
+        questions = [asked[index] for index in missing]
         done = len(answered)
         for members, outcome in _outcomes(pool, questions, {t.candidate.id: t.score for t in self.trials()}, problem):
             for trial in members:

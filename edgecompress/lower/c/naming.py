@@ -51,6 +51,13 @@ def unique_identifiers(names: list[str], fallback: str) -> list[str]:
     return result
 
 
+def c_string(text: str) -> str:
+    """A C string literal of the text in UTF-8; everything but plain letters, digits and harmless marks is an octal escape."""
+    plain = re.compile(r"[A-Za-z0-9 _.,:;+\-=()\[\]/*]")
+    escaped = (character if plain.match(character) else "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "replace")) for character in text)
+    return '"' + "".join(escaped) + '"'
+
+
 def comment_text(text: str, limit: int = 80) -> str:
     """Text for a C comment or a line of Markdown: one line, no character that could end the comment or splice lines."""
     kept = re.sub(r"[^A-Za-z0-9 _.,:;+\-=()\[\]]+", "_", text)

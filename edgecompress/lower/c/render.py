@@ -13,7 +13,7 @@ import edgecompress
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
-from edgecompress.lower.c.naming import c_identifier, comment_text
+from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
 from edgecompress.lower.c.table import EMIT
 from edgecompress.resources import data_dir
@@ -71,6 +71,20 @@ def _io_context(tensors: list[Tensor], kind: str) -> list[dict[str, Any]]:
         "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.size,
         "scale": float_literal(tensor.scale), "zero_point": tensor.zero_point,
     } for index, tensor in enumerate(tensors)]
+
+
+def _meaning(graph: QuantizedGraph) -> dict[str, Any]:
+    """Class names and the way from raw values to inputs, where the graph's metadata has them in a form that fits the model."""
+    classes = graph.metadata.get("classes")
+    named = isinstance(classes, list) and len(classes) == graph.tensors[graph.outputs[0]].size and all(isinstance(name, str) for name in classes)
+    raw = graph.metadata.get("normalization")
+    # a comparison that NaN, infinity and integers beyond a float32 all fail
+    usable = isinstance(raw, dict) and all(isinstance(raw.get(key), int | float) and abs(raw[key]) < 3e38 for key in ("mean", "scale"))
+    return {
+        "classes": [c_string(name) for name in classes] if named else [],
+        "raw": {"mean": float_literal(raw["mean"]), "scale": float_literal(raw["scale"]), "front_end": comment_text(str(raw.get("front_end", "")))}
+        if usable and len(graph.inputs) == 1 else None,
+    }
 
 
 class _Layers:
@@ -142,7 +156,7 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "constant_text": format_bytes(plan.constant_bytes),
         "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
         "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
-        "unused": _unused_inputs(graph, decisions), "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
+        **_meaning(graph), "unused": _unused_inputs(graph, decisions), "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
     }
     templates = {f"{name}.h": "model.h.jinja", f"{name}.c": "model.c.jinja", f"{name}_weights.h": "weights.h.jinja",
