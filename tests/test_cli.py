@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecompress import resources
 from edgecompress.cli.main import main
 from edgecompress.errors import ExitCode
 
@@ -43,7 +44,8 @@ def test_bad_configuration_values(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 @pytest.mark.parametrize(("flag", "value", "part"), [("--ram", "64 bananas", "bananas"), ("--latency", "fast", "fast"), ("--flash", "9GiB", "flash"),
-                                                    ("--ram", "0", "positive"), ("--families", "ds_cnnn", "ds_cnn")])
+                                                    ("--ram", "0", "positive"), ("--families", "ds_cnnn", "ds_cnn"),
+                                                    ("--ram", "1e400KiB", "too large"), ("--latency", "1e400s", "too large")])
 def test_bad_budget_words(capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str, value: str, part: str) -> None:
     _fails(capsys, ["search", flag, value, "--output", str(tmp_path / "run")], ExitCode.USAGE, part)
 
@@ -79,4 +81,56 @@ def test_output_that_is_a_file_or_foreign_folder(capsys: pytest.CaptureFixture[s
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     _fails(capsys, ["search", "--output", str(tmp_path / "mine")], ExitCode.USAGE, "holds no run")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]  # no lock file, nothing
+
+
+@pytest.mark.parametrize(("words", "code", "part"), [
+    (["--emulator", "qmeu"], ExitCode.USAGE, "Did you mean 'qemu'?"),
+    (["--cc", "/nonexistent/gcc"], ExitCode.TOOL_MISSING, "'/nonexistent/gcc' was not found"),
+    (["--range-method", "mes"], ExitCode.USAGE, "Did you mean 'mse'?"),
+    (["--target", "host"], ExitCode.USAGE, "cannot be searched for"),
+    (["--target", "cortex-m0plus", "--profile", "cortex-m7-emulated"], ExitCode.USAGE, "edgecompress profile --target cortex-m0plus"),
+    (["--data", "\udcff.npz"], ExitCode.USAGE, "UTF-8"),
+])
+def test_what_would_fail_after_the_training_fails_at_once(words: list[str], code: ExitCode, part: str, capsys: pytest.CaptureFixture[str],
+                                                          tmp_path: Path) -> None:
+    _fails(capsys, ["search", *words, "--output", str(tmp_path / "run")], code, part)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_target_without_a_profile_says_how_to_make_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = (resources.data_dir("targets") / "cortex-m7.toml").read_text()
+    (tmp_path / "board.toml").write_text(text.replace("cortex-m7-emulated", "my-board"))
+    board = str(tmp_path / "board.toml")
+    _fails(capsys, ["search", "--target", board], ExitCode.USAGE, "no usable latency profile", f"edgecompress profile --target {board}")
+
+
+def test_a_missing_compiler_or_package_ends_with_code_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgecompress.bench import toolchain
+    from edgecompress.cli import targets
+
+    monkeypatch.setattr(toolchain, "_find_zig", lambda: None)
+    _fails(capsys, ["search"], ExitCode.TOOL_MISSING, "zig is not installed", "pip install ziglang", "--cc gcc")
+
+    def without(arguments: object) -> ExitCode:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(targets, "run", without)
+    _fails(capsys, ["targets"], ExitCode.TOOL_MISSING, "'torch' is not installed")
+
+
+@pytest.mark.parametrize(("words", "part"), [
+    (["--seed", "-1"], "--seed"), (["--models", "3"], "--models"), (["--emulator", "qemu"], "qemu does not count"),
+    (["--target", "host"], "cannot be profiled"), (["--output", "profile.txt"], ".json")])
+def test_bad_profile_words(words: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", *words]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert part in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "> /dev/full", "| head -1"])
+def test_closed_and_full_streams(redirection: str) -> None:
+    result = subprocess.run(f"{sys.executable} -m edgecompress targets {redirection}", shell=True, capture_output=True, text=True)
+    assert "Traceback" not in result.stderr and "Exception ignored" not in result.stderr
+    assert result.returncode == (ExitCode.USAGE if "full" in redirection else ExitCode.DONE), result.stderr

@@ -39,7 +39,8 @@ def test_class_names_and_raw_values_survive_the_compiler(tmp_path: Path) -> None
         f'#include "{name}.h"\n#include <stdio.h>\n#include <string.h>\nstatic const char *const names[] = {macro}_CLASSES;\n'
         f"int main(void) {{ int i; for (i = 0; i < {macro}_CLASS_COUNT; ++i) {{ fwrite(names[i], 1, strlen(names[i]) + 1, stdout); }}\n"
         f'printf("%d %d", {name}_quantize_raw(9.0f), {name}_quantize(1.0f)); return 0; }}\n')
-    subprocess.run([*compiler(), "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-trigraphs", "main.c", "-o", "main"], cwd=tmp_path, check=True)
+    command = [*compiler(), "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-trigraphs", "main.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
     *seen, numbers = subprocess.run(["./main"], cwd=tmp_path, check=True, capture_output=True).stdout.split(b"\0")
     assert seen == [text.encode().split(b"\0")[0] for text in classes]  # C ends a string at the first NUL
     raw, real = numbers.split()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgecompress.errors import ConfigError
-from edgecompress.search.pareto import REFERENCE, hypervolume, non_dominated, normalise, select, select_per_group
+from edgecompress.search.pareto import REFERENCE, hypervolume, non_dominated, normalise, select
 
 GRID = st.integers(0, 4).map(float)
 
@@ -82,17 +82,6 @@ def test_greedy_choice_is_near_the_best_subset(points: np.ndarray, count: int) -
     assert chosen[0] == max(front, key=lambda index: (round(hypervolume(scaled[[index]], reference), 9), -index))
 
 
-def test_groups_take_turns_and_are_judged_on_their_own() -> None:
-    rng = np.random.default_rng(4)
-    points = np.vstack([rng.random((10, 2)), rng.random((10, 2)) + 100, [[500.0, 500.0]]])
-    groups = ["b"] * 10 + ["a"] * 10 + ["c"]
-    chosen = select_per_group(points, groups, 5)
-    assert [groups[index] for index in chosen] == ["a", "b", "c", "a", "b"]
-    assert [index for index in chosen if groups[index] == "b"] == select(points[:10], 2)
-    assert select_per_group(np.empty((0, 2)), [], 3) == []
-    assert len(select_per_group(points, groups, 50)) == len(non_dominated(points[:10])) + len(non_dominated(points[10:20])) + 1
-
-
 def test_choice_does_not_depend_on_units() -> None:
     points = np.random.default_rng(1).random((30, 3))
     assert select(points, 4) == select(points * [1e6, 1e-6, 3.0] + [5.0, -2.0, 0.0], 4)
@@ -114,8 +103,6 @@ def test_normalise_handles_constant_and_infinite_objectives() -> None:
     lambda: hypervolume(np.zeros((1, 2)), np.zeros(3)),
     lambda: hypervolume(np.zeros(3), np.zeros(3)),
     lambda: select(np.zeros((2, 2)), 0),
-    lambda: select_per_group(np.zeros((2, 2)), ["a"], 1),
-    lambda: select_per_group(np.zeros((1, 2)), ["a"], 0),
 ])
 def test_bad_input_is_named(call: object) -> None:
     with pytest.raises(ConfigError):

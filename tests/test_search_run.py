@@ -156,8 +156,8 @@ def _start(output: Path, *more: str) -> subprocess.Popen[str]:
 
 def test_killed_twice_and_with_one_worker_it_gives_the_same(finished: Finished, tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    process = _start(output)
-    _wait_for(lambda: _answers(output / "study.log") >= 4, process)
+    process = _start(output, "--workers", "1")  # the finished run had two: their number must not matter
+    _wait_for(lambda: _answers(output / "study.log") >= 8, process)  # in the middle of the second generation
     answered = _answers(output / "study.log")
     _kill(process)
     assert _answers(output / "study.log") >= answered
@@ -174,7 +174,8 @@ def test_killed_twice_and_with_one_worker_it_gives_the_same(finished: Finished, 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     output = tmp_path / "interrupted"
-    process = subprocess.Popen(_command(output), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(_command(output, "--workers", "1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
     _wait_for(lambda: _answers(output / "study.log") >= 3, process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to the whole group
     process.wait(timeout=60)

@@ -7,6 +7,7 @@ run repeats at most the stage it was in.
 from __future__ import annotations
 
 import io
+import pickle
 import shutil
 import time
 import zipfile
@@ -161,7 +162,7 @@ def _trained(candidate: Candidate, data: TrainingData, config: SearchConfig, fol
     module, accuracy = first.module, first.accuracy
     if ratio > 0:
         smaller = prune(first.module, data.input_shape, ratio)
-        second = train(smaller, data.train, data.validation, recipe.for_finetuning(), seed + 1)
+        second = train(smaller, data.train, data.validation, recipe.for_finetuning(), seed + 1, teacher=first.module)
         module, accuracy = second.module, second.accuracy
     buffer = io.BytesIO()
     torch.save(module.state_dict(), buffer)
@@ -176,7 +177,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     try:
         module.load_state_dict(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ModelError(f"the weights in '{path}' are damaged ({type(error).__name__}); delete the folder '{path.parent}' and resume") from None
 
 

@@ -35,7 +35,7 @@ class SearchConfig:
     workers: int = 0  # 0: one a core
     range_method: str = "mse"
     bias_correction: bool = True
-    calibration: int = 256  # training samples that set the activation ranges
+    calibration: int = 512  # training samples that set the activation ranges
     samples: int = 16  # real inputs compared on the emulated core for each trained candidate
     test_samples: int = 1000  # at most so many test samples run on the emulated core for the chosen one
     cc: str = ""  # zig, gcc or a compiler's path

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 import numpy as np
 
 from edgecompress.errors import ConfigError
@@ -86,23 +83,6 @@ def _insert(front: np.ndarray, point: np.ndarray) -> np.ndarray:
     if len(front) and (front <= point).all(axis=1).any():
         return front
     return np.vstack([front[~(point <= front).all(axis=1)], point])
-
-
-def select_per_group(points: np.ndarray, groups: Sequence[str], count: int) -> list[int]:
-    """At most `count` indices like `select`, but each group is normalised and covered on its own, and groups take turns in order of their names.
-
-    For scores that compare within a group only: NASWOT grows with the number of ReLUs, so it ranks networks of one family, not families.
-    """
-    if len(groups) != len(points):
-        raise ConfigError(f"{len(groups)} group names for {len(points)} points")
-    if count < 1:
-        raise ConfigError(f"{count} candidates were asked for; choose at least 1")
-    ranked = []
-    for name in sorted(set(groups)):
-        members = [index for index, group in enumerate(groups) if group == name]
-        ranked.append([members[index] for index in select(points[members], count)])
-    turns = itertools.chain.from_iterable(itertools.zip_longest(*ranked))
-    return [index for index in turns if index is not None][:count]
 
 
 def select(points: np.ndarray, count: int) -> list[int]:

@@ -54,8 +54,11 @@ def unique_identifiers(names: list[str], fallback: str) -> list[str]:
 def c_string(text: str) -> str:
     """A C string literal of the text in UTF-8; everything but plain letters, digits and harmless marks is an octal escape."""
     plain = re.compile(r"[A-Za-z0-9 _.,:;+\-=()\[\]/*]")
-    escaped = (character if plain.match(character) else "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "replace")) for character in text)
-    return '"' + "".join(escaped) + '"'
+
+    def escaped(character: str) -> str:
+        return character if plain.match(character) else "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "replace"))
+
+    return f'"{"".join(map(escaped, text))}"'
 
 
 def comment_text(text: str, limit: int = 80) -> str:

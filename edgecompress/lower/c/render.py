@@ -156,7 +156,8 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "constant_text": format_bytes(plan.constant_bytes),
         "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
         "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
-        **_meaning(graph), "unused": _unused_inputs(graph, decisions), "layers": layers, "arrays": [array for layer in layers for array in layer["arrays"]],
+        **_meaning(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,
+        "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
     }
     templates = {f"{name}.h": "model.h.jinja", f"{name}.c": "model.c.jinja", f"{name}_weights.h": "weights.h.jinja",
