@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -361,3 +365,32 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     write_artifact(tmp_path / "a", "cortex-m4")
     assert bench(tmp_path / "a").matches_reference is True
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "file"]
+
+
+def test_a_long_frame_runs_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unicorn that is stopped by a time-out and started again goes on with wrong registers now and then, so it must not be sliced."""
+    import unicorn
+
+    starts = []
+    start = unicorn.Uc.emu_start
+
+    def counted(self: object, *arguments: object, **named: object) -> None:
+        starts.append(arguments)
+        start(self, *arguments, **named)
+
+    monkeypatch.setattr(unicorn.Uc, "emu_start", counted)
+    write_artifact(tmp_path / "a", "cortex-m4", extra="for (volatile int i = 0; i < 20000000; ++i) { }")
+    inputs = np.zeros((2, SIZE), dtype=np.int8)
+    assert np.array_equal(run_frames(tmp_path / "a", inputs), reference.run(hand_graph(), inputs))
+    assert len(starts) == 3  # two frames and the exit
+
+
+def test_ctrl_c_is_seen_between_frames(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a", "cortex-m4", extra="for (volatile int i = 0; i < 20000; ++i) { }")
+    run_frames(tmp_path / "a", np.zeros((1, SIZE), dtype=np.int8))  # compiles
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_frames(tmp_path / "a", np.zeros((8_000, SIZE), dtype=np.int8))
+    assert time.monotonic() - started < 10

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import struct
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +22,6 @@ EXCEPTIONS = {1: "undefined instruction", 3: "instruction fetch abort", 4: "data
 SYSTEM_REGISTERS = (0xE000E000, 0x1000)
 PAGE = 0x1000
 NEVER = 0xFFFFFFFE
-SLICE_S = 0.5
 
 
 def _library() -> Any:
@@ -43,15 +45,36 @@ def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0,
     """
     session = _Session(firmware, cpu, encode_input(frames), timeout_s)
     counts: list[FrameCount] = []
-    while session.files.exit_code is None:
-        if len(counts) < min(counted, len(frames)):
-            counts += session.counted_frame(frames[len(counts)][0])
-        else:
-            session.run_to_event()
+    with _interrupts_between_events() as check_interrupt:
+        while session.files.exit_code is None:
+            if len(counts) < min(counted, len(frames)):
+                counts += session.counted_frame(frames[len(counts)][0])
+            else:
+                session.run_to_event()
+            check_interrupt()
     outputs = {name: bytes(content) for name, content in session.files.outputs.items()}
     if session.files.exit_code != 0:
         raise failed_exit(session.files.exit_code, firmware.image, outputs)
     return decode_execution(firmware.subjects, frames, outputs, counts)
+
+
+@contextmanager
+def _interrupts_between_events() -> Iterator[Callable[[], None]]:
+    """Keeps Ctrl-C until the function given here is called: raised inside a hook, Python would print the exception and go on."""
+    seen: list[int] = []
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield check  # somebody else handles it, as the search's workers do
+        return
+    signal.signal(signal.SIGINT, lambda number, _frame: seen.append(number))
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
@@ -123,10 +146,10 @@ class _Session:
         self.event = False
         deadline = time.monotonic() + self.timeout_s
         while not self.event and (left := deadline - time.monotonic()) > 0:
-            # in slices, because Ctrl-C is seen between them; a stop may split a block, so not while counting: there the hook sees it
-            duration = left if counter else min(left, SLICE_S)
+            # never in short slices: unicorn stops for a time-out wherever it is, and now and then goes on from there with wrong registers
+            # (seen with unicorn 2.1.4: one run in six at 20 ms). Ctrl-C is seen between events.
             try:
-                self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=max(int(duration * 1e6), 1))
+                self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=max(int(left * 1e6), 1))
             except unicorn.UcError as error:
                 self.trouble = self.trouble or str(error)
             if self.trouble:
