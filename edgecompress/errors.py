@@ -56,6 +56,12 @@ class ToolMissingError(EdgecompressError):
     exit_code = ExitCode.TOOL_MISSING
 
 
+class TrainingError(EdgecompressError):
+    """The training of one network failed; others may do."""
+
+    exit_code = ExitCode.ANSWER_IS_NO
+
+
 class DeviceError(EdgecompressError):
     """The emulator or board failed: fault, hang, or output that makes no sense."""
 

@@ -15,7 +15,7 @@ from edgecompress.compress.prune.structured import prune
 from edgecompress.compress.recipes import recipe
 from edgecompress.data.augment import Augmentation
 from edgecompress.data.parts import Samples
-from edgecompress.errors import ConfigError, DataError, EdgecompressError, ModelError
+from edgecompress.errors import ConfigError, DataError, ModelError, TrainingError
 
 QUICK = TrainConfig(epochs=6, learning_rate=1e-2, batch_size=32)
 
@@ -104,7 +104,7 @@ def test_stop_ends_after_the_batch_with_a_usable_result() -> None:
 
 
 def test_divergence_is_an_error_that_names_the_learning_rate() -> None:
-    with pytest.raises(EdgecompressError, match=r"diverged in epoch 1") as caught:
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1") as caught:
         train(network(), Samples(TRAIN.x * 1e30, TRAIN.y), VALIDATION, replace(QUICK, optimizer="sgd", learning_rate=1e30), seed=1)
     assert "learning rate" in str(caught.value)
 

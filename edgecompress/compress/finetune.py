@@ -17,7 +17,7 @@ from edgecompress.compress.batches import check_samples, steps_per_epoch, to_ten
 from edgecompress.compress.quantize.input_range import on_grid
 from edgecompress.compress.training import EpochMetrics, Progress, TrainConfig, TrainResult
 from edgecompress.data.parts import Samples
-from edgecompress.errors import DataError, EdgecompressError, ModelError
+from edgecompress.errors import DataError, ModelError, TrainingError
 
 __all__ = ["EpochMetrics", "TrainConfig", "TrainResult", "evaluate", "predict", "train"]
 
@@ -32,7 +32,7 @@ def train(
 
     Runs on the CPU; the same arguments give the same weights on the same machine. `stop` is asked after every batch: True ends the training with
     what it has. `teacher` takes the same input and gives the same number of logits. Raises DataError for unusable samples, ModelError for a
-    network that does not fit them, EdgecompressError when the loss stops being finite.
+    network that does not fit them, TrainingError when the loss stops being finite.
     """
     with _reproducible(config.threads, seed):
         return _Training(module, train, validation, config, seed, teacher).run(progress, stop)
@@ -123,7 +123,7 @@ class _Training:
             loss = self._loss(inputs, targets)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                raise EdgecompressError(
+                raise TrainingError(
                     f"training diverged in epoch {epoch}: the loss became {losses[-1]}", f"try: a learning rate below {self.config.learning_rate:g}"
                 )
             self.optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ from edgecompress.bench import check_tools, run_frames
 from edgecompress.bench.profiling import kernel_version
 from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset
-from edgecompress.errors import BudgetError, ConfigError, DeviceError
+from edgecompress.errors import BudgetError, ConfigError, DeviceError, TrainingError
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.estimate import Cost
 from edgecompress.hw.profile import HardwareProfile, load_profile
@@ -182,24 +182,33 @@ def _train(run: RunDirectory, trials: Sequence[Trial], config: SearchConfig, dat
     progress.step(len(results))
     if missing:
         results |= _train_missing(run, missing, config, data, target, workers, len(results), progress)
-    return [results[t.candidate.id] for t in trials]
+    return [results[t.candidate.id] for t in trials if t.candidate.id in results]
 
 
 def _train_missing(run: RunDirectory, candidates: Sequence[Candidate], config: SearchConfig, data: Dataset, target: Target, workers: int,
                    finished: int, progress: Progress) -> dict[str, CandidateResult]:
     results: dict[str, CandidateResult] = {}
+    failures: list[TrainingError] = []
     training = data.without_test()
     with worker_pool(min(workers, len(candidates))) as pool:
-        futures = [pool.submit(process_candidate, candidate, training, target, config, run.candidate(candidate.id)) for candidate in candidates]
+        futures = {pool.submit(process_candidate, candidate, training, target, config, run.candidate(candidate.id)): candidate
+                   for candidate in candidates}
         for done, future in enumerate(as_completed(futures), start=1):
             try:
                 result = future.result()
             except BrokenProcessPool:
                 raise DeviceError("a training process was killed (out of memory?); run again with --resume and fewer --workers") from None
+            except TrainingError as error:
+                # one network that does not train says nothing about the others
+                failures.append(error)
+                progress.say(f"{futures[future].id} is left out: {error.message}")
+                continue
             results[result.id] = result
             progress.step(finished + done)
             progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
                          f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
+    if failures and not results and not finished:
+        raise failures[0]
     return results
 
 

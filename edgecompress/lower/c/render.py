@@ -73,18 +73,23 @@ def _io_context(tensors: list[Tensor], kind: str) -> list[dict[str, Any]]:
     } for index, tensor in enumerate(tensors)]
 
 
-def _meaning(graph: QuantizedGraph) -> dict[str, Any]:
-    """Class names and the way from raw values to inputs, where the graph's metadata has them in a form that fits the model."""
+def _class_names(graph: QuantizedGraph) -> list[str]:
+    """C literals of the class names, where the metadata has one for each output."""
     classes = graph.metadata.get("classes")
-    named = isinstance(classes, list) and len(classes) == graph.tensors[graph.outputs[0]].size and all(isinstance(name, str) for name in classes)
+    if isinstance(classes, list) and len(classes) == graph.tensors[graph.outputs[0]].size and all(isinstance(name, str) for name in classes):
+        return [c_string(name) for name in classes]
+    return []
+
+
+def _raw_values(graph: QuantizedGraph) -> dict[str, str] | None:
+    """The way from raw values to the input, where the metadata has one that a float32 holds."""
     raw = graph.metadata.get("normalization")
+    if not isinstance(raw, dict) or len(graph.inputs) != 1:
+        return None
     # a comparison that NaN, infinity and integers beyond a float32 all fail
-    usable = isinstance(raw, dict) and all(isinstance(raw.get(key), int | float) and abs(raw[key]) < 3e38 for key in ("mean", "scale"))
-    return {
-        "classes": [c_string(name) for name in classes] if named else [],
-        "raw": {"mean": float_literal(raw["mean"]), "scale": float_literal(raw["scale"]), "front_end": comment_text(str(raw.get("front_end", "")))}
-        if usable and len(graph.inputs) == 1 else None,
-    }
+    if not all(isinstance(raw.get(key), int | float) and abs(raw[key]) < 3e38 for key in ("mean", "scale")):
+        return None
+    return {"mean": float_literal(raw["mean"]), "scale": float_literal(raw["scale"]), "front_end": comment_text(str(raw.get("front_end", "")))}
 
 
 class _Layers:
@@ -156,7 +161,7 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "constant_text": format_bytes(plan.constant_bytes),
         "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
         "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
-        **_meaning(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,
+        "classes": _class_names(graph), "raw": _raw_values(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,
         "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
     }
