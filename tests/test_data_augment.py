@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -135,14 +134,3 @@ def test_json_round_trip() -> None:
 def test_bad_strengths(document: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Augmentation.from_json(document)
-
-
-def test_an_epoch_is_quick() -> None:
-    generator = np.random.default_rng(0)
-    x, y = generator.standard_normal((12_000, 28, 28, 1), dtype=np.float32), generator.integers(0, 10, 12_000)
-    masks: dict[str, Any] = {"time_masks": 1, "time_mask": 4, "frequency_masks": 1, "frequency_mask": 4}
-    full = Augmentation(shift_height=3, shift_width=3, flip=0.5, mixup=0.2, noise=0.05, **masks)
-    started = time.process_time()
-    for start in range(0, len(x), 128):
-        augment(x[start : start + 128], y[start : start + 128], 10, full, generator)
-    assert time.process_time() - started < 1.5

