@@ -172,10 +172,14 @@ def test_killed_twice_and_with_one_worker_it_gives_the_same(finished: Finished, 
     assert not [path for path in output.rglob("*") if path.suffix == ".partial" or path.name.startswith(".")]
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, such as a test run's, start with it ignored
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     output = tmp_path / "interrupted"
     process = subprocess.Popen(_command(output, "--workers", "1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=_heed_interrupts)
     _wait_for(lambda: _answers(output / "study.log") >= 3, process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to the whole group
     process.wait(timeout=60)

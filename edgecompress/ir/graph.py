@@ -55,7 +55,8 @@ class Tensor:
 
     def quantize(self, real: np.ndarray) -> np.ndarray:
         """float to int8, ties to even, saturating; NaN becomes the zero point."""
-        scaled = np.rint(np.nan_to_num(np.asarray(real, dtype=np.float32) / np.float32(self.scale))) + self.zero_point
+        with np.errstate(over="ignore"):  # infinity saturates like any large number
+            scaled = np.rint(np.nan_to_num(np.asarray(real, dtype=np.float32) / np.float32(self.scale))) + self.zero_point
         quantized: np.ndarray = np.clip(scaled, -128, 127).astype(np.int8)
         return quantized
 
