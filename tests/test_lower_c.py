@@ -23,8 +23,13 @@ from edgecompress.errors import ConfigError, EdgecompressError, ModelError
 from edgecompress.hw.target import load_target
 from edgecompress.ir import serialize
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
+from edgecompress.ir.ops.add import Add
+from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.dense import Dense
+from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.reshape import Reshape
 from edgecompress.ir.reference import run_all
+from edgecompress.ir.requant import Requant
 from edgecompress.lower import LOWERINGS, lower, lowering, plan
 from edgecompress.lower.artifact import read_manifest
 from edgecompress.lower.c import convolution, simple
@@ -134,6 +139,31 @@ def test_an_output_that_is_an_input_is_refused() -> None:
     graph = QuantizedGraph("g", {"x": Tensor("x", (4,), 1.0, 0)}, (), ("x",), ("x",))
     with pytest.raises(ModelError, match="nothing to compute"):
         plan(graph, load_target("host"))
+
+
+@pytest.mark.parametrize("multiplier", [1, 2**30 - 1])
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise_conv2d", "dense", "add"])
+def test_a_multiplier_that_the_kernels_cannot_hold_is_refused(kind: str, multiplier: int) -> None:
+    small, b = Requant((multiplier,), (0,)), Builder(1)
+    if kind == "conv2d":
+        out = b.add(Conv2D(np.ones((2, 1, 1, 3)), np.zeros(2), small, 0, 0), b.input(2, 2, 3))
+    elif kind == "depthwise_conv2d":
+        out = b.add(DepthwiseConv2D(np.ones((1, 1, 3)), np.zeros(3), small, 0, 0), b.input(2, 2, 3))
+    elif kind == "dense":
+        out = b.add(Dense(np.ones((2, 3)), np.zeros(2), small, 0, 0), b.input(3))
+    else:
+        out = b.add(Add(small, small, small, 0, 0, 0), b.input(3), "x0")
+    with pytest.raises(ModelError, match=f"rescaling multiplier {multiplier} "):
+        lower(b.graph(kind, out), load_target("host"))
+
+
+def test_a_factor_of_zero_makes_zero_of_the_largest_sum(tmp_path: Path) -> None:
+    b = Builder(1)
+    largest, factors = np.array([2**31 - 1, -(2**31 - 1), 40]), Requant((0, 0, 2**30), (0, 0, 0))
+    graph = b.graph("zero factor", b.add(Dense(np.zeros((3, 2)), largest, factors, 0, 5), b.input(2)))
+    inputs = _inputs(graph)
+    (result,) = run(build(tmp_path, [(graph, lower(graph, load_target("host"), inputs))]), [graph], [inputs])
+    np.testing.assert_array_equal(result["t0"], np.tile([5, 5, 25], (3, 1)))
 
 
 def test_text_is_as_checked_in(monkeypatch: pytest.MonkeyPatch) -> None:

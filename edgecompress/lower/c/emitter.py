@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edgecompress.errors import ModelError
 from edgecompress.ir.graph import Node, Tensor
 from edgecompress.ir.packing import pack_rows
 from edgecompress.ir.requant import Requant
@@ -102,9 +103,12 @@ class Emitter:
 
 def doubled_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
     """(2 * multiplier - 2^32, shift) as ec_scale takes it. A factor of 0 becomes the smallest one there is, 2^-32:
-    it rounds every accumulator below 2^31 - 1 to 0 as well."""
+    it rounds every accumulator below 2^31 - 1 to 0 as well. Raises ModelError for a multiplier below 2^30, which does not fit."""
     if multiplier == 0:
         multiplier, shift = 2**30, -31
+    if multiplier < 2**30:
+        raise ModelError(f"C cannot hold the rescaling multiplier {multiplier} of a layer with weights or of an addition; "
+                         "it must be 0 or in [2^30, 2^31), as Requant.from_real makes it")
     return 2 * multiplier - 2**32, shift
 
 
@@ -138,6 +142,7 @@ def weight_arrays(rows: np.ndarray, bits: int, bias: np.ndarray, requant: Requan
     repeat = channels if len(requant.multiplier) == 1 else 1
     factors = [doubled_multiplier(*pair) for pair in zip(requant.multiplier, requant.shift, strict=True)] * repeat
     multiplier, shift = np.array(factors, dtype=np.int64).T
+    bias = np.where(np.asarray(requant.multiplier) == 0, 0, bias)  # without it no sum reaches the 2^31 - 1 that 2^-32 would round to 1
     packed = np.ascontiguousarray(pack_rows(rows, bits)).view(np.int8).ravel()
     return (ConstArray("weights", "int8_t", packed), ConstArray("bias", "int32_t", bias.astype(np.int32)),
             ConstArray("multiplier", "int32_t", multiplier.astype(np.int32)), ConstArray("shift", "int8_t", (-shift - 1).astype(np.int8)))
