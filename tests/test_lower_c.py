@@ -239,8 +239,9 @@ def test_constant_bytes_are_what_a_compiler_makes(tmp_path: Path) -> None:
         for name, content in artifact.files.items():
             if name.endswith((".c", ".h")):
                 (tmp_path / name).write_bytes(content)
-        call = decide(case.graph, target).calls[0]
-        emitter, prefix = EMIT[case.graph.nodes[0].op.kind], f"{artifact.name}_0_{c_identifier(call.node.name, 'layer')}"
+        decisions = decide(case.graph, target)
+        call, emitter = decisions.calls[0], decisions.emitters[0]
+        prefix = f"{artifact.name}_0_{c_identifier(call.node.name, 'layer')}"
         symbols = [f"{prefix}_params", *(f"{prefix}_{array.suffix}" for array in emitter.arrays(call))]
         total = " + ".join(f"sizeof {symbol}" for symbol in symbols)
         checks.append(f'#include "{artifact.name}.c"\n#include "{artifact.name}_weights.c"\n'

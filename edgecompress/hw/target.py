@@ -48,6 +48,7 @@ class Target:
     family: str  # cortex-m, host
     lowering: str
     core: str
+    extensions: tuple[str, ...]  # of the instruction set, from EXTENSIONS
     clock_hz: float
     cycles_per_instruction: float
     flash_bytes: int
@@ -67,9 +68,10 @@ class Target:
 
 
 FAMILIES = ("cortex-m", "host")  # what the bench knows how to run
+EXTENSIONS = ("dsp", "mve", "fpu", "fpu64")  # 16-bit SIMD of ARMv7E-M and v8-M, Helium, single and double precision
 
 _KEYS = {
-    "": {"description", "family", "lowering", "core", "clock", "cycles_per_instruction", "profile", "channel_multiple", "source"},
+    "": {"description", "family", "lowering", "core", "extensions", "clock", "cycles_per_instruction", "profile", "channel_multiple", "source"},
     "memory": {"flash", "ram", "flash_origin", "ram_origin"},
     "compiler": {"zig", "gcc", "common"},
     "emulator": {"unicorn", "qemu_machine", "qemu_cpu"},
@@ -120,7 +122,7 @@ def _build(name: str, top: dict[str, Any], memory: dict[str, Any], compiler: dic
     if family not in FAMILIES:
         raise unknown_name("family", family, FAMILIES)
     return Target(
-        name=name, description=_text(top, "description"), family=family, lowering=_text(top, "lowering"), core=_text(top, "core"),
+        name=name, description=_text(top, "description"), family=family, lowering=_text(top, "lowering"), core=_text(top, "core"), extensions=_extensions(top),
         clock_hz=_positive("clock", parse_frequency(_text(top, "clock"))),
         cycles_per_instruction=_positive("cycles_per_instruction", _number(top, "cycles_per_instruction")),
         flash_bytes=_size(memory, "flash"), ram_bytes=_size(memory, "ram"),
@@ -146,6 +148,14 @@ def _texts(values: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(values[key], list) or not all(isinstance(value, str) for value in values[key]):
         raise _wrong(key, "a list of texts", values[key])
     return tuple(values[key])
+
+
+def _extensions(values: dict[str, Any]) -> tuple[str, ...]:
+    extensions = _texts(values, "extensions")
+    for extension in extensions:
+        if extension not in EXTENSIONS:
+            raise unknown_name("extension", extension, EXTENSIONS)
+    return extensions
 
 
 def _number(values: dict[str, Any], key: str, kind: type | tuple[type, ...] = (int, float)) -> float:

@@ -20,10 +20,10 @@ from edgecompress.ir.reference import run_all
 from edgecompress.lower.artifact import FORMAT, FORMAT_VERSION, MANIFEST, Artifact
 from edgecompress.lower.c.planning import Decisions, decide
 from edgecompress.lower.c.render import RenderedModel, render
-from edgecompress.lower.c.table import EMIT, UNSUPPORTED
+from edgecompress.lower.c.table import EMIT, FAST, UNSUPPORTED
 from edgecompress.resources import data_dir
 
-__all__ = ["EMIT", "UNSUPPORTED", "lower", "plan"]
+__all__ = ["EMIT", "FAST", "UNSUPPORTED", "lower", "plan"]
 
 RANDOM_VECTORS = 10
 

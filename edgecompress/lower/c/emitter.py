@@ -26,6 +26,11 @@ class Call:
     output: Tensor
 
     @property
+    def kind(self) -> str:
+        """The op's kind."""
+        return self.node.op.kind
+
+    @property
     def op(self) -> Any:
         """The node's op; each emitter knows its class."""
         return self.node.op
@@ -53,12 +58,23 @@ class Reference:
 
 
 class Emitter:
-    """Base: one instance an op kind, in EMIT. Methods are pure functions of the call."""
+    """Base: one kernel, or one kernel with its variants, in EMIT or FAST of table.py. Methods are pure functions of the call."""
 
+    extensions: ClassVar[frozenset[str]] = frozenset()  # what the core must have, in the words of a target's `extensions`
     sources: ClassVar[tuple[str, ...]] = ()  # beside the kernel's own file
     in_place: ClassVar[tuple[int, ...]] = ()  # inputs that the output may overwrite
     takes_scratch: ClassVar[bool] = False
     takes_input_array: ClassVar[bool] = False
+
+    def supports(self, call: Call) -> bool:
+        """Whether the kernel can do this call; those in EMIT can do all."""
+        return True
+
+    def overlaps(self, call: Call) -> Mapping[int, int]:
+        """Inputs that the output may overwrite: position -> least distance in bytes from the output's start up to that input's start.
+
+        0 means that both may start at the same address. A kernel that reads ahead of what it writes can give any distance."""
+        return {position: 0 for position in self.in_place if call.inputs[position].size == call.output.size}
 
     def kernel(self, call: Call) -> str:
         """Entry symbol."""

@@ -15,7 +15,6 @@ from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
-from edgecompress.lower.c.table import EMIT
 from edgecompress.resources import data_dir
 from edgecompress.units import format_bytes
 
@@ -120,7 +119,7 @@ class _Layers:
 
     def context(self, index: int, call: Call) -> dict[str, Any]:
         """Everything the templates print for one call."""
-        emitter, layer = EMIT[call.node.op.kind], self.decisions.plan.layers[index]
+        emitter, layer = self.decisions.emitters[index], self.decisions.plan.layers[index]
         prefix = f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
         inputs = [self._location(call.node.inputs[position]) for position in emitter.argument_order(call)]
         scratch = self._arena(next(self.scratch).offset) if layer.scratch_bytes else ""
@@ -153,7 +152,8 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
     plan = decisions.plan
     contexts = _Layers(graph, decisions, name)
     layers = [contexts.context(index, call) for index, call in enumerate(decisions.calls)]
-    kernel_files = sorted({*COMMON_HEADERS, *(file for call in decisions.calls for file in EMIT[call.node.op.kind].files(call))})
+    pairs = zip(decisions.emitters, decisions.calls, strict=True)
+    kernel_files = sorted({*COMMON_HEADERS, *(file for emitter, call in pairs for file in emitter.files(call))})
     values = {
         "name": name, "macro": name.upper(), "tool_version": edgecompress.__version__, "target": comment_text(target.name),
         "graph_hash": graph.hash, "graph_name": comment_text(graph.name), "arena_bytes": plan.memory.arena_bytes,

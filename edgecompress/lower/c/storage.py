@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecompress.errors import ModelError
 from edgecompress.hw.plan import Buffer
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.lower.c.table import EMIT
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Storage:
     buffers: tuple[Buffer, ...]  # activations in the arena, named by root
 
 
-def resolve_storage(graph: QuantizedGraph) -> Storage:
-    """Raises ModelError for an output that is also an input."""
+def resolve_storage(graph: QuantizedGraph, overlaps: Sequence[Mapping[int, int]]) -> Storage:
+    """`overlaps`: what Emitter.overlaps says of each node. Raises ModelError for an output that is also an input."""
     for name in graph.outputs:
         if name in graph.inputs:
             raise ModelError(f"output {name!r} of graph {graph.name!r} is one of its inputs; there is nothing to compute")
@@ -43,7 +42,7 @@ def resolve_storage(graph: QuantizedGraph) -> Storage:
             break
         assert not clashing & copies
         copies |= clashing
-    lifetimes = _lifetimes(graph, root, outputs)
+    lifetimes = _lifetimes(graph, root, outputs, overlaps)
     buffers = tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items())
     return Storage(root, inputs, outputs, copies, buffers)
 
@@ -56,7 +55,8 @@ def _alias_roots(graph: QuantizedGraph, copies: frozenset[str]) -> dict[str, str
     return root
 
 
-def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, int]) -> dict[str, tuple[int, int]]:
+def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, int],
+               overlaps: Sequence[Mapping[int, int]]) -> dict[str, tuple[int, int]]:
     """First and last node of each arena buffer. Ends by letting outputs take over the bytes of inputs that die (`root` is updated)."""
     last: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
@@ -68,7 +68,7 @@ def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, i
         name = node.output
         if root[name] != name or name in outputs:
             continue
-        ancestor = _overwritable(graph, index, root, heir, lifetimes) if node.op.kind != "reshape" else None
+        ancestor = _overwritable(graph, index, root, heir, lifetimes, overlaps[index]) if node.op.kind != "reshape" else None
         if ancestor is None:
             lifetimes[name] = (index, last[name])
         else:
@@ -79,11 +79,12 @@ def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, i
     return lifetimes
 
 
-def _overwritable(graph: QuantizedGraph, index: int, root: dict[str, str], heir: dict[str, str], lifetimes: dict[str, tuple[int, int]]) -> str | None:
+def _overwritable(graph: QuantizedGraph, index: int, root: dict[str, str], heir: dict[str, str], lifetimes: dict[str, tuple[int, int]],
+                  overlaps: Mapping[int, int]) -> str | None:
     """Arena buffer of an input that dies at this node and that the kernel may write over, if there is one."""
     node = graph.nodes[index]
     size = graph.tensors[node.output].size
-    for position in EMIT[node.op.kind].in_place:
+    for position in (position for position, distance in overlaps.items() if distance == 0):
         owner = root[node.inputs[position]]
         owner = heir.get(owner, owner)
         if owner in lifetimes and lifetimes[owner][1] == index and graph.tensors[owner].size == size:

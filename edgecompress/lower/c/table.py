@@ -1,9 +1,11 @@
-"""EMIT: op kind -> emitter. UNSUPPORTED: op kind -> why the C lowering cannot do it."""
+"""EMIT: op kind -> portable emitter. FAST: op kind -> emitters for cores that have more. UNSUPPORTED: op kind -> why C cannot do it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from edgecompress.lower.c.convolution import Conv2DEmitter, DenseEmitter, DepthwiseConv2DEmitter
-from edgecompress.lower.c.emitter import Emitter
+from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
     ConcatEmitter,
@@ -36,4 +38,15 @@ EMIT: dict[str, Emitter] = {
     "requantize": RequantizeEmitter("requantize"),
 }
 
+# the first one that the core and the call allow is taken, so the fastest stands first
+FAST: dict[str, tuple[Emitter, ...]] = {}
+
 UNSUPPORTED: dict[str, str] = {}
+
+
+def select(call: Call, extensions: Collection[str]) -> Emitter:
+    """The emitter of a call for a core with these extensions."""
+    for emitter in FAST.get(call.kind, ()):
+        if emitter.extensions.issubset(extensions) and emitter.supports(call):
+            return emitter
+    return EMIT[call.kind]
