@@ -36,10 +36,16 @@ def plan(graph: QuantizedGraph, target: Target) -> LoweredPlan:
 
 def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[str, np.ndarray] | None = None,
           vectors_source: str = "random") -> Artifact:
-    """The files of the model for the target, deterministic.
+    """The files of the model for the target, deterministic. The graph goes through the passes of lower/passes first, which change no output.
 
     `vectors`: int8 test inputs [n, *shape] (by input name for several inputs) whose reference outputs go into
     `vectors.npz`; None makes ten random ones. `vectors_source` says in the manifest where they come from.
     """
-    result: Artifact = lowering(target.lowering).lower(graph, target, vectors, vectors_source)
+    from edgecompress.lower.passes import optimize
+    from edgecompress.lower.vectors import check_same_outputs, named_vectors
+
+    inputs = named_vectors(graph, vectors)
+    optimized = optimize(graph)
+    check_same_outputs(graph, optimized, inputs)
+    result: Artifact = lowering(target.lowering).lower(optimized, target, inputs, vectors_source)
     return result

@@ -11,22 +11,18 @@ from typing import Any
 import numpy as np
 
 import edgecompress
-from edgecompress.errors import ConfigError, ModelError
 from edgecompress.hw.plan import LoweredPlan
 from edgecompress.hw.target import Target
 from edgecompress.ir import serialize
 from edgecompress.ir.graph import QuantizedGraph, Tensor
-from edgecompress.ir.reference import run_all
 from edgecompress.lower.artifact import FORMAT, FORMAT_VERSION, MANIFEST, Artifact
 from edgecompress.lower.c.planning import Decisions, decide
 from edgecompress.lower.c.render import RenderedModel, render
 from edgecompress.lower.c.table import EMIT, FAST, UNSUPPORTED
+from edgecompress.lower.vectors import named_vectors, vector_arrays
 from edgecompress.resources import data_dir
 
 __all__ = ["EMIT", "FAST", "UNSUPPORTED", "lower", "plan"]
-
-RANDOM_VECTORS = 10
-
 
 def plan(graph: QuantizedGraph, target: Target) -> LoweredPlan:
     """Kernels, loop counts, memory plan and constant bytes. Raises ModelError for what C cannot do."""
@@ -38,12 +34,12 @@ def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[s
     """All files of the model, deterministic bytes; see edgecompress.lower.lower."""
     decisions = decide(graph, target)
     rendered = render(graph, target, decisions)
-    inputs = _vectors(graph, vectors)
+    inputs = named_vectors(graph, vectors)
     files = {name: text.encode() for name, text in rendered.texts.items()}
     kernels = data_dir("firmware_export") / "c" / "kernels"
     files.update({name: (kernels / name).read_bytes() for name in rendered.kernel_files})
     files["graph.json"], files["graph.npz"] = serialize.to_files(graph)
-    files["vectors.npz"] = _npz(_vector_arrays(graph, inputs))
+    files["vectors.npz"] = _npz(vector_arrays(graph, inputs))
     manifest = _manifest(graph, target, decisions, rendered, sorted(files), vectors_source)
     files[MANIFEST] = _json(manifest)
     return Artifact(rendered.name, target.name, dict(sorted(files.items())), decisions.plan, manifest["graph_hash"], manifest)
@@ -59,30 +55,6 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _vectors(graph: QuantizedGraph, vectors: np.ndarray | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    if vectors is None:
-        generator = np.random.default_rng(0)
-        return {name: generator.integers(-128, 128, (RANDOM_VECTORS, *graph.tensors[name].shape), dtype=np.int8) for name in graph.inputs}
-    if isinstance(vectors, Mapping):
-        return dict(vectors)
-    if len(graph.inputs) != 1:
-        raise ConfigError(f"graph {graph.name!r} has {len(graph.inputs)} inputs; give test vectors as a mapping from input name to array")
-    return {graph.inputs[0]: vectors}
-
-
-def _vector_arrays(graph: QuantizedGraph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`inputs` and `outputs`, or `inputs0`, `inputs1`, ... for several, in the order of the run function's arguments."""
-    counts = {name: len(values) for name, values in inputs.items()}
-    if len(set(counts.values())) > 1 or min(counts.values(), default=0) == 0:
-        raise ModelError(f"test vectors must be at least one and equally many for all inputs, got {counts}")
-    values = run_all(graph, inputs)
-    arrays = {}
-    for kind, names in (("inputs", graph.inputs), ("outputs", graph.outputs)):
-        for index, name in enumerate(names):
-            arrays[kind if len(names) == 1 else f"{kind}{index}"] = np.ascontiguousarray(values[name])
-    return arrays
-
-
 def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "shape": list(tensor.shape), "scale": tensor.scale, "zero_point": tensor.zero_point}
 
@@ -93,6 +65,7 @@ def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rende
     return {
         "format": FORMAT, "version": FORMAT_VERSION, "tool_version": edgecompress.__version__,
         "name": rendered.name, "target": target.name, "graph_hash": graph.hash,
+        "source_hash": graph.metadata.get("source_hash", graph.hash), "passes": list(graph.metadata.get("passes", [])),
         "inputs": [_tensor(graph.tensors[name]) for name in graph.inputs], "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
         "run": f"{rendered.name}_run", "arena_symbol": f"{rendered.name}_arena",
         "arena_bytes": plan.memory.arena_bytes, "lower_bound_bytes": plan.memory.lower_bound_bytes, "constant_bytes": plan.constant_bytes,

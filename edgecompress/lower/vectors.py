@@ -1,0 +1,48 @@
+"""Test vectors of an artifact: inputs by name, and the proof that the passes changed no output on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgecompress.errors import ConfigError, ModelError
+from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.ir.reference import run_all
+
+RANDOM_VECTORS = 10
+
+
+def named_vectors(graph: QuantizedGraph, vectors: np.ndarray | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Test inputs by name; None makes ten random ones. Raises ConfigError for one array beside several inputs."""
+    if vectors is None:
+        generator = np.random.default_rng(0)
+        return {name: generator.integers(-128, 128, (RANDOM_VECTORS, *graph.tensors[name].shape), dtype=np.int8) for name in graph.inputs}
+    if isinstance(vectors, Mapping):
+        return dict(vectors)
+    if len(graph.inputs) != 1:
+        raise ConfigError(f"graph {graph.name!r} has {len(graph.inputs)} inputs; give test vectors as a mapping from input name to array")
+    return {graph.inputs[0]: vectors}
+
+
+def vector_arrays(graph: QuantizedGraph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`inputs` and `outputs`, or `inputs0`, `inputs1`, ... for several, in the order of the run function's arguments."""
+    counts = {name: len(values) for name, values in inputs.items()}
+    if len(set(counts.values())) > 1 or min(counts.values(), default=0) == 0:
+        raise ModelError(f"test vectors must be at least one and equally many for all inputs, got {counts}")
+    values = run_all(graph, inputs)
+    arrays = {}
+    for kind, names in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+        for index, name in enumerate(names):
+            arrays[kind if len(names) == 1 else f"{kind}{index}"] = np.ascontiguousarray(values[name])
+    return arrays
+
+
+def check_same_outputs(before: QuantizedGraph, after: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raises AssertionError if a pass changed an output on these inputs; that is a fault of ours, which must not reach a device."""
+    if after is before:
+        return
+    expected, got = run_all(before, dict(inputs)), run_all(after, dict(inputs))
+    for name in before.outputs:
+        if not np.array_equal(expected[name], got[name]):
+            raise AssertionError(f"a graph pass changed output {name!r}; please report this with the model")
