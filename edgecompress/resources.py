@@ -34,3 +34,8 @@ def find(folder: str, name: str, suffix: str, what: str) -> Path:
         if (place / f"{name}{suffix}").is_file():
             return place / f"{name}{suffix}"
     raise unknown_name(what, name, names(folder, suffix))
+
+
+def exists(folder: str, name: str, suffix: str) -> bool:
+    """Whether the user's own or the packaged files have one of that name."""
+    return any((place / f"{name}{suffix}").is_file() for place in (Path.cwd() / folder, data_dir(folder)))

@@ -345,7 +345,7 @@ def test_objects_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(toolchain, "_run", spy)
     write_artifact(tmp_path / "a", "cortex-m4")
     first = bench(tmp_path / "a")
-    assert len(compiled) == 8  # seven sources and the link
+    assert len(compiled) == 9  # eight sources and the link
     compiled.clear()
     assert dataclasses.replace(bench(tmp_path / "a"), date=first.date) == first
     assert compiled == ["linking 'bench.elf'"]

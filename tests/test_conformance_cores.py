@@ -21,7 +21,7 @@ from edgecompress.hw.target import load_target
 from edgecompress.ir.reference import run_all
 from edgecompress.lower import lower
 
-TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 UNIT_SIZE = 12  # models a compiler run
 FEW_CASES = [case for cases in CASES.values() for case in cases[:2]]
 Outputs = dict[str, dict[str, np.ndarray]]

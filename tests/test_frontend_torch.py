@@ -195,13 +195,13 @@ def test_shared_results_are_not_fused() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv = nn.Conv2d(3, 3, 1)
+            self.conv, self.other = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = self.conv(x)
-            return y + torch.relu(y)
+            return self.other(y) + torch.relu(y)
 
-    assert kinds(Both()) == ["conv2d", "clamp", "add"]
+    assert kinds(Both()) == ["conv2d", "conv2d", "clamp", "add"]
 
 
 def test_depthwise_and_grouped_are_told_apart() -> None:

@@ -15,7 +15,8 @@ from edgecompress.bench.toolchain import HARNESS_FLAGS, BuildError, Toolchain
 from edgecompress.errors import DeviceError, ModelError
 from edgecompress.units import format_bytes
 
-HARNESS_SOURCES = ("startup.c", "harness_main.c", "harness_call.c", "harness_semihosting.c")
+HARNESS_SOURCES = {"cortex-m": ("startup.c", "harness_main.c", "harness_call.c", "harness_fault.c", "harness_semihosting.c"),
+                   "riscv": ("riscv_startup.c", "harness_main.c", "harness_riscv_call.c", "harness_semihosting.c")}
 FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".data")  # .data is in flash too: its initial values
 RAM_SECTIONS = (".data", ".bss")
 HARNESS_SECTIONS = (".harness_text", ".harness_bss", ".stack")
@@ -46,7 +47,7 @@ def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Too
         work = Path(name)
         table = work / "harness_models.c"
         table.write_text(model_table(subjects, machine))
-        objects = toolchain.compile([*(harness / source for source in HARNESS_SOURCES), table], [harness], work, HARNESS_FLAGS)
+        objects = toolchain.compile([*(harness / source for source in HARNESS_SOURCES[machine.family]), table], [harness], work, HARNESS_FLAGS)
         objects += compile_subjects(subjects, toolchain, work)
         script = work / "bench.ld"
         script.write_text(_linker_script((harness / "bench.ld.in").read_text(), machine, model_stack, main_stack))

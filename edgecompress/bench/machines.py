@@ -35,6 +35,7 @@ class Machine:
     ram_origin: int
     ram_bytes: int
     timer: Timer
+    family: str = "cortex-m"  # a target's family; says which startup code it needs
 
 
 def _cmsdk_timer(base: int, nanoseconds_per_tick: float) -> Timer:
@@ -44,6 +45,7 @@ def _cmsdk_timer(base: int, nanoseconds_per_tick: float) -> Timer:
 _MPS2 = Machine(0x00000000, 4 * MEBIBYTE, 0x20000000, 4 * MEBIBYTE, _cmsdk_timer(0x40000000, 40.0))
 _MPS2_SECURE = Machine(0x10000000, 4 * MEBIBYTE, 0x38000000, 4 * MEBIBYTE, _cmsdk_timer(0x50000000, 50.0))
 _SYSTICK = Timer(0xE000E010, 0xE000E014, 0xE000E018, 5, 0xFFFFFF, 62.5)
+_STOPPED = Timer(0x40000000, 0x40000008, 0x40000004, 1, 0xFFFFFFFF, 0.0)  # plain memory: unicorn counts by itself
 
 MACHINES: dict[str, Machine] = {
     "mps2-an385": _MPS2,  # M3
@@ -61,5 +63,5 @@ def machine_for(target: Target, where: str) -> Machine:
         raise unknown_name("qemu machine", name, MACHINES)
     if where == "qemu":
         return MACHINES[name]
-    timer = MACHINES[name].timer if name else _SYSTICK
-    return Machine(target.flash_origin, 16 * MEBIBYTE, target.ram_origin, 16 * MEBIBYTE, timer)
+    timer = MACHINES[name].timer if name else _SYSTICK if target.family == "cortex-m" else _STOPPED
+    return Machine(target.flash_origin, 16 * MEBIBYTE, target.ram_origin, 16 * MEBIBYTE, timer, target.family)

@@ -10,6 +10,7 @@ from typing import Any
 from edgecompress.errors import DataError
 
 INSTRUCTIONS_OVER_CLOCK = "instructions / clock"
+CYCLES_OVER_CLOCK = "estimated cycles / clock"
 WALL_CLOCK = "wall clock"
 
 
@@ -20,6 +21,8 @@ class LayerMeasurement:
     node: str
     kernel: str
     instructions: int
+    estimated_cycles: int | None  # None where there is no model of the core's pipeline
+    memory_words: int | None  # registers loaded and stored
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,10 @@ class Measurement:
     where: str  # unicorn, qemu, host
     instructions: int | None  # median of the counted frames
     instruction_spread: InstructionSpread | None
+    estimated_cycles: int | None  # bench/pipeline.py; None where it has no model of the core
+    memory_words: int | None  # registers loaded and stored
     latency_s: float
-    latency_basis: str  # INSTRUCTIONS_OVER_CLOCK or WALL_CLOCK
+    latency_basis: str  # CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK or WALL_CLOCK
     latency_spread_s: tuple[float, float] | None  # fastest and slowest batch, wall clock only
     flash_bytes: int | None  # model, kernels, compiler runtime, startup
     harness_flash_bytes: int | None  # what the bench added, not in flash_bytes

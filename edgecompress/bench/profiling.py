@@ -40,10 +40,13 @@ def measured_rows(plan: LoweredPlan, seen: Measurement, held_back: bool) -> tupl
     counted = [row for row in seen.layers if row.kernel]
     if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
-    rows = [LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v}, float(row.instructions), held_back)
+    rows = [LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v},
+                     float(row.instructions if row.estimated_cycles is None else row.estimated_cycles), held_back,
+                     None if row.estimated_cycles is None else float(row.instructions))
             for layer, row in zip(called, counted, strict=True)]
     assert seen.instructions is not None and seen.flash_bytes is not None and seen.stack_bytes is not None  # an emulated run has all three
-    overhead = seen.instructions - sum(row.cost for row in rows)
+    total = seen.instructions if seen.estimated_cycles is None else seen.estimated_cycles
+    overhead = total - sum(row.cost for row in rows)
     firmware = FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, held_back)
     return rows, firmware
 
@@ -80,7 +83,8 @@ def make_profile(target: Target, name: str, chains: int, seed: int, cc: str | No
     code_base, code_layer, code_kernel = fit_code(firmware_rows)
     overhead_base, overhead_layer = fit_overhead(firmware_rows)
     return HardwareProfile(
-        name=name, target=target.name, board=f"emulated {target.core}", source="simulated", unit="instructions", clock_hz=target.clock_hz,
+        name=name, target=target.name, board=f"emulated {target.core}", source="simulated",
+        unit="instructions" if seen.estimated_cycles is None else "cycles", clock_hz=target.clock_hz,
         compiler=seen.compiler, runner=seen.emulator, kernel_version=kernel_version(), tool_version=__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=tuple(layer_rows), firmware_rows=tuple(firmware_rows),
         coefficients=coefficients, overhead_base=overhead_base, overhead_per_layer=overhead_layer, code_base_bytes=code_base,

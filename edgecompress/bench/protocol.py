@@ -30,6 +30,9 @@ class FrameCount:
     total: int
     overhead: int  # in run itself before the first kernel
     layers: tuple[int, ...]  # from a kernel's entry to the next one's
+    cycles: tuple[int, ...] = ()  # estimated: overhead first, then the layers; empty where there is no model of the core's pipeline
+    memory_words: tuple[int, ...] = ()  # registers loaded and stored, in the same order
+    blocks: tuple[tuple[bytes, int], ...] = ()  # (code, times executed) of every basic block, most executed instructions first
 
 
 @dataclass(frozen=True)

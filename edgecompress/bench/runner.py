@@ -128,7 +128,7 @@ def _frames(subject: Subject, inputs: Values) -> list[Frame]:
 
 def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Frame], counted: int, timeout_s: float) -> Execution:
     if where == "unicorn":
-        return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s)
+        return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s, target.core)
     return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
 
 
@@ -147,9 +147,12 @@ def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, 
     spread = InstructionSpread(min(per_frame), round(statistics.median(per_frame)), max(per_frame), len(per_frame))
     mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     version = f"{unicorn.version()} ({target.emulator.unicorn})" if where == "unicorn" else f"{qemu.version()} ({target.emulator.qemu_machine})"
+    cycles = _median([sum(count.cycles) for count in counts if count.cycles])
     return Measurement(
         target=target.name, where=where, instructions=spread.median, instruction_spread=spread,
-        latency_s=target.seconds(spread.median), latency_basis=m.INSTRUCTIONS_OVER_CLOCK, latency_spread_s=None,
+        estimated_cycles=cycles, memory_words=_median([sum(count.memory_words) for count in counts if count.cycles]),
+        latency_s=target.seconds(spread.median) if cycles is None else cycles / target.clock_hz,
+        latency_basis=m.INSTRUCTIONS_OVER_CLOCK if cycles is None else m.CYCLES_OVER_CLOCK, latency_spread_s=None,
         flash_bytes=firmware.flash_bytes, harness_flash_bytes=firmware.harness_flash_bytes,
         ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
@@ -164,7 +167,9 @@ def _median(values: Sequence[int]) -> int | None:
 def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasurement, ...]:
     if not counts:
         return ()
-    return tuple(LayerMeasurement(layer.node, layer.kernel, round(statistics.median(count.layers[index] for count in counts)))
+    return tuple(LayerMeasurement(layer.node, layer.kernel, round(statistics.median(count.layers[index] for count in counts)),
+                                  _median([count.cycles[index + 1] for count in counts if count.cycles]),
+                                  _median([count.memory_words[index + 1] for count in counts if count.cycles]))
                  for index, layer in enumerate(subject.layers))
 
 
@@ -174,7 +179,7 @@ def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequen
     mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     seconds = execution.batch_seconds
     return Measurement(
-        target=target.name, where="host", instructions=None, instruction_spread=None,
+        target=target.name, where="host", instructions=None, instruction_spread=None, estimated_cycles=None, memory_words=None,
         latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,

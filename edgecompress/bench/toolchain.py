@@ -82,6 +82,8 @@ def select_compiler(target: Target, choice: str | None = None) -> Toolchain:
         if zig is None:
             raise ToolMissingError("the compiler zig is not installed", f"try: {INSTALL['zig']}", "or: --cc gcc with arm-none-eabi-gcc on the PATH")
         return Toolchain("zig", (zig, "cc"), _zig_version(zig), target.compiler.zig, common, ZIG_LINKING)
+    if target.family != "cortex-m":
+        raise ConfigError(f"target '{target.name}' ({target.family}) is built with zig; --cc {choice} is for Cortex-M only")
     command = _find_gcc("arm-none-eabi-gcc" if choice == "gcc" else str(choice), "gcc")
     machine = _output([command, "-dumpmachine"])
     if not machine.startswith("arm"):

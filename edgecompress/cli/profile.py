@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.models < 10:
         raise ConfigError(f"--models {arguments.models} is too few to fit and judge a profile; use at least 10")
     target = load_target(arguments.target)
-    path = arguments.output or Path("hw_profiles") / f"{target.profile}.json"
+    path = arguments.output or Path("hw_profiles") / f"{target.own_profile}.json"
     if arguments.seed < 0:
         raise ConfigError(f"--seed {arguments.seed} must be 0 or more")
     if path.suffix != ".json" or path.is_dir():

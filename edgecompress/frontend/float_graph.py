@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from edgecompress.errors import ModelError
+from edgecompress.frontend.expression import check_steps
+from edgecompress.ir.ops.table import UNARY
 from edgecompress.ir.window import output_size
 
 Shape = tuple[int, ...]
@@ -18,6 +20,18 @@ Clamp = tuple[float, float]
 UNBOUNDED: Clamp = (-math.inf, math.inf)
 WEIGHTED = ("conv2d", "depthwise_conv2d", "dense")
 CLAMPABLE = (*WEIGHTED, "add", "mul", "average_pool2d", "max_pool2d", "global_average_pool")
+TIED = ("max_pool2d", "average_pool2d", "reshape", "transpose", "slice", "pad", "resize_nearest")  # output codes mean what input codes mean
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLayer:
+    """What a quantized model stores for a layer: `values` int8 in the layout of the node's weights, `scales` float64 [channels] or [1], `bias`
+    int32 [channels] at the scale of input times weight, `bits` of the weights."""
+
+    values: np.ndarray
+    scales: np.ndarray
+    bias: np.ndarray
+    bits: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +41,12 @@ class FloatNode:
     conv2d: weights [out, h, w, in / groups], bias [out], stride, dilation, padding (top, bottom, left, right), groups;
     depthwise_conv2d: weights [h, w, out], bias, stride, dilation, padding; dense: weights [out, in], bias;
     batch_norm: scale [channels], offset [channels]; average_pool2d, max_pool2d: kernel, stride, padding (does not count);
-    pad: padding, value; concat: axis; reshape: shape; resize_nearest: size; unary: function; clamp: low, high;
-    add, mul, softmax, global_average_pool: none. The kinds in CLAMPABLE may hold clamp: (low, high), applied to their result.
+    pad: padding, value; concat: axis; reshape: shape; transpose: permutation; slice: starts, stops, steps (one of each an axis, steps
+    at least 1); resize_nearest: size; unary: function, a name in ir.ops.table.UNARY, or "expression" with steps (expression.py);
+    clamp: low, high; add, mul, softmax, global_average_pool: none. quantize: scale, zero_point, a point of a quantized model where values are
+    rounded to these int8 codes; quantized.py turns a graph with such points into integers.
+    The kinds in CLAMPABLE may hold clamp: (low, high), applied to their result. Layers that come from a quantized model hold integers: an
+    IntegerLayer with the exact values behind weights and bias.
     """
 
     name: str
@@ -51,16 +69,21 @@ class FloatNode:
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """A float model with one input and one output, nodes in topological order. `shapes` hold no batch axis: (h, w, c) or (features,)."""
+    """A float model with one input, nodes in topological order. `shapes` hold no batch axis: (h, w, c), (features,) or any other rank.
+
+    `outputs` are different tensors, at least one. `metadata` is plain JSON (where the model comes from); `quantize` hands it on.
+    """
 
     name: str
     shapes: Mapping[str, Shape]
     nodes: tuple[FloatNode, ...]
     input: str
-    output: str
+    outputs: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes", MappingProxyType(dict(self.shapes)))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         written, names = {self.input}, set()
         for node in self.nodes:
             if node.kind not in SHAPE_RULES:
@@ -72,10 +95,28 @@ class FloatGraph:
                 raise ModelError(f"node {node.name!r} writes {node.output!r}; the name of a node and of its output must be new")
             written.add(node.output)
             names.add(node.name)
-        if self.output not in written:
-            raise ModelError(f"nothing writes output {self.output!r} of graph {self.name!r}")
+        if not self.outputs or len(set(self.outputs)) != len(self.outputs):
+            raise ModelError(f"graph {self.name!r} needs outputs of different names, at least one; got {self.outputs}")
+        for name in self.outputs:
+            if name not in written:
+                raise ModelError(f"nothing writes output {name!r} of graph {self.name!r}")
         if missing := written - self.shapes.keys():
             raise ModelError(f"graph {self.name!r} has no shape for {sorted(missing)[0]!r}")
+
+    @property
+    def output(self) -> str:
+        """The output of a graph that has one. Raises ModelError if there are several."""
+        if len(self.outputs) != 1:
+            raise ModelError(f"graph {self.name!r} has {len(self.outputs)} outputs ({', '.join(map(repr, self.outputs[:8]))}); this step takes one: "
+                             "name the output to keep when the model is loaded")
+        return self.outputs[0]
+
+    def rebuilt(self, nodes: Iterable[FloatNode], outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None) -> FloatGraph:
+        """The same graph with other nodes; `shapes` of tensors that are new."""
+        kept = tuple(nodes)
+        known = {**self.shapes, **(shapes or {})}
+        return FloatGraph(self.name, {name: known[name] for name in (self.input, *(node.output for node in kept))}, kept, self.input,
+                          outputs or self.outputs, self.metadata)
 
     @property
     def consumers(self) -> dict[str, list[FloatNode]]:
@@ -185,6 +226,31 @@ def _reshape(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
     return shape
 
 
+def _transpose(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    permutation = attributes["permutation"]
+    if sorted(permutation) != list(range(len(shapes[0]))):
+        raise ModelError(f"permutation {permutation} does not fit an input of shape {shapes[0]}")
+    return tuple(shapes[0][axis] for axis in permutation)
+
+
+def _slice(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    starts, stops, steps = (attributes[key] for key in ("starts", "stops", "steps"))
+    if not len(starts) == len(stops) == len(steps) == len(shapes[0]):
+        raise ModelError(f"a slice from {starts} to {stops} by {steps} does not fit an input of shape {shapes[0]}")
+    if not all(0 <= start < stop <= size and step >= 1 for start, stop, step, size in zip(starts, stops, steps, shapes[0], strict=True)):
+        raise ModelError(f"a slice from {starts} to {stops} by {steps} takes nothing of an input of shape {shapes[0]}, or goes outside it")
+    return tuple(-(-(stop - start) // step) for start, stop, step in zip(starts, stops, steps, strict=True))
+
+
+def _unary(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    function = attributes["function"]
+    if function == "expression":
+        check_steps(attributes["steps"])
+    elif function not in UNARY:
+        raise ModelError(f"unknown unary function '{function}'; known: {', '.join(sorted(UNARY))}")
+    return shapes[0]
+
+
 def _resize(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
     return (*attributes["size"], _image(shapes[0])[2])
 
@@ -202,10 +268,13 @@ SHAPE_RULES: dict[str, Callable[..., Shape]] = {
     "pad": _pad,
     "concat": _concat,
     "reshape": _reshape,
+    "transpose": _transpose,
+    "slice": _slice,
     "softmax": _same,
     "resize_nearest": _resize,
-    "unary": _same,
+    "unary": _unary,
     "clamp": _same,
+    "quantize": _same,
 }
 
 
@@ -228,6 +297,6 @@ class FloatGraphBuilder:
         self.nodes.append(FloatNode(unique, kind, inputs, unique, attributes))
         return unique
 
-    def build(self, output: str) -> FloatGraph:
+    def build(self, *outputs: str, metadata: Mapping[str, Any] | None = None) -> FloatGraph:
         """The frozen graph."""
-        return FloatGraph(self.name, self.shapes, tuple(self.nodes), self.input, output)
+        return FloatGraph(self.name, self.shapes, tuple(self.nodes), self.input, outputs, metadata or {})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from edgecompress.errors import ModelError
+from edgecompress.frontend.expression import evaluate
 from edgecompress.frontend.float_graph import UNBOUNDED, FloatGraph, FloatNode
 
 UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -26,21 +29,53 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "abs": torch.abs,
     "square": torch.square,
 }
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # as expression.FUNCTIONS
+    **UNARY,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "reciprocal": torch.reciprocal,
+    "erf": torch.erf,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "sign": torch.sign,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "round": torch.round,
+}
+BINARY: dict[str, Callable[[Any, Any], torch.Tensor]] = {
+    "add": operator.add,
+    "mul": operator.mul,
+    "minimum": lambda a, b: _bounded(a, b, torch.minimum),
+    "maximum": lambda a, b: _bounded(a, b, torch.maximum),
+    "power": operator.pow,
+}
+
+
+def _bounded(a: Any, b: Any, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return function(*(value if isinstance(value, torch.Tensor) else torch.tensor(value) for value in (a, b)))
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def _row_major(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _channels_first(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
 def to_torch(x: np.ndarray) -> torch.Tensor:
     """float32 [n, h, w, c] or [n, features] as torch's [n, c, h, w] or [n, features]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+    return _channels_first(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
 
 
 def to_numpy(x: torch.Tensor) -> np.ndarray:
     """Inverse of to_torch."""
-    return np.ascontiguousarray((x.permute(0, 2, 3, 1) if x.ndim == 4 else x).numpy())
+    return np.ascontiguousarray(_row_major(x).numpy())
 
 
 def _spatial_pad(x: torch.Tensor, padding: tuple[int, int, int, int], value: float) -> torch.Tensor:
@@ -76,14 +111,35 @@ def _max_pool(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def _affine(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-    shape = (1, -1, 1, 1) if x.ndim == 4 else (1, -1)
+    shape = (1, -1, 1, 1) if x.ndim == 4 else (-1,)
     return x * _tensor(node.attributes["scale"]).reshape(shape) + _tensor(node.attributes["offset"]).reshape(shape)
 
 
 def _reshape(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-    flat = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-    result = flat.reshape(x.shape[0], *node.attributes["shape"])
-    return result.permute(0, 3, 1, 2) if result.ndim == 4 else result
+    return _channels_first(_row_major(x).reshape(x.shape[0], *node.attributes["shape"]))
+
+
+def _transpose(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+    return _channels_first(_row_major(x).permute(0, *(axis + 1 for axis in node.attributes["permutation"])).contiguous())
+
+
+def _slice(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+    ranges = zip(*(node.attributes[key] for key in ("starts", "stops", "steps")), strict=True)
+    return _channels_first(_row_major(x)[(slice(None), *(slice(*three) for three in ranges))])
+
+
+def _unary(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+    function = node.attributes["function"]
+    if function != "expression":
+        return UNARY[function](x)
+    result: torch.Tensor = evaluate(node.attributes["steps"], x, FUNCTIONS, BINARY)
+    return result
+
+
+def _quantize(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+    scale, zero_point = node.attributes["scale"], node.attributes["zero_point"]
+    codes = torch.clamp(torch.round(x / scale) + zero_point, -128, 127)
+    return torch.mul(codes - zero_point, scale)
 
 
 def _resize(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -108,10 +164,13 @@ EXECUTE: dict[str, Callable[..., torch.Tensor]] = {
     "pad": lambda node, x: _spatial_pad(x, node.attributes["padding"], node.attributes["value"]),
     "concat": _concat,
     "reshape": _reshape,
-    "softmax": lambda node, x: torch.softmax(x, dim=1),
+    "transpose": _transpose,
+    "slice": _slice,
+    "softmax": lambda node, x: torch.softmax(x, dim=1 if x.ndim == 4 else -1),
     "resize_nearest": _resize,
-    "unary": lambda node, x: UNARY[node.attributes["function"]](x),
+    "unary": _unary,
     "clamp": lambda node, x: x.clamp(node.attributes["low"], node.attributes["high"]),
+    "quantize": _quantize,
 }
 
 
@@ -122,9 +181,10 @@ def execute_node(node: FloatNode, *inputs: torch.Tensor, clamp: bool = True) -> 
 
 
 def last_uses(graph: FloatGraph) -> dict[str, int]:
-    """Index of the last node that reads each tensor; the output lives to the end."""
-    last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
-    return {**last, graph.output: len(graph.nodes)}
+    """Index of the last node that reads each tensor; outputs live to the end, a tensor that nobody reads ends where it is made."""
+    last = {node.output: index for index, node in enumerate(graph.nodes)}
+    last.update({name: index for index, node in enumerate(graph.nodes) for name in node.inputs})
+    return {**last, **dict.fromkeys(graph.outputs, len(graph.nodes))}
 
 
 def check_samples(graph: FloatGraph, x: np.ndarray) -> None:
@@ -145,7 +205,7 @@ def iterate_float(graph: FloatGraph, x: np.ndarray, batch_size: int = 64) -> Ite
             with torch.inference_mode():
                 values[node.output] = execute_node(node, *(values[name] for name in node.inputs))
             yield node.output, values[node.output]
-            for name in set(node.inputs):
+            for name in {*node.inputs, node.output}:
                 if last[name] == index:
                     del values[name]
 
@@ -168,5 +228,5 @@ def run_tensors(graph: FloatGraph, x: np.ndarray, tensors: Iterable[str], batch_
 
 
 def run_float(graph: FloatGraph, x: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """The graph's output float32 [n, *shape] for x float32 [n, *input shape]. Raises ModelError on a wrong shape."""
+    """The one output float32 [n, *shape] for x float32 [n, *input shape]; run_tensors gives several. Raises ModelError on a wrong shape."""
     return run_tensors(graph, x, (graph.output,), batch_size)[graph.output]

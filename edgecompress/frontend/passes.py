@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 
 import numpy as np
 
+from edgecompress.frontend.elementwise import fuse_chains, fuse_diamonds, lower_uniform_norms
 from edgecompress.frontend.float_graph import CLAMPABLE, UNBOUNDED, WEIGHTED, FloatGraph, FloatNode, Shape, frozen_float
 
 Pass = Callable[[FloatGraph], FloatGraph]
 
-_COMMUTES_WITH_CLAMP = ("max_pool2d", "reshape", "resize_nearest")
+_COMMUTES_WITH_CLAMP = ("max_pool2d", "reshape", "transpose", "slice", "resize_nearest")
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 
 
@@ -21,28 +23,23 @@ def prepare(graph: FloatGraph) -> FloatGraph:
     return graph
 
 
-def _rebuilt(graph: FloatGraph, nodes: Iterable[FloatNode], output: str | None = None, shapes: dict[str, Shape] | None = None) -> FloatGraph:
-    kept = tuple(nodes)
-    known = {**graph.shapes, **(shapes or {})}
-    return FloatGraph(graph.name, {name: known[name] for name in (graph.input, *(node.output for node in kept))}, kept, graph.input,
-                      output or graph.output)
-
-
 def remove_dead(graph: FloatGraph) -> FloatGraph:
-    """Without nodes that the output does not depend on."""
-    needed, kept = {graph.output}, []
+    """Without nodes that no output depends on."""
+    needed, kept = set(graph.outputs), []
     for node in reversed(graph.nodes):
         if node.output in needed:
             needed.update(node.inputs)
             kept.append(node)
-    return graph if len(kept) == len(graph.nodes) else _rebuilt(graph, reversed(kept))
+    return graph if len(kept) == len(graph.nodes) else graph.rebuilt(reversed(kept))
 
 
 def _is_identity(graph: FloatGraph, node: FloatNode) -> bool:
     attributes = node.attributes
     if node.kind == "reshape":
         return graph.shapes[node.inputs[0]] == graph.shapes[node.output]
-    if node.kind == "resize_nearest":
+    if node.kind == "transpose":
+        return tuple(attributes["permutation"]) == tuple(range(len(attributes["permutation"])))
+    if node.kind in ("resize_nearest", "slice"):
         return graph.shapes[node.inputs[0]] == graph.shapes[node.output]
     if node.kind in ("average_pool2d", "max_pool2d"):
         return attributes["kernel"] == attributes["stride"] == (1, 1) and not any(attributes["padding"]) and node.clamp == UNBOUNDED
@@ -54,21 +51,31 @@ def _is_identity(graph: FloatGraph, node: FloatNode) -> bool:
 
 
 def remove_identities(graph: FloatGraph) -> FloatGraph:
-    """Without nodes that return their input, and with chains of reshapes joined."""
+    """Without nodes that return their input, and with chains of reshapes and of transposes joined."""
     alias: dict[str, str] = {}
     kept: list[FloatNode] = []
-    reshaped_from: dict[str, str] = {}
+    views: dict[str, FloatNode] = {}
+    outputs, taken = frozenset(graph.outputs), {graph.input, *graph.outputs}
     for original in graph.nodes:
         node = original.changed(inputs=tuple(alias.get(name, name) for name in original.inputs))
-        if node.kind == "reshape" and node.inputs[0] in reshaped_from:
-            node = node.changed(inputs=(reshaped_from[node.inputs[0]],))
-        if _is_identity(graph, node):
+        inner = views.get(node.inputs[0])
+        if inner is not None and inner.kind == node.kind:
+            node = _joined_views(inner, node)
+        if _is_identity(graph, node) and not (node.output in outputs and node.inputs[0] in taken):
             alias[node.output] = node.inputs[0]
+            if node.output in outputs:
+                taken.add(node.inputs[0])  # two outputs cannot be one tensor
             continue
-        if node.kind == "reshape":
-            reshaped_from[node.output] = node.inputs[0]
+        if node.kind in ("reshape", "transpose"):
+            views[node.output] = node
         kept.append(node)
-    return remove_dead(_rebuilt(graph, kept, alias.get(graph.output, graph.output)))
+    return remove_dead(graph.rebuilt(kept, tuple(alias.get(name, name) for name in graph.outputs)))
+
+
+def _joined_views(inner: FloatNode, outer: FloatNode) -> FloatNode:
+    if outer.kind == "reshape":
+        return outer.changed(inputs=inner.inputs)
+    return outer.changed(inputs=inner.inputs, permutation=tuple(inner.attributes["permutation"][axis] for axis in outer.attributes["permutation"]))
 
 
 def _scaled_weights(node: FloatNode, scale: np.ndarray) -> np.ndarray:
@@ -99,12 +106,12 @@ def fold_batch_norms(graph: FloatGraph) -> FloatGraph:
             continue
         place[node.output] = len(kept)
         kept.append(node)
-    return _rebuilt(graph, kept)
+    return graph.rebuilt(kept)
 
 
 def _absorbs(producer: FloatNode, graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> bool:
-    return (producer.kind in (*WEIGHTED, "batch_norm") and producer.clamp == UNBOUNDED and len(consumers[producer.output]) == 1
-            and producer.output != graph.output)
+    return (producer.kind in (*WEIGHTED, "batch_norm") and producer.clamp == UNBOUNDED and "integers" not in producer.attributes
+            and len(consumers[producer.output]) == 1 and producer.output not in graph.outputs)
 
 
 def lower_batch_norms(graph: FloatGraph) -> FloatGraph:
@@ -116,22 +123,22 @@ def lower_batch_norms(graph: FloatGraph) -> FloatGraph:
             kept.append(node)
             continue
         source, target, shape = node.inputs[0], node.output, graph.shapes[node.output]
-        if len(shape) == 1:
+        if len(shape) != 3:
             source, target = f"{node.name}:in", f"{node.name}:out"
-            shapes[source] = shapes[target] = (1, 1, *shape)
+            shapes[source] = shapes[target] = (1, math.prod(shape[:-1]), shape[-1])
             kept.append(FloatNode(source, "reshape", node.inputs, source, {"shape": shapes[source]}))
         attributes = {"weights": frozen_float(node.attributes["scale"][None, None]), "bias": node.attributes["offset"], "stride": (1, 1),
                       "dilation": (1, 1), "padding": (0, 0, 0, 0)}
         kept.append(FloatNode(node.name, "depthwise_conv2d", (source,), target, attributes))
-        if len(shape) == 1:
+        if len(shape) != 3:
             kept.append(FloatNode(f"{node.name}:flat", "reshape", (target,), node.output, {"shape": shape}))
-    return _rebuilt(graph, kept, shapes=shapes)
+    return graph.rebuilt(kept, shapes=shapes)
 
 
 def fold_pads(graph: FloatGraph) -> FloatGraph:
     """A pad of zeros in front of convolutions only becomes their padding."""
     consumers = graph.consumers
-    absorbed = {node.output: node for node in graph.nodes if node.kind == "pad" and node.attributes["value"] == 0.0 and node.output != graph.output
+    absorbed = {node.output: node for node in graph.nodes if node.kind == "pad" and node.attributes["value"] == 0.0 and node.output not in graph.outputs
                 and all(user.kind in _CONVOLUTIONS for user in consumers[node.output])}
     if not absorbed:
         return graph
@@ -143,7 +150,7 @@ def fold_pads(graph: FloatGraph) -> FloatGraph:
             node = node.changed(inputs=pad.inputs, padding=total)
         return node
 
-    return _rebuilt(graph, (without_pad(node) for node in graph.nodes if node.output not in absorbed))
+    return graph.rebuilt((without_pad(node) for node in graph.nodes if node.output not in absorbed))
 
 
 def globalise_pools(graph: FloatGraph) -> FloatGraph:
@@ -154,7 +161,7 @@ def globalise_pools(graph: FloatGraph) -> FloatGraph:
             return FloatNode(node.name, "global_average_pool", node.inputs, node.output, {"clamp": node.clamp} if node.clamp != UNBOUNDED else {})
         return node
 
-    return _rebuilt(graph, map(one, graph.nodes))
+    return graph.rebuilt(map(one, graph.nodes))
 
 
 def fuse_clamps(graph: FloatGraph) -> FloatGraph:
@@ -174,7 +181,7 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
             continue
         place[node.output] = len(kept)
         kept.append(node)
-    return _rebuilt(graph, kept)
+    return graph.rebuilt(kept)
 
 
 def _clamp_chain(node: FloatNode, kept: list[FloatNode], place: dict[str, int], graph: FloatGraph,
@@ -182,7 +189,7 @@ def _clamp_chain(node: FloatNode, kept: list[FloatNode], place: dict[str, int], 
     """Places in `kept` from the node that makes the clamp's input up to the one that takes the clamp; empty if none can."""
     chain: list[int] = []
     tensor = node.inputs[0]
-    while tensor in place and len(consumers[tensor]) == 1 and tensor != graph.output:
+    while tensor in place and len(consumers[tensor]) == 1 and tensor not in graph.outputs:
         chain.append(place[tensor])
         producer = kept[place[tensor]]
         if producer.kind not in _COMMUTES_WITH_CLAMP:
@@ -197,5 +204,5 @@ def _last_clampable(chain: list[int], kept: list[FloatNode]) -> list[int]:
     return chain
 
 
-PASSES: tuple[Pass, ...] = (remove_dead, remove_identities, fold_batch_norms, fold_pads, globalise_pools, lower_batch_norms, fuse_clamps,
-                            remove_identities)
+PASSES: tuple[Pass, ...] = (remove_dead, remove_identities, fuse_diamonds, fold_batch_norms, fold_pads, globalise_pools, lower_uniform_norms,
+                            lower_batch_norms, fuse_clamps, fuse_chains, remove_identities)

@@ -23,11 +23,20 @@ class Cost:
     layers: tuple[float, ...]
 
 
+def applies(profile: HardwareProfile, target: Target) -> bool:
+    """Whether a profile speaks of this target: it was made for it, or for a base of it with the same core."""
+    return profile.target in (target.name, *target.bases)
+
+
 def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cost:
-    """Latency, RAM and flash. Raises ConfigError if the profile is for another target or lacks a kernel."""
-    if profile.target != target.name:
+    """Latency, RAM and flash. Raises ConfigError if the profile is for another target or lacks a kernel.
+
+    A profile of the target's base is taken at the target's own clock: instructions are divided by it, seconds are stretched in proportion.
+    """
+    if not applies(profile, target):
         raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}")
-    to_seconds = target.seconds if profile.unit == "instructions" else float
+    stretch = 1.0 if profile.target == target.name else profile.clock_hz / target.clock_hz
+    to_seconds = {"instructions": target.seconds, "cycles": target.seconds_of_cycles, "seconds": stretch.__mul__}[profile.unit]
     layers = tuple(to_seconds(profile.layer_cost(layer.kernel, layer.features)) if layer.kernel else 0.0 for layer in plan.layers)
     calls = sum(1 for layer in plan.layers if layer.kernel)
     overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * calls)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ARENA_ALIGNMENT = 4  # bytes; kernels load words from scratch memory and like to from activations
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -14,6 +16,22 @@ class Buffer:
     size: int  # bytes
     first: int
     last: int
+    alignment: int = ARENA_ALIGNMENT  # bytes, a power of two
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two buffers (indices) that may share bytes though both are alive, where `upper` begins at least `distance` bytes after `lower`.
+
+    A kernel that reads ahead of what it writes may overwrite an input that nobody reads again; one that works in an order of its own may
+    do so only at one `exact` distance. `distance` may be negative when only a later part of `lower` or an earlier part of `upper` is alive
+    with the other.
+    """
+
+    lower: int
+    upper: int
+    distance: int
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,11 +44,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """All placements; buffers whose lifetimes meet never overlap."""
+    """All placements; buffers whose lifetimes meet overlap only as permitted."""
 
     placements: tuple[Placement, ...]
     arena_bytes: int
-    lower_bound_bytes: int  # most bytes alive at once: no plan can need less
+    lower_bound_bytes: int  # no plan can need less
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether it is proved that no plan needs less than this one."""
+        return self.arena_bytes == self.lower_bound_bytes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edgecompress.errors import ConfigError
 
 FORMAT_VERSION = 1
 SOURCES = ("measured", "simulated", "datasheet")
-UNITS = ("instructions", "seconds")
+UNITS = ("instructions", "cycles", "seconds")  # cycles are estimated, see bench/pipeline.py
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class LayerRow:
     features: Mapping[str, float]
     cost: float
     held_back: bool  # not used for the fit, only to judge it
+    instructions: float | None = None  # beside estimated cycles; None where the cost is no estimate
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""Target: what a device is, read from `targets/<name>.toml`. Unknown keys are errors."""
+"""Target: what a device is, read from `targets/<name>.toml`. Unknown keys are errors; `base` names the target that a file only changes."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgecompress import resources
 from edgecompress.errors import ConfigError, unknown_name
-from edgecompress.units import parse_bytes, parse_duration, parse_frequency
+from edgecompress.hw.target_file import TargetFile, read_target_file
+from edgecompress.units import format_bytes, parse_bytes, parse_duration, parse_frequency
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Compiler:
 class Emulator:
     """How to run this core without a board; empty names mean that the emulator cannot."""
 
-    unicorn: str  # suffix of a UC_CPU_ARM_* constant, such as CORTEX_M7
+    unicorn: str  # suffix of a UC_CPU_ARM_* or UC_CPU_RISCV32_* constant, such as CORTEX_M7
     qemu_machine: str  # such as mps2-an500
     qemu_cpu: str
 
@@ -40,12 +39,26 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A block of memory as the data sheet names it."""
+
+    name: str
+    kind: str  # one of REGION_KINDS
+    size: int  # bytes
+    note: str
+
+
+@dataclass(frozen=True)
 class Target:
-    """A device. Sizes in bytes, clock in hertz; `cycles_per_instruction` turns emulated instructions into seconds (see the TOML)."""
+    """A device. Sizes in bytes, clock in hertz; `cycles_per_instruction` turns emulated instructions into seconds (see the TOML).
+
+    `ram_bytes` is the largest block of RAM that one arena can lie in, `flash_bytes` where a model's code and constants go; `regions` (may be
+    empty) are all blocks. `bases` are the targets that this one's file builds on and whose core it has, nearest first.
+    """
 
     name: str
     description: str
-    family: str  # cortex-m, host
+    family: str  # one of FAMILIES
     lowering: str
     core: str
     extensions: tuple[str, ...]  # of the instruction set, from EXTENSIONS
@@ -55,9 +68,13 @@ class Target:
     ram_bytes: int
     flash_origin: int
     ram_origin: int
-    profile: str  # default hardware profile
+    profile: str  # hardware profile to use: the device's own where there is one, else its base's
+    own_profile: str  # name of the profile that 'edgecompress profile' makes for it
     channel_multiple: int  # widths the kernels like
-    source: str  # where the figures come from
+    source: str  # which document says the figures
+    verified: str  # what the figures were compared with; "" when they were not
+    bases: tuple[str, ...]
+    regions: tuple[Region, ...]
     compiler: Compiler
     emulator: Emulator
     defaults: Defaults
@@ -66,9 +83,14 @@ class Target:
         """Instructions to seconds at this clock."""
         return instructions * self.cycles_per_instruction / self.clock_hz
 
+    def seconds_of_cycles(self, cycles: float) -> float:
+        """Cycles to seconds at this clock."""
+        return cycles / self.clock_hz
 
-FAMILIES = ("cortex-m", "host")  # what the bench knows how to run
+
+FAMILIES = ("cortex-m", "riscv", "host")  # what the bench knows how to run
 EXTENSIONS = ("dsp", "mve", "fpu", "fpu64")  # 16-bit SIMD of ARMv7E-M and v8-M, Helium, single and double precision
+REGION_KINDS = ("flash", "ram", "external")
 
 _KEYS = {
     "": {"description", "family", "lowering", "core", "extensions", "clock", "cycles_per_instruction", "profile", "channel_multiple", "source"},
@@ -77,16 +99,20 @@ _KEYS = {
     "emulator": {"unicorn", "qemu_machine", "qemu_cpu"},
     "defaults": {"latency", "ram", "flash"},
 }
+_OPTIONAL = {"": {"base", "verified"}, "memory": {"regions"}, "compiler": set(), "emulator": set(), "defaults": set()}
 
 
 def load_target(name: str) -> Target:
     """Target by name or by the path of a TOML file. Raises ConfigError that names the file and the key."""
-    path = resources.find("targets", name, ".toml", "target")
+    file = read_target_file(resources.find("targets", name, ".toml", "target"), {s: _KEYS[s] | _OPTIONAL[s] for s in _KEYS})
+    for section, keys in _KEYS.items():
+        for key in sorted(keys - file.section(section).keys()):
+            where = f" in [{section}]" if section else ""
+            raise ConfigError(f"target file '{file.path}' lacks the key '{key}'{where}")
     try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"target file '{path}' cannot be read: {error}") from None
-    return _parse(path, document)
+        return _build(file)
+    except ConfigError as error:
+        raise ConfigError(f"target file '{file.path}': {error.message}", *error.details) from None
 
 
 def target_names() -> list[str]:
@@ -94,44 +120,63 @@ def target_names() -> list[str]:
     return resources.names("targets", ".toml")
 
 
-def _parse(path: Path, document: dict[str, Any]) -> Target:
-    sections = {name: document.get(name, {}) for name in _KEYS if name}
-    top = {key: value for key, value in document.items() if key not in sections}
-    for section, values in {"": top, **sections}.items():
-        _check_keys(path, section, values)
-    try:
-        return _build(path.stem, top, *(sections[name] for name in ("memory", "compiler", "emulator", "defaults")))
-    except ConfigError as error:
-        raise ConfigError(f"target file '{path}': {error.message}", *error.details) from None
-
-
-def _check_keys(path: Path, section: str, values: Any) -> None:
-    where = f" in [{section}]" if section else ""
-    if not isinstance(values, dict):
-        raise ConfigError(f"target file '{path}': [{section}] must be a table")
-    for key in values:
-        if key not in _KEYS[section]:
-            raise ConfigError(f"target file '{path}': {unknown_name('key', key, _KEYS[section]).message}{where}")
-    for key in sorted(_KEYS[section] - values.keys()):
-        raise ConfigError(f"target file '{path}' lacks the key '{key}'{where}")
-
-
-def _build(name: str, top: dict[str, Any], memory: dict[str, Any], compiler: dict[str, Any], emulator: dict[str, Any],
-           defaults: dict[str, Any]) -> Target:
+def _build(file: TargetFile) -> Target:
+    top, memory, compiler, emulator, defaults = (file.section(name) for name in _KEYS)
     family = _text(top, "family")
     if family not in FAMILIES:
         raise unknown_name("family", family, FAMILIES)
+    flash_bytes, ram_bytes = _size(memory, "flash"), _size(memory, "ram")
+    own_profile, profile = _profiles(file)
     return Target(
-        name=name, description=_text(top, "description"), family=family, lowering=_text(top, "lowering"), core=_text(top, "core"), extensions=_extensions(top),
-        clock_hz=_positive("clock", parse_frequency(_text(top, "clock"))),
+        name=file.path.stem, description=_text(top, "description"), family=family, lowering=_text(top, "lowering"), core=_text(top, "core"),
+        extensions=_extensions(top), clock_hz=_positive("clock", parse_frequency(_text(top, "clock"))),
         cycles_per_instruction=_positive("cycles_per_instruction", _number(top, "cycles_per_instruction")),
-        flash_bytes=_size(memory, "flash"), ram_bytes=_size(memory, "ram"),
-        flash_origin=_address(memory, "flash_origin"), ram_origin=_address(memory, "ram_origin"), profile=_text(top, "profile"),
-        channel_multiple=int(_positive("channel_multiple", _number(top, "channel_multiple", int))), source=_text(top, "source"),
+        flash_bytes=flash_bytes, ram_bytes=ram_bytes, flash_origin=_address(memory, "flash_origin"), ram_origin=_address(memory, "ram_origin"),
+        profile=profile, own_profile=own_profile, channel_multiple=int(_positive("channel_multiple", _number(top, "channel_multiple", int))),
+        source=_text(top, "source"), verified=_text({"verified": "", **top}, "verified"),
+        bases=tuple(base.path.stem for base in file.bases if base.section("").get("core") == top["core"]),
+        regions=_regions(memory.get("regions", []), flash_bytes, ram_bytes),
         compiler=Compiler(_texts(compiler, "zig"), _texts(compiler, "gcc"), _texts(compiler, "common")),
         emulator=Emulator(_text(emulator, "unicorn"), _text(emulator, "qemu_machine"), _text(emulator, "qemu_cpu")),
-        defaults=Defaults(_positive("latency", parse_duration(_text(defaults, "latency"))), _size(defaults, "ram"), _size(defaults, "flash")),
+        # a small chip inherits its base's limits: it cannot be asked for more than it has
+        defaults=Defaults(_positive("latency", parse_duration(_text(defaults, "latency"))), min(_size(defaults, "ram"), ram_bytes),
+                          min(_size(defaults, "flash"), flash_bytes)),
     )
+
+
+def _profiles(file: TargetFile) -> tuple[str, str]:
+    """(name of the profile made for this device, name of the one to use): a base's holds until the device has been profiled itself."""
+    inherited = _text(file.section(""), "profile")
+    if "profile" in file.own or not file.bases:
+        return inherited, inherited
+    own = file.path.stem
+    return own, own if resources.exists("hw_profiles", own, ".json") else inherited
+
+
+def _regions(values: Any, flash_bytes: int, ram_bytes: int) -> tuple[Region, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ConfigError("'regions' must be tables [[memory.regions]] with name, kind, size and note")
+    regions = tuple(_region(value) for value in values)
+    if len({region.name for region in regions}) != len(regions):
+        raise ConfigError("two [[memory.regions]] have the same name")
+    for key, figure in (("flash", flash_bytes), ("ram", ram_bytes)):
+        room = sum(region.size for region in regions if region.kind in (key, "external"))
+        if regions and figure > room:
+            raise ConfigError(f"'{key}' in [memory] is {format_bytes(figure)}, its regions have {format_bytes(room)} together")
+    return regions
+
+
+def _region(values: dict[str, Any]) -> Region:
+    for key in values:
+        if key not in ("name", "kind", "size", "note"):
+            raise ConfigError(f"{unknown_name('key', key, ('name', 'kind', 'size', 'note')).message} in [[memory.regions]]")
+    for key in ("name", "kind", "size"):
+        if key not in values:
+            raise ConfigError(f"a table [[memory.regions]] lacks the key '{key}'")
+    kind = _text(values, "kind")
+    if kind not in REGION_KINDS:
+        raise unknown_name("kind of memory region", kind, REGION_KINDS)
+    return Region(_text(values, "name"), kind, _size(values, "size"), _text({"note": "", **values}, "note"))
 
 
 def _wrong(key: str, expected: str, value: object) -> ConfigError:

@@ -168,6 +168,11 @@ class QuantizedGraph:
         return sum(node.op.constant_bytes for node in self.nodes)
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes that the model keeps from one inference to the next. Not 0: samples of a batch are consecutive steps."""
+        return sum(node.op.state_bytes for node in self.nodes)
+
+    @property
     def hash(self) -> str:
         """SHA-256 over the canonical serialisation: equal graphs have equal hashes on every machine."""
         from edgecompress.ir.serialize import canonical_bytes

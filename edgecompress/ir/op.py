@@ -75,7 +75,8 @@ FIELD_TYPES: dict[str, Callable[[Any], Any]] = {
 class Op:
     """An integer operation. Fields are of the types in FIELD_TYPES and all serialise by themselves.
 
-    Shapes carry no batch axis; `reference` takes and returns int8 arrays [batch, *shape].
+    Shapes carry no batch axis; `reference` takes and returns int8 arrays [batch, *shape]. Of an op with a state the batch is
+    time: samples are consecutive steps, the first one from `initial_state`.
     """
 
     kind: ClassVar[str]
@@ -110,6 +111,15 @@ class Op:
     def constant_bytes(self) -> int:
         """Bytes of constants a device stores for this op."""
         return 0
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that the op keeps from one inference to the next; 0 for nearly all."""
+        return 0
+
+    def initial_state(self) -> np.ndarray:
+        """The state before the first inference as a little-endian device holds it, int8 [state_bytes]."""
+        return np.zeros(self.state_bytes, dtype=np.int8)
 
     def check_arity(self, shapes: tuple[Shape, ...]) -> None:
         """Raises ModelError if the number of inputs is wrong."""

@@ -22,7 +22,7 @@ from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset
 from edgecompress.errors import BudgetError, ConfigError, DeviceError, TrainingError
 from edgecompress.hw.budget import Budget
-from edgecompress.hw.estimate import Cost
+from edgecompress.hw.estimate import Cost, applies
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir import reference, serialize
@@ -117,7 +117,7 @@ def _profile(config: SearchConfig, target: Target) -> HardwareProfile:
         if config.profile:
             raise
         raise ConfigError(f"target '{target.name}' has no usable latency profile yet: {error.message}", make) from None
-    if profile.target != target.name:
+    if not applies(profile, target):
         raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}; "
                           "name an own profile in the target's file or give --profile", make)
     return profile

@@ -3,16 +3,13 @@
    output.bin  for each frame the output
    ticks.bin   for each frame the timer ticks of the call (4 bytes)
    stack.bin   the deepest stack of all calls in bytes (4 bytes)
-   fault.bin   only after a fault: program counter, link register, fault status, fault address (16 bytes) */
+   fault.bin   only after a fault, see harness_fault.c */
 #include "bench_harness.h"
 
 #define STACK_PAINT 0xC5C5C5C5u
-#define FAULT_STATUS ((const volatile uint32_t *)0xE000ED28u)
-#define FAULT_ADDRESS ((const volatile uint32_t *)0xE000ED38u)
 
-extern uint32_t bench_model_stack_limit, bench_model_stack_top, bench_main_stack_top;
+extern uint32_t bench_model_stack_limit, bench_model_stack_top;
 void bench_main(void);
-void bench_report_fault(const uint32_t *frame);
 
 static int open_output(const char *path, uint32_t length)
 {
@@ -87,32 +84,3 @@ void bench_main(void)
     semihosting_close(input);
     semihosting_exit(BENCH_DONE);
 }
-
-/* Called by bench_hard_fault on the harness's stack; `frame` is what the core stacked: r0 r1 r2 r3 r12 lr pc psr. */
-__attribute__((used)) void bench_report_fault(const uint32_t *frame)
-{
-    uint32_t report[4] = {0, 0, *FAULT_STATUS, *FAULT_ADDRESS};
-    if (frame >= &bench_model_stack_limit && frame + 8 <= &bench_main_stack_top) { /* else the stack itself overflowed */
-        report[0] = frame[6];
-        report[1] = frame[5];
-    }
-    int file = open_output("fault.bin", 9);
-    write_all(file, report, sizeof report);
-    semihosting_close(file);
-    semihosting_exit(BENCH_FAULT);
-}
-
-__asm__(".syntax unified\n"
-        ".thumb\n"
-        ".section .text.bench_hard_fault,\"ax\",%progbits\n"
-        ".balign 4\n"
-        ".global bench_hard_fault\n"
-        ".type bench_hard_fault,%function\n"
-        ".thumb_func\n"
-        "bench_hard_fault:\n"
-        "    mov r0, sp\n"
-        "    ldr r1, =bench_main_stack_top\n"
-        "    mov sp, r1\n"
-        "    bl bench_report_fault\n"
-        "    .ltorg\n"
-        ".size bench_hard_fault, .-bench_hard_fault\n");

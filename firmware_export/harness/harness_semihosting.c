@@ -4,6 +4,16 @@
 enum { SYS_OPEN = 0x01, SYS_CLOSE = 0x02, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
 enum { APPLICATION_EXIT = 0x20026 };
 
+#ifdef __riscv
+/* The same requests by an environment call: the emulator decodes the marked breakpoint of RISC-V semihosting itself and then has no answer. */
+static uint32_t call(uint32_t operation, const volatile uint32_t *arguments)
+{
+    register uint32_t a0 __asm__("a0") = operation;
+    register const volatile uint32_t *a1 __asm__("a1") = arguments;
+    __asm__ volatile("ecall" : "+r"(a0) : "r"(a1) : "memory");
+    return a0;
+}
+#else
 static uint32_t call(uint32_t operation, const volatile uint32_t *arguments)
 {
     register uint32_t r0 __asm__("r0") = operation;
@@ -11,6 +21,7 @@ static uint32_t call(uint32_t operation, const volatile uint32_t *arguments)
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
 }
+#endif
 
 int semihosting_open(const char *path, uint32_t length, uint32_t mode)
 {

@@ -1,4 +1,4 @@
-"""Exact counts of executed Thumb instructions from an emulator's basic blocks, split by layer.
+"""Exact counts of executed instructions from an emulator's basic blocks, split by layer.
 
 The emulator reports each executed block by address and size; how many instructions a block holds is decoded once.
 A conditional instruction that is skipped counts as one, as in qemu's `-icount`.
@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgecompress.bench.pipeline import BlockCost
 from edgecompress.bench.protocol import FrameCount
 from edgecompress.errors import DeviceError
 
-Blocks = dict[int, int]  # address << 12 | size -> times executed
+Blocks = dict[int, int]  # address << 12 | size -> times executed; -(address << 12 | size) -> times left by a taken branch
 
 
-def instructions_in(code: bytes) -> int:
+def thumb_instructions_in(code: bytes) -> int:
     """Thumb instructions in a block: a halfword whose top five bits are 11101, 11110 or 11111 begins a 32-bit one."""
     count = position = 0
     while position < len(code):
         position += 4 if code[position + 1] >> 3 >= 0b11101 else 2
+        count += 1
+    return count
+
+
+def riscv_instructions_in(code: bytes) -> int:
+    """RISC-V instructions in a block: one that ends in the bits 11 has 32 bits, any other is a compressed one of 16."""
+    count = position = 0
+    while position < len(code):
+        position += 4 if code[position] & 3 == 3 else 2
         count += 1
     return count
 
@@ -31,23 +41,32 @@ class InstructionCounter:
     """
 
     def __init__(self, run: int, returned: int, entries: Sequence[int], read_code: Callable[[int, int], bytes],
-                 link_register: Callable[[], int]) -> None:
+                 link_register: Callable[[], int], instructions_in: Callable[[bytes], int] = thumb_instructions_in,
+                 cost_of: Callable[[bytes], BlockCost] | None = None) -> None:
         self._run, self._returned, self._entries = run, returned, tuple(entries)
         self._watched = {run, returned, *entries}
         self._read_code, self._link_register = read_code, link_register
+        self._instructions_in = instructions_in
         self._sizes: dict[int, int] = {}
         self._outside: Blocks = {}
         self._parts: list[Blocks] = []
         self._current = self._outside
         self._last_link = 0
+        self._cost_of = cost_of
+        self._costs: dict[int, BlockCost] = {}
+        self._left: tuple[Blocks, int, int] = (self._outside, 0, 0)  # the block before: where it was counted, its key, the address behind it
 
     def on_block(self, _emulator: object, address: int, size: int, _data: object) -> None:
         """The emulator's hook, called before each block."""
+        before, left, behind = self._left
+        if address != behind:
+            before[-left] = before.get(-left, 0) + 1
         if address in self._watched:
             self._enter(address)
         blocks = self._current
         key = address << 12 | size
         blocks[key] = blocks.get(key, 0) + 1
+        self._left = blocks, key, address + size
 
     def _enter(self, address: int) -> None:
         if address == self._returned:
@@ -83,12 +102,38 @@ class InstructionCounter:
         if len(self._parts) - 1 != len(self._entries):
             raise DeviceError(f"the model called {len(self._parts) - 1} kernels, its manifest lists {len(self._entries)}; lower the model again")
         totals = [self._total(part) for part in self._parts]
-        return FrameCount(sum(totals), totals[0], tuple(totals[1:]))
+        costs = [self._cost(part) for part in self._parts] if self._cost_of is not None else []
+        return FrameCount(sum(totals), totals[0], tuple(totals[1:]), tuple(cycles for cycles, _ in costs), tuple(words for _, words in costs),
+                          self._blocks())
+
+    def _blocks(self) -> tuple[tuple[bytes, int], ...]:
+        times: Blocks = {}
+        for part in self._parts:
+            for key, count in part.items():
+                if key > 0:
+                    times[key] = times.get(key, 0) + count
+        ranked = sorted(times, key=lambda key: (-times[key] * self._block_size(key), key))
+        return tuple((self._read_code(key >> 12, key & 0xFFF), times[key]) for key in ranked)
 
     def _total(self, blocks: Blocks) -> int:
-        return sum(times * self._block_size(key) for key, times in blocks.items())
+        return sum(times * self._block_size(key) for key, times in blocks.items() if key > 0)
+
+    def _cost(self, blocks: Blocks) -> tuple[int, int]:
+        """Estimated cycles and memory words of one part."""
+        cycles = words = 0
+        for key, times in blocks.items():
+            cost = self._block_cost(abs(key)) if key else BlockCost(0, 0, 0)
+            cycles += times * (cost.cycles if key > 0 else cost.taken_cycles)
+            words += times * (cost.memory_words if key > 0 else 0)
+        return cycles, words
+
+    def _block_cost(self, key: int) -> BlockCost:
+        if key not in self._costs:
+            assert self._cost_of is not None
+            self._costs[key] = self._cost_of(self._read_code(key >> 12, key & 0xFFF))
+        return self._costs[key]
 
     def _block_size(self, key: int) -> int:
         if key not in self._sizes:
-            self._sizes[key] = instructions_in(self._read_code(key >> 12, key & 0xFFF))
+            self._sizes[key] = self._instructions_in(self._read_code(key >> 12, key & 0xFFF))
         return self._sizes[key]

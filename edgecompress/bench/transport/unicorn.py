@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgecompress.bench.firmware import Firmware
+from edgecompress.bench.pipeline import block_cost
 from edgecompress.bench.protocol import Execution, Frame, FrameCount, decode_execution, encode_input, failed_exit
+from edgecompress.bench.transport.cores import CORES, Core
 from edgecompress.bench.transport.counting import InstructionCounter
 from edgecompress.bench.transport.semihosting import SemihostingFiles
-from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
+from edgecompress.errors import DeviceError, ToolMissingError
 
-BREAKPOINT_EXCEPTION = 7
-EXCEPTIONS = {1: "undefined instruction", 3: "instruction fetch abort", 4: "data abort", 17: "coprocessor or FPU off", 18: "invalid state"}
-SYSTEM_REGISTERS = (0xE000E000, 0x1000)
 PAGE = 0x1000
 NEVER = 0xFFFFFFFE
 
@@ -38,12 +36,15 @@ def version() -> str:
     return f"unicorn {_library().__version__}"
 
 
-def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0, timeout_s: float = 120.0) -> Execution:
-    """Runs all frames; counts instructions on the first `counted`. `cpu` is a suffix of unicorn's UC_CPU_ARM_*.
+def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0, timeout_s: float = 120.0,
+        core: str = "") -> Execution:
+    """Runs all frames; counts instructions on the first `counted`. `cpu` is a suffix of unicorn's UC_CPU_ARM_* or UC_CPU_RISCV32_*.
+
+    `core`: a target's core; where bench/pipeline.py has a model of it, cycles are estimated and memory words counted too.
 
     Raises DeviceError on a fault, a wrong exit, or a frame that takes longer than `timeout_s` of this machine's time.
     """
-    session = _Session(firmware, cpu, encode_input(frames), timeout_s)
+    session = _Session(firmware, cpu, encode_input(frames), timeout_s, core)
     counts: list[FrameCount] = []
     with _interrupts_between_events() as check_interrupt:
         while session.files.exit_code is None:
@@ -85,8 +86,9 @@ class _Session:
     cpu: str
     input_file: bytes
     timeout_s: float
+    core_name: str
+    core: Core = field(init=False)
     emulator: Any = field(init=False)  # unicorn.Uc
-    registers: Any = field(init=False)
     files: SemihostingFiles = field(init=False)
     frame: int = field(init=False, default=0)
     event: bool = field(init=False, default=False)
@@ -94,12 +96,8 @@ class _Session:
 
     def __post_init__(self) -> None:
         unicorn = _library()
-        self.registers = unicorn.arm_const
-        model = getattr(self.registers, f"UC_CPU_ARM_{self.cpu}", None)
-        if model is None:
-            known = ", ".join(name.removeprefix("UC_CPU_ARM_") for name in dir(self.registers) if name.startswith("UC_CPU_ARM_CORTEX_M"))
-            raise ConfigError(f"unicorn has no core '{self.cpu}'; known: {known}")
-        self.emulator = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS, model)
+        self.core = CORES[self.firmware.machine.family](unicorn, self.cpu)
+        self.emulator = self.core.emulator
         self._load(unicorn)
         self.emulator.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self.emulator.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
@@ -110,15 +108,12 @@ class _Session:
         machine = self.firmware.machine
         self.emulator.mem_map(machine.flash_origin, machine.flash_bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self.emulator.mem_map(machine.ram_origin, machine.ram_bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self.emulator.mem_map(*SYSTEM_REGISTERS)
-        timer_page = machine.timer.control // PAGE * PAGE
-        if timer_page != SYSTEM_REGISTERS[0]:
-            self.emulator.mem_map(timer_page, PAGE)
+        timer_page = (machine.timer.control // PAGE * PAGE, PAGE)
+        for address, size in {*self.core.system_pages, timer_page}:
+            self.emulator.mem_map(address, size)
         for address, content in self.firmware.image.segments:
             self.emulator.mem_write(address, content)
-        stack, reset = struct.unpack("<II", self.emulator.mem_read(machine.flash_origin, 8))
-        self.emulator.reg_write(self.registers.UC_ARM_REG_SP, stack)
-        self.emulator.reg_write(self.registers.UC_ARM_REG_PC, reset)
+        self.core.reset(self.firmware)
 
     def counted_frame(self, model: int) -> list[FrameCount]:
         """Runs one frame with the block hook and returns its counts, or none when the program ended instead."""
@@ -138,7 +133,7 @@ class _Session:
         entries = [symbols[layer.kernel] for layer in subject.layers]
         return InstructionCounter(symbols[f"{subject.name}_run"], symbols["bench_returned"], entries,
                                   lambda address, size: bytes(self.emulator.mem_read(address, size)),
-                                  lambda: int(self.emulator.reg_read(self.registers.UC_ARM_REG_LR)))
+                                  lambda: int(self.emulator.reg_read(self.core.link)), self.core.instructions_in, block_cost(self.core_name))
 
     def run_to_event(self, counter: InstructionCounter | None = None) -> None:
         """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""
@@ -149,7 +144,7 @@ class _Session:
             # never in short slices: unicorn stops for a time-out wherever it is, and now and then goes on from there with wrong registers
             # (seen with unicorn 2.1.4: one run in six at 20 ms). Ctrl-C is seen between events.
             try:
-                self.emulator.emu_start(self._program_counter() | 1, NEVER, timeout=max(int(left * 1e6), 1))
+                self.emulator.emu_start(self.core.start_address(), NEVER, timeout=max(int(left * 1e6), 1))
             except unicorn.UcError as error:
                 self.trouble = self.trouble or str(error)
             if self.trouble:
@@ -160,23 +155,22 @@ class _Session:
                               "a hang, or a model too large to emulate in that time: try a longer time-out")
 
     def _program_counter(self) -> int:
-        return int(self.emulator.reg_read(self.registers.UC_ARM_REG_PC))
+        return int(self.emulator.reg_read(self.core.counter))
 
     def _place(self) -> str:
         image = self.firmware.image
-        link = int(self.emulator.reg_read(self.registers.UC_ARM_REG_LR)) & ~1
+        link = int(self.emulator.reg_read(self.core.link)) & ~1
         return f"{image.symbol_at(self._program_counter())} (link register: {image.symbol_at(link)})"
 
     def _on_exception(self, emulator: Any, number: int, _data: object) -> None:
-        counter = self._program_counter()
-        if number != BREAKPOINT_EXCEPTION or bytes(emulator.mem_read(counter, 2)) != b"\xab\xbe":
-            self.trouble = f"exception {number} ({EXCEPTIONS.get(number, 'see qemu target/arm/cpu.h')})"
+        is_request, trouble = self.core.is_request(number)
+        if not is_request:
+            self.trouble = trouble
             emulator.emu_stop()
             return
-        operation = emulator.reg_read(self.registers.UC_ARM_REG_R0)
+        operation = emulator.reg_read(self.core.operation)
         before = len(self.files.outputs.get("output.bin", b""))
-        emulator.reg_write(self.registers.UC_ARM_REG_R0, self.files.call(operation, emulator.reg_read(self.registers.UC_ARM_REG_R1)))
-        emulator.reg_write(self.registers.UC_ARM_REG_PC, (counter + 2) | 1)
+        emulator.reg_write(self.core.operation, self.files.call(operation, emulator.reg_read(self.core.argument)))
         finished_frame = len(self.files.outputs.get("output.bin", b"")) > before
         if finished_frame or self.files.exit_code is not None:
             self.frame += finished_frame

@@ -8,10 +8,9 @@ import numpy as np
 
 from edgecompress.compress.quantize.ranges import Range
 from edgecompress.compress.quantize.weights import to_rows
-from edgecompress.frontend.float_graph import WEIGHTED, FloatGraph, FloatNode
+from edgecompress.frontend.float_graph import TIED, WEIGHTED, FloatGraph, FloatNode
 from edgecompress.ir.graph import Tensor
 
-TIED = ("max_pool2d", "average_pool2d", "reshape", "pad", "resize_nearest")  # output codes mean what input codes mean
 FIXED: dict[str, tuple[float, int]] = {"softmax": (1 / 256, -128), "sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0)}  # as TFLite demands
 SOFTMAX_INPUT_FLOOR = 2.0**-26
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from edgecompress.compress.quantize.config import QuantizeConfig, WeightBits, layer_bits
-from edgecompress.compress.quantize.emit import LayerConstants, emit_graph
 from edgecompress.compress.quantize.parameters import choose_parameters, observed_tensors, roots
 from edgecompress.compress.quantize.ranges import Range, choose_range, observe
 from edgecompress.compress.quantize.weights import QuantizedWeights, quantize_weights, rounded
 from edgecompress.errors import DataError
+from edgecompress.frontend.emit import LayerConstants, emit_graph
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode
 from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
@@ -43,7 +43,7 @@ def quantize(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig 
 
         biases = corrected_biases(prepared, calibration, tensors, weights)
     constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
-    return emit_graph(prepared, tensors, constants, {**config.metadata, "quantization": _summary(config, len(calibration), notes)})
+    return emit_graph(prepared, tensors, constants, {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibration), notes)})
 
 
 def _checked(graph: FloatGraph, calibration: np.ndarray) -> np.ndarray:
@@ -59,11 +59,12 @@ def _checked(graph: FloatGraph, calibration: np.ndarray) -> np.ndarray:
 
 
 def _ranges(graph: FloatGraph, x: np.ndarray, config: QuantizeConfig) -> dict[str, Range]:
-    """Ranges by the configured method; the output keeps everything, because clipped scores would tie."""
+    """Ranges by the configured method; outputs keep everything, because clipped scores would tie."""
     names = observed_tensors(graph)
     histograms = observe(graph, x, names, config.batch_size, counts=config.range_method != "minmax")
-    output = roots(graph)[graph.output]
-    ranges = {name: choose_range(histograms[name], "minmax" if name == output else config.range_method, config.percentile) for name in names}
+    table = roots(graph)
+    outputs = {table[name] for name in graph.outputs}
+    ranges = {name: choose_range(histograms[name], "minmax" if name in outputs else config.range_method, config.percentile) for name in names}
     return ranges if config.input_range is None else {**ranges, graph.input: config.input_range}
 
 

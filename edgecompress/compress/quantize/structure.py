@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from edgecompress.compress.quantize.config import WeightBits, layer_bits
-from edgecompress.compress.quantize.emit import LayerConstants, emit_graph
-from edgecompress.compress.quantize.parameters import TIED, affine_parameters, fixed_parameters
+from edgecompress.compress.quantize.parameters import affine_parameters, fixed_parameters
 from edgecompress.compress.quantize.ranges import Range
-from edgecompress.frontend.float_graph import FloatGraph, FloatNode
+from edgecompress.frontend.emit import LayerConstants, emit_graph
+from edgecompress.frontend.float_graph import TIED, FloatGraph, FloatNode
 from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.requant import Requant

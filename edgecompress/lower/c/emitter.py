@@ -63,6 +63,7 @@ class Emitter:
     extensions: ClassVar[frozenset[str]] = frozenset()  # what the core must have, in the words of a target's `extensions`
     sources: ClassVar[tuple[str, ...]] = ()  # beside the kernel's own file
     in_place: ClassVar[tuple[int, ...]] = ()  # inputs that the output may overwrite
+    same_start: ClassVar[bool] = False  # overlaps() holds only where both buffers start at one address, not for any greater distance
     takes_scratch: ClassVar[bool] = False
     takes_input_array: ClassVar[bool] = False
 

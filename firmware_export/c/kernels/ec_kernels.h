@@ -261,6 +261,84 @@ typedef struct {
 
 void ec_requantize_s8(const ec_requantize_params *params, const int8_t *input, int8_t *output);
 
+/* Recurrent layers keep a state from one inference to the next. The caller provides it aligned to 4 bytes, sets its first
+ * value and leaves it alone between calls. */
+
+/* Long short-term memory, `steps` steps a call. Weights: four rows a unit, its gates in the order input, forget, cell,
+ * output; the biases likewise, each less zero point * (sum of the row), modulo 2^32.
+ * State: int16_t[units] cell states of scale 2^cell_power, int8_t[units] hidden states. */
+typedef struct {
+    int32_t input_multiplier;
+    int32_t input_shift;
+    int32_t recurrent_multiplier;
+    int32_t recurrent_shift;
+} ec_lstm_gate;
+
+typedef struct {
+    const int8_t *input_weights;
+    const int8_t *recurrent_weights;
+    const int32_t *input_bias;
+    const int32_t *recurrent_bias;
+    const ec_lstm_gate *gates;
+    int32_t steps;
+    int32_t inputs;
+    int32_t units;
+    int32_t cell_power; /* -15 to 0 */
+    int32_t cell_min;
+    int32_t cell_max;
+    int32_t output_multiplier;
+    int32_t output_shift;
+    int32_t output_zero_point;
+} ec_lstm_params;
+
+void ec_lstm_s8(const ec_lstm_params *params, const int8_t *input, int8_t *output, void *state);
+
+/* Singular value decomposition filter. Weights: one row a filter, oldest step first; a unit has `rank` filters in a row.
+ * Biases hold the zero points' share, modulo 2^32. State: int16_t (_s16) or int8_t (_s8) [units * rank][memory], the type
+ * of the time weights. */
+typedef struct {
+    const int8_t *feature_weights;
+    const int32_t *feature_bias;
+    const void *time_weights;
+    const int32_t *bias;
+    int32_t inputs;
+    int32_t units;
+    int32_t rank;
+    int32_t memory;
+    int32_t feature_multiplier;
+    int32_t feature_shift;
+    int32_t state_zero_point;
+    int32_t output_multiplier;
+    int32_t output_shift;
+    int32_t output_zero_point;
+} ec_svdf_params;
+
+void ec_svdf_s16(const ec_svdf_params *params, const int8_t *input, int8_t *output, void *state);
+void ec_svdf_s8(const ec_svdf_params *params, const int8_t *input, int8_t *output, void *state);
+
+/* Output: `kept` bytes of state, then the `size` bytes of the input; its last `kept` bytes are the next state. */
+typedef struct {
+    int32_t size;
+    int32_t kept;
+} ec_delay_line_params;
+
+void ec_delay_line_s8(const ec_delay_line_params *params, const int8_t *input, int8_t *output, void *state);
+
+/* Slices and transpositions: runs of `run` elements that lie `run_step` apart, the first at `offset`. From run to run the
+ * position moves by step[0], after size[0] runs by step[1] from where these began, and so on for `axes` axes. */
+#define EC_REARRANGE_AXES 5
+
+typedef struct {
+    int32_t offset;
+    int32_t run;
+    int32_t run_step;
+    int32_t axes;
+    int32_t size[EC_REARRANGE_AXES];
+    int32_t step[EC_REARRANGE_AXES];
+} ec_rearrange_params;
+
+void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int8_t *output);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.errors import ModelError
+from edgecompress.frontend.expression import describe, expression_table
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
@@ -92,6 +93,9 @@ def _concat(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: Laye
 
 
 def _unary(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: LayerConstants | None) -> Op:
+    if node.attributes["function"] == "expression":
+        steps, (source,) = node.attributes["steps"], inputs
+        return Table(expression_table(steps, (source.scale, source.zero_point), (output.scale, output.zero_point)), describe(steps))
     return _table(node.attributes["function"], inputs[0], output)
 
 
@@ -137,4 +141,4 @@ def emit_graph(graph: FloatGraph, tensors: Mapping[str, Tensor], constants: Mapp
         except ModelError as error:
             raise ModelError(f"node '{node.name}' ({node.kind}) cannot be quantized: {error.message}") from None
         nodes.append(Node(node.name, op, node.inputs, node.output))
-    return QuantizedGraph(graph.name, tensors, tuple(nodes), (graph.input,), (graph.output,), metadata)
+    return QuantizedGraph(graph.name, tensors, tuple(nodes), (graph.input,), graph.outputs, metadata)

@@ -1,0 +1,106 @@
+"""How far are our cycle estimates from another model of the same cores? Compares bench/pipeline.py with llvm-mca, block by block.
+
+    python benchmarks/cycle_model.py [ARTIFACT ...] [--core cortex-m4]
+
+For every artifact (default: the small network of the tests, lowered for both cores) one inference runs in the emulator; each basic block
+is then costed by both models and weighted by how often it ran. llvm-mca (Debian package llvm) simulates a block as an endless loop; both
+exclude flash waits and caches. This is a comparison of models, not a measurement of a chip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from edgecompress.bench.firmware import build_firmware
+from edgecompress.bench.machines import machine_for
+from edgecompress.bench.pipeline import MODELS, decode
+from edgecompress.bench.subject import load_subject, load_vectors
+from edgecompress.bench.toolchain import select_compiler
+from edgecompress.bench.transport import unicorn
+from edgecompress.hw.target import load_target
+
+ITERATIONS = 100
+BLOCKS = 60  # the hottest ones; what follows is under a hundredth of the time
+
+
+def assembly(code: bytes) -> list[str]:
+    """LLVM assembly of a block; branch targets become the block itself, IT blocks stay."""
+    import capstone
+
+    machine = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    lines = []
+    for instruction in machine.disasm(code, 0):
+        operands = instruction.op_str
+        if re.match(r"(b|bl|cbz|cbnz)(\.|$|eq|ne|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)", instruction.mnemonic) and "#" in operands:
+            operands = re.sub(r"#0x[0-9a-f]+|#[0-9]+$", "0f", operands)
+        lines.append(f"{instruction.mnemonic} {operands}")
+    return lines
+
+
+def mca_cycles(code: bytes, core: str) -> float | None:
+    """Cycles an iteration, or None where llvm-mca cannot read the block."""
+    lines = assembly(code)
+    text = ".syntax unified\n.thumb\n" + "\n".join(lines) + "\n0:\n"
+    done = subprocess.run(["llvm-mca", "-mtriple=thumbv7em-none-eabihf", f"-mcpu={core}", f"-iterations={ITERATIONS}"], input=text,
+                          capture_output=True, text=True, check=False)
+    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    return int(found.group(1)) / ITERATIONS if found else None
+
+
+def compare(folder: Path, core: str) -> None:
+    """Prints one line for the artifact."""
+    subject = load_subject(folder)
+    target = load_target(core)
+    firmware = build_firmware([subject], machine_for(target, "unicorn"), select_compiler(target))
+    frames = [(0, frame) for frame in subject.encode(load_vectors(subject, 1).inputs)]
+    count = unicorn.run(firmware, target.emulator.unicorn, frames, 1, core=core).counts[0]
+    ours = theirs = instructions = skipped = 0.0
+    for code, times in count.blocks[:BLOCKS]:
+        block = decode(code)
+        other = mca_cycles(code, core)
+        if other is None:
+            skipped += times * len(block)
+            continue
+        cost = MODELS[core](block)
+        ours += times * (cost.cycles + cost.taken_cycles)  # llvm-mca loops over the block, so its branch is taken
+        theirs += times * other
+        instructions += times * len(block)
+    covered = instructions / count.total
+    print(f"{subject.name:24} {core:10} {count.total:>12} instructions  {100 * covered:5.1f} % compared  ours {ours / instructions:.3f}  "
+          f"llvm-mca {theirs / instructions:.3f} cycles an instruction  ratio {ours / theirs:.3f}  (unreadable: {100 * skipped / count.total:.1f} %)")
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifacts", nargs="*", type=Path)
+    parser.add_argument("--core", action="append", choices=["cortex-m4", "cortex-m7"])
+    arguments = parser.parse_args()
+    if shutil.which("llvm-mca") is None:
+        raise SystemExit("llvm-mca is not installed: apt install llvm")
+    version = subprocess.run(["llvm-mca", "--version"], capture_output=True, text=True, check=True).stdout
+    print(next(line.strip() for line in version.splitlines() if "LLVM version" in line))
+    with tempfile.TemporaryDirectory() as temporary:
+        for core in arguments.core or ["cortex-m4", "cortex-m7"]:
+            folders = arguments.artifacts
+            if not folders:
+                from graph_cases import small_network
+
+                from edgecompress.lower import lower
+
+                folders = [Path(temporary) / core]
+                lower(small_network(), load_target(core)).write(folders[0])
+            for folder in folders:
+                compare(folder, core)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Cycle estimates of basic blocks from documented pipeline costs. An estimate: buses, caches and flash waits of a chip come on top.
+
+Cortex-M0+, M3, M4: one instruction at a time, costs from the "processor instructions" tables of Arm's Technical Reference Manuals
+(DDI 0484C section 3.3, 100165_0201 section 3.3, 100166_0001 section 3.3). A pipeline refill P is given there as 1 to 3 cycles; 2 is taken.
+Cortex-M7: Arm publishes no table. The model issues up to two instructions a cycle in order: one load or store, one multiply (SMLAD
+among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves; a loaded word can be used two cycles later, a
+product two cycles later except as the accumulator of the next one; a correctly predicted branch costs its slot only. These rules are those of
+LLVM's scheduling model of the core. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from edgecompress.errors import ToolMissingError
+
+REFILL = 2
+LOADS, STORES, MULTIPLIES, DIVIDES, BRANCHES, FLOATS, PLAIN = "load", "store", "multiply", "divide", "branch", "float", "plain"
+SIMD = ("sxt", "uxt", "pkh", "sadd", "ssub", "uadd", "usub", "shadd", "ssat", "usat", "qadd", "qsub", "rev", "sel", "bfi", "bfx", "sbfx", "ubfx",
+        "lsl", "lsr", "asr", "ror", "rrx", "clz")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a pipeline model must know of one instruction."""
+
+    mnemonic: str  # without condition and width suffix
+    kind: str
+    words: int  # memory accesses: registers moved by loads and stores
+    reads: frozenset[str]
+    writes: frozenset[str]
+    accumulator: str  # register a multiply adds to, else empty
+    narrow: bool  # 16 bits long
+    leaves: bool  # always leaves the block: unconditional branch, call, return
+    shifts: bool  # needs the shifter or the SIMD unit
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """One execution of a block."""
+
+    cycles: int  # falling through
+    taken_cycles: int  # on top when its branch is taken
+    memory_words: int
+
+
+@cache
+def _disassembler() -> Any:
+    try:
+        import capstone
+    except ImportError:
+        raise ToolMissingError("the disassembler capstone is not installed, which cycle estimates need", "try: pip install capstone") from None
+    machine = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    machine.detail = True
+    return machine
+
+
+def decode(code: bytes, address: int = 0) -> tuple[Instruction, ...]:
+    """Thumb instructions of a block. Raises ToolMissingError without capstone."""
+    return tuple(_instruction(raw) for raw in _disassembler().disasm(code, address))
+
+
+def _instruction(raw: Any) -> Instruction:
+    name = raw.mnemonic.split(".")[0]
+    if raw.cc not in (0, 15) and name.endswith(_CONDITIONS):  # capstone appends the condition; 15 is "always"
+        name = name[:-2]
+    read, written = (frozenset(raw.reg_name(number) for number in numbers) for numbers in raw.regs_access())
+    kind = _kind(name)
+    operands = [raw.reg_name(operand.reg) for operand in raw.operands if operand.type == 1]
+    if name in ("ssat", "usat"):  # capstone 5 does not say that they read their last operand
+        read |= {operands[-1]}
+    accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(("smlal", "umlal", "smull", "umull")) else ""
+    return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, accumulator, raw.size == 2, _leaves(raw, name, written),
+                       name.startswith(SIMD) or any(operand.type == 1 and operand.shift.type for operand in raw.operands))
+
+
+_CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al")
+
+
+def _kind(name: str) -> str:
+    if name.startswith(("ldr", "ldm", "pop", "vldr", "vldm", "vpop", "ldrex")):
+        return LOADS
+    if name.startswith(("str", "stm", "push", "vstr", "vstm", "vpush")):
+        return STORES
+    if name in ("sdiv", "udiv"):
+        return DIVIDES
+    if name in ("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh"):
+        return BRANCHES
+    if name.startswith(("mul", "mla", "mls", "sml", "smm", "smu", "umull", "umlal", "umaal", "smull")):
+        return MULTIPLIES
+    return FLOATS if name.startswith("v") else PLAIN
+
+
+def _words(name: str, kind: str, operands: Sequence[str]) -> int:
+    if kind not in (LOADS, STORES):
+        return 0
+    if name.startswith(("ldrd", "strd")):
+        return 2
+    if name.startswith(("push", "pop", "vpush", "vpop")):
+        return len(operands)
+    return max(len(operands) - 1, 1) if name.startswith(("ldm", "stm", "vldm", "vstm")) else 1
+
+
+def _leaves(raw: Any, name: str, written: frozenset[str]) -> bool:
+    return name in ("bl", "bx", "blx", "tbb", "tbh") or (name == "b" and raw.cc in (0, 15)) or ("pc" in written and _kind(name) != BRANCHES)
+
+
+FLOAT_CYCLES = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3, "vnmla": 3, "vnmls": 3}  # M4 manual, table 7-1
+
+
+def in_order_cost(block: Sequence[Instruction], load: int = 2, divide: int = 7, multiply: int = 1, multiply_long: int = 1, refill: int = REFILL) -> BlockCost:
+    """A core that issues one instruction at a time. A load takes two cycles, one when it follows another load or store whose result it does
+    not need; several registers at once take one cycle each and one more. `divide`: 2 to 12 by the operands, the middle is taken."""
+    cycles, before = 0, None
+    for instruction in block:
+        kind = instruction.kind
+        if kind in (LOADS, STORES):
+            piped = before is not None and before.kind in (LOADS, STORES) and before.words == 1 and not before.writes & instruction.reads
+            single = load if kind == LOADS and not piped else 1
+            cycles += single if instruction.words == 1 else 1 + instruction.words
+        elif kind == DIVIDES:
+            cycles += divide
+        elif kind == MULTIPLIES:
+            cycles += multiply_long if "l" in instruction.mnemonic[3:] and instruction.mnemonic.startswith(("sml", "uml", "smull", "umull")) else multiply
+        elif kind == FLOATS:
+            cycles += FLOAT_CYCLES.get(instruction.mnemonic, 1)
+        elif instruction.mnemonic.startswith("it") and before is not None and before.narrow:
+            cycles += 0  # folded into the 16-bit instruction before it
+        else:
+            cycles += 1
+        if instruction.leaves:
+            cycles += refill
+        before = instruction
+    last = block[-1]
+    conditional = last.kind == BRANCHES and not last.leaves
+    return BlockCost(cycles, refill if conditional else 0, sum(instruction.words for instruction in block))
+
+
+LOAD_LATENCY, MULTIPLY_LATENCY = 2, 2
+M7_FLOAT_LATENCY = {"vdiv": 14, "vsqrt": 14, "vmla": 6, "vfma": 5}
+
+
+def dual_issue_cost(block: Sequence[Instruction]) -> BlockCost:
+    """The Cortex-M7 model of the module's head."""
+    ready: dict[str, int] = {}
+    accumulator_ready: dict[str, int] = {}
+    cycle, issued = 0, []
+    for instruction in block:
+        needed = max((accumulator_ready.get(name, 0) if name == instruction.accumulator else ready.get(name, 0) for name in instruction.reads), default=0)
+        while cycle < needed or not _may_join(issued, instruction):
+            cycle, issued = cycle + 1, []
+        issued.append(instruction)
+        latency = _latency(instruction)
+        for name in instruction.writes:
+            ready[name] = cycle + latency
+            accumulator_ready[name] = cycle + (1 if instruction.accumulator == name or instruction.kind == MULTIPLIES else latency)
+        if instruction.words > 2:  # LDM and STM move two words a cycle
+            cycle, issued = cycle + (instruction.words + 1) // 2 - 1, []
+    return BlockCost(cycle + 1, 0, sum(instruction.words for instruction in block))
+
+
+def _latency(instruction: Instruction) -> int:
+    if instruction.kind == LOADS:
+        return LOAD_LATENCY
+    if instruction.kind == MULTIPLIES:
+        return MULTIPLY_LATENCY
+    if instruction.kind == DIVIDES:
+        return 7
+    return M7_FLOAT_LATENCY.get(instruction.mnemonic, 3) if instruction.kind == FLOATS else 1
+
+
+def _may_join(issued: Sequence[Instruction], instruction: Instruction) -> bool:
+    """Whether the instruction can issue beside the one that did in this cycle."""
+    if not issued:
+        return True
+    if len(issued) == 2:
+        return False
+    first = issued[0]
+    units = [_unit(first), _unit(instruction)]
+    return units[0] != units[1] or units[0] == PLAIN
+
+
+def _unit(instruction: Instruction) -> str:
+    if instruction.kind in (LOADS, STORES):
+        return "memory"
+    if instruction.kind == PLAIN and instruction.shifts:
+        return "shift"
+    return MULTIPLIES if instruction.kind == DIVIDES else instruction.kind
+
+
+def _m0plus(block: Sequence[Instruction]) -> BlockCost:
+    return in_order_cost(block, divide=0, refill=1)
+
+
+def _m3(block: Sequence[Instruction]) -> BlockCost:
+    return in_order_cost(block, multiply_long=4)
+
+
+MODELS: dict[str, Callable[[Sequence[Instruction]], BlockCost]] = {
+    "cortex-m0plus": _m0plus,
+    "cortex-m3": _m3,
+    "cortex-m4": in_order_cost,
+    "cortex-m7": dual_issue_cost,
+}
+
+
+def block_cost(core: str) -> Callable[[bytes], BlockCost] | None:
+    """Cost of a block's code on a core, or None where there is no model of it."""
+    model = MODELS.get(core)
+    return None if model is None else lambda code: model(decode(code))

@@ -1,0 +1,104 @@
+"""Geometry that the int8 and the float handlers share: windows, paddings, broadcasting, which axes a mean goes over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgecompress.errors import ModelError
+from edgecompress.frontend.tflite.context import Context
+from edgecompress.frontend.tflite.schema import OperatorInfo
+from edgecompress.frontend.tflite.vocabulary import PADDINGS
+from edgecompress.ir.op import Shape
+from edgecompress.ir.window import MAX_STEP, Padding, Pair, output_size, same_padding
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window with its padding resolved."""
+
+    stride: Pair
+    dilation: Pair
+    padding: Padding
+
+
+def read_window(context: Context, operator: OperatorInfo, size: Pair, kernel: Pair, dilated: bool) -> Window:
+    """Stride, dilation and padding of a convolution or pool over an input of `size`; checked to fit."""
+    stride = (operator.option("stride_h"), operator.option("stride_w"))
+    dilation = (operator.option("dilation_h"), operator.option("dilation_w")) if dilated else (1, 1)
+    code = operator.option("padding")
+    if not 0 <= code < len(PADDINGS):
+        raise context.refuse(operator, f"has padding code {code}; known are {', '.join(PADDINGS)}")
+    if min(*stride, *dilation, *kernel) < 1 or max(*stride, *dilation, *kernel) > MAX_STEP:
+        raise context.refuse(operator, f"has kernel {kernel}, stride {stride} and dilation {dilation}; each must be 1 to {MAX_STEP}")
+    padding = same_padding(size, kernel, stride, dilation) if PADDINGS[code] == "SAME" else (0, 0, 0, 0)
+    try:
+        output_size(size, kernel, stride, padding, dilation)
+    except ModelError as error:
+        raise context.refuse(operator, f"does not fit its input: {error.message}") from None
+    return Window(stride, dilation, padding)
+
+
+@dataclass(frozen=True)
+class AxisPadding:
+    """One step of a padding: the tensor seen under `view` gets rows and columns."""
+
+    view: tuple[int, int, int]
+    padding: Padding
+
+
+def padding_steps(context: Context, operator: OperatorInfo, source: int, amounts: tuple[int, ...]) -> list[AxisPadding]:
+    """Steps that pad a tensor by a file's list of (before, after) pairs, one an axis of the file's shape.
+
+    Height and width of an image are one step; any other axis is a step of its own, with what is before it as rows and what is behind it as
+    channels. Raises ModelError for padding of the batch or negative amounts.
+    """
+    shape = context.info(source).shape
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=False))
+    if len(amounts) != 2 * len(shape) or any(not 0 <= amount <= MAX_STEP for amount in amounts):
+        raise context.refuse(operator, f"pads a tensor of shape {shape} by {amounts}; it needs two numbers from 0 to {MAX_STEP} an axis")
+    if len(shape) > 1 and shape[0] == 1:
+        if any(pairs[0]):
+            raise context.refuse(operator, f"pads the batch axis by {pairs[0]}; only the other axes can be padded")
+        shape, pairs = shape[1:], pairs[1:]
+    sizes, steps = list(shape), []
+    if len(sizes) == 3 and any((*pairs[0], *pairs[1])):
+        steps.append(AxisPadding((sizes[0], sizes[1], sizes[2]), (*pairs[0], *pairs[1])))
+        sizes[0], sizes[1] = sizes[0] + sum(pairs[0]), sizes[1] + sum(pairs[1])
+        pairs[0] = pairs[1] = (0, 0)
+    for axis, pair in enumerate(pairs):
+        if any(pair):
+            steps.append(AxisPadding((math.prod(sizes[:axis]), sizes[axis], math.prod(sizes[axis + 1 :])), (0, 0, *pair)))
+            sizes[axis] += sum(pair)
+    return steps
+
+
+def mean_view(context: Context, operator: OperatorInfo, source: int, axes: tuple[int, ...]) -> tuple[int, int, int]:
+    """(rows, columns, channels) under which a mean over `axes` of the file's shape is one over rows and columns.
+
+    Raises ModelError unless the averaged axes come before the ones that stay (axes of size 1 count as either).
+    """
+    shape = context.info(source).shape
+    reduced = {context.axis(operator, axis, len(shape)) for axis in axes}
+    sizes = [(size, axis in reduced) for axis, size in enumerate(shape) if size > 1]
+    kinds = [kind for _, kind in sizes]
+    if kinds != sorted(kinds, reverse=True):
+        raise context.refuse(operator, f"averages axes {sorted(reduced)} of shape {shape}; only leading axes can be averaged (height and width of an "
+                                       "image), put a transpose before it")
+    averaged = [size for size, kind in sizes if kind] or [1]
+    return math.prod(averaged[:-1]), averaged[-1], math.prod(size for size, kind in sizes if not kind)
+
+
+def second_operand(left: Shape, right: Shape) -> Shape | None:
+    """How a file's shape `right` broadcasts onto `left`: 'left' itself, () for one value, or (channels,) for one a last axis; None for any other way."""
+    if left == right or math.prod(left) == math.prod(right) and _squeezed(left) == _squeezed(right):
+        return left
+    if math.prod(right) == 1:
+        return ()
+    if len(right) <= len(left) and math.prod(right) == right[-1] == left[-1]:
+        return (left[-1],)
+    return None
+
+
+def _squeezed(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)

@@ -1,0 +1,120 @@
+"""Tensors that need no bytes of their own: reshapes, slices of whole rows, and the parts of a concatenation that are written in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgecompress.errors import ModelError
+from edgecompress.ir.graph import Node, QuantizedGraph
+
+Place = tuple[str, int]  # the tensor that owns the bytes (a root), and the distance from its start
+
+
+@dataclass(frozen=True)
+class Views:
+    """Where each tensor lies. `without_code` are the outputs of nodes that need no kernel."""
+
+    places: Mapping[str, Place]
+    without_code: frozenset[str]
+    outputs: Mapping[str, int]  # root that the caller owns -> index of the model output that it is
+
+
+def view_offset(graph: QuantizedGraph, node: Node) -> int | None:
+    """Where the output of a reshape or slice lies within its input, in bytes; None when it is not one piece of it."""
+    if node.op.kind == "reshape":
+        return 0
+    if node.op.kind == "slice":
+        axis, shape = node.op.axis, graph.tensors[node.inputs[0]].shape
+        if math.prod(shape[:axis]) == 1:
+            return int(node.op.start * math.prod(shape[axis + 1:]))
+    return None
+
+
+def part_offsets(graph: QuantizedGraph, node: Node) -> list[int] | None:
+    """Where each input of a concatenation lies within its output, in bytes; None when an input is not one piece of it, or is rescaled."""
+    if node.op.kind != "concat" or math.prod(graph.tensors[node.output].shape[:node.op.axis]) != 1:
+        return None
+    if not all(node.op.is_copy(index) for index in range(len(node.inputs))):
+        return None
+    offsets = [0]
+    for tensor in graph.input_tensors(node)[:-1]:
+        offsets.append(offsets[-1] + tensor.size)
+    return offsets
+
+
+def resolve_views(graph: QuantizedGraph, io: str) -> Views:
+    """`io` as in LowerOptions. Raises ModelError for an output that is also an input.
+
+    The caller's inputs and outputs are memory of their own: an output that would be a view of something else is copied into its place.
+    """
+    for name in graph.outputs:
+        if name in graph.inputs:
+            raise ModelError(f"output {name!r} of graph {graph.name!r} is one of its inputs; there is nothing to compute")
+    fixed = frozenset(graph.inputs) if io == "caller" else frozenset()
+    copied: frozenset[str] = frozenset()
+    while True:
+        builder = _Builder(graph, fixed, frozenset(graph.outputs) if io == "caller" else frozenset(), copied)
+        places = builder.places()
+        outputs: dict[str, int] = {}
+        clashing = set()
+        # tensors with bytes of their own go first: whoever clashes after them is a view, which can be copied
+        for name in sorted(graph.outputs, key=lambda name: places[name][0] != name) if io == "caller" else ():
+            root, offset = places[name]
+            if root in fixed or root in outputs or offset or graph.tensors[root].size != graph.tensors[name].size:
+                clashing.add(name)
+            else:
+                outputs[root] = graph.outputs.index(name)
+        if not clashing:
+            return Views(places, frozenset(builder.without_code), outputs)
+        assert not clashing & copied
+        copied |= clashing
+
+
+class _Builder:
+    """One walk through the nodes. `fixed` roots never move into a concatenation, nor do those that hold one of the caller's outputs."""
+
+    def __init__(self, graph: QuantizedGraph, fixed: frozenset[str], callers: frozenset[str], copied: frozenset[str]) -> None:
+        self.graph, self.fixed, self.callers, self.copied = graph, fixed, callers, copied
+        self.parent: dict[str, Place] = {}  # one step towards the root
+        self.without_code: set[str] = set()
+        self.holds_output: set[str] = set()
+
+    def places(self) -> dict[str, Place]:
+        """Root and offset of every tensor."""
+        for name in self.graph.inputs:
+            self._add(name, None)
+        for node in self.graph.nodes:
+            self._visit(node)
+        return {name: self._find(name) for name in (*self.graph.inputs, *(node.output for node in self.graph.nodes))}
+
+    def _add(self, name: str, parent: Place | None) -> None:
+        if parent is not None:
+            self.parent[name] = parent
+            self.without_code.add(name)
+        if name in self.callers:
+            self.holds_output.add(self._find(name)[0])
+
+    def _find(self, name: str) -> Place:
+        offset = 0
+        while name in self.parent:
+            name, step = self.parent[name]
+            offset += step
+        return name, offset
+
+    def _visit(self, node: Node) -> None:
+        offset = view_offset(self.graph, node) if node.output not in self.copied else None
+        self._add(node.output, None if offset is None else (node.inputs[0], offset))
+        parts = part_offsets(self.graph, node)
+        if parts is None:
+            return
+        roots = [self._find(name) for name in node.inputs]
+        if len({root for root, _ in roots}) == len(roots) and all(self._can_move(name, *place) for name, place in zip(node.inputs, roots, strict=True)):
+            self.parent.update({root: (node.output, part) for (root, _), part in zip(roots, parts, strict=True)})
+            self.without_code.add(node.output)
+
+    def _can_move(self, name: str, root: str, offset: int) -> bool:
+        """Whether the tensor is all of its root and the root may lie anywhere."""
+        whole = offset == 0 and self.graph.tensors[root].size == self.graph.tensors[name].size
+        return whole and root not in self.fixed and root not in self.holds_output

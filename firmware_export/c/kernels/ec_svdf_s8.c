@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ec_svdf.h"
+
+void ec_svdf_s8(const ec_svdf_params *params, const int8_t *input, int8_t *output, void *state)
+{
+    ec_svdf(params, input, output, state, 8);
+}
