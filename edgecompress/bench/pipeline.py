@@ -2,10 +2,11 @@
 
 Cortex-M0+, M3, M4: one instruction at a time, costs from the "processor instructions" tables of Arm's Technical Reference Manuals
 (DDI 0484C section 3.3, 100165_0201 section 3.3, 100166_0001 section 3.3). A pipeline refill P is given there as 1 to 3 cycles; 2 is taken.
-Cortex-M7: Arm publishes no table. The model issues up to two instructions a cycle in order: one load or store, one multiply (SMLAD
-among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves; a loaded word can be used two cycles later, a
-product two cycles later except as the accumulator of the next one; a correctly predicted branch costs its slot only. These rules are those of
-LLVM's scheduling model of the core. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
+Cortex-M7: Arm publishes no table. The model issues up to two instructions a cycle in order: two loads or a load and a store, one multiply
+(SMLAD among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves. A loaded word can be used two cycles
+later, a loaded byte or halfword three, a post-incremented address two, a product two (one as the accumulator of the next one), a sum with
+a shifted operand two. A branch costs its slot only, as if it were always predicted. These rules are what LLVM's scheduling model of the core
+answers to single pairs of instructions. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Instruction:
     narrow: bool  # 16 bits long
     leaves: bool  # always leaves the block: unconditional branch, call, return
     shifts: bool  # needs the shifter or the SIMD unit
+    shifted: bool  # has a shifted operand, which takes a cycle before the operation itself
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def _instruction(raw: Any) -> Instruction:
     if name in ("ssat", "usat"):  # capstone 5 does not say that they read their last operand
         read |= {operands[-1]}
     accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(("smlal", "umlal", "smull", "umull")) else ""
+    shifted = any(operand.type == 1 and operand.shift.type for operand in raw.operands) and not name.startswith(("lsl", "lsr", "asr", "ror", "pkh"))
     return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, accumulator, raw.size == 2, _leaves(raw, name, written),
-                       name.startswith(SIMD) or any(operand.type == 1 and operand.shift.type for operand in raw.operands))
+                       name.startswith(SIMD) or shifted, shifted)
 
 
 _CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al")
@@ -108,10 +111,11 @@ def _leaves(raw: Any, name: str, written: frozenset[str]) -> bool:
     return name in ("bl", "bx", "blx", "tbb", "tbh") or (name == "b" and raw.cc in (0, 15)) or ("pc" in written and _kind(name) != BRANCHES)
 
 
+LONG_PRODUCTS = ("smull", "umull", "smlal", "umlal", "umaal")
 FLOAT_CYCLES = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3, "vnmla": 3, "vnmls": 3}  # M4 manual, table 7-1
 
 
-def in_order_cost(block: Sequence[Instruction], load: int = 2, divide: int = 7, multiply: int = 1, multiply_long: int = 1, refill: int = REFILL) -> BlockCost:
+def in_order_cost(block: Sequence[Instruction], divide: int = 7, multiply_long: int = 1, refill: int = REFILL) -> BlockCost:
     """A core that issues one instruction at a time. A load takes two cycles, one when it follows another load or store whose result it does
     not need; several registers at once take one cycle each and one more. `divide`: 2 to 12 by the operands, the middle is taken."""
     cycles, before = 0, None
@@ -119,12 +123,12 @@ def in_order_cost(block: Sequence[Instruction], load: int = 2, divide: int = 7, 
         kind = instruction.kind
         if kind in (LOADS, STORES):
             piped = before is not None and before.kind in (LOADS, STORES) and before.words == 1 and not before.writes & instruction.reads
-            single = load if kind == LOADS and not piped else 1
+            single = 2 if kind == LOADS and not piped else 1
             cycles += single if instruction.words == 1 else 1 + instruction.words
         elif kind == DIVIDES:
             cycles += divide
         elif kind == MULTIPLIES:
-            cycles += multiply_long if "l" in instruction.mnemonic[3:] and instruction.mnemonic.startswith(("sml", "uml", "smull", "umull")) else multiply
+            cycles += multiply_long if instruction.mnemonic.startswith(LONG_PRODUCTS) else 1
         elif kind == FLOATS:
             cycles += FLOAT_CYCLES.get(instruction.mnemonic, 1)
         elif instruction.mnemonic.startswith("it") and before is not None and before.narrow:
@@ -139,7 +143,7 @@ def in_order_cost(block: Sequence[Instruction], load: int = 2, divide: int = 7, 
     return BlockCost(cycles, refill if conditional else 0, sum(instruction.words for instruction in block))
 
 
-LOAD_LATENCY, MULTIPLY_LATENCY = 2, 2
+LOAD_LATENCY, NARROW_LOAD_LATENCY, WRITE_BACK_LATENCY, MULTIPLY_LATENCY, SHIFTED_LATENCY = 2, 3, 2, 2, 2
 M7_FLOAT_LATENCY = {"vdiv": 14, "vsqrt": 14, "vmla": 6, "vfma": 5}
 
 
@@ -147,15 +151,16 @@ def dual_issue_cost(block: Sequence[Instruction]) -> BlockCost:
     """The Cortex-M7 model of the module's head."""
     ready: dict[str, int] = {}
     accumulator_ready: dict[str, int] = {}
-    cycle, issued = 0, []
+    cycle = 0
+    issued: list[Instruction] = []
     for instruction in block:
-        needed = max((accumulator_ready.get(name, 0) if name == instruction.accumulator else ready.get(name, 0) for name in instruction.reads), default=0)
+        needed = max(((accumulator_ready if name == instruction.accumulator else ready).get(name, 0) for name in instruction.reads), default=0)
         while cycle < needed or not _may_join(issued, instruction):
             cycle, issued = cycle + 1, []
         issued.append(instruction)
         latency = _latency(instruction)
         for name in instruction.writes:
-            ready[name] = cycle + latency
+            ready[name] = cycle + (WRITE_BACK_LATENCY if instruction.kind in (LOADS, STORES) and name in instruction.reads else latency)
             accumulator_ready[name] = cycle + (1 if instruction.accumulator == name or instruction.kind == MULTIPLIES else latency)
         if instruction.words > 2:  # LDM and STM move two words a cycle
             cycle, issued = cycle + (instruction.words + 1) // 2 - 1, []
@@ -164,12 +169,14 @@ def dual_issue_cost(block: Sequence[Instruction]) -> BlockCost:
 
 def _latency(instruction: Instruction) -> int:
     if instruction.kind == LOADS:
-        return LOAD_LATENCY
+        return NARROW_LOAD_LATENCY if instruction.mnemonic.startswith(("ldrb", "ldrsb", "ldrh", "ldrsh")) else LOAD_LATENCY
     if instruction.kind == MULTIPLIES:
         return MULTIPLY_LATENCY
     if instruction.kind == DIVIDES:
         return 7
-    return M7_FLOAT_LATENCY.get(instruction.mnemonic, 3) if instruction.kind == FLOATS else 1
+    if instruction.kind == FLOATS:
+        return M7_FLOAT_LATENCY.get(instruction.mnemonic, 3)
+    return SHIFTED_LATENCY if instruction.shifted else 1
 
 
 def _may_join(issued: Sequence[Instruction], instruction: Instruction) -> bool:
@@ -179,8 +186,9 @@ def _may_join(issued: Sequence[Instruction], instruction: Instruction) -> bool:
     if len(issued) == 2:
         return False
     first = issued[0]
-    units = [_unit(first), _unit(instruction)]
-    return units[0] != units[1] or units[0] == PLAIN
+    units = {_unit(first), _unit(instruction)}
+    return len(units) == 2 or units == {PLAIN} or (units == {"memory"} and {first.kind, instruction.kind} != {STORES} and
+                                                   first.words == instruction.words == 1)
 
 
 def _unit(instruction: Instruction) -> str:

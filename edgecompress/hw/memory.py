@@ -8,7 +8,7 @@ from edgecompress.hw.memory_problem import Problem, build_problem, complete, fir
 from edgecompress.hw.memory_search import improve
 from edgecompress.hw.plan import Buffer, MemoryPlan, Overlap, Placement
 
-FAST, THOROUGH = 10_000, 1_000_000  # steps of the exact search: some milliseconds for the architecture search, about two seconds for what is kept
+FAST, THOROUGH = 40_000, 1_000_000  # steps of the exact search: at most 20 ms for the architecture search, half a second for code that is kept
 LOCAL_ORDERS = 16  # orders tried after the greedy ones; the greedy ones reach the bound on nearly every chain-like graph
 
 Way = Callable[[Problem, Sequence[int]], list[int]]  # an order of the buffers to their offsets

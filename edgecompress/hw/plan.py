@@ -79,6 +79,7 @@ class LoweredPlan:
     layers: tuple[LayerPlan, ...]
     memory: MemoryPlan
     constant_bytes: int
+    state_bytes: int = 0  # RAM beside the arena that outlives an inference
 
     @property
     def kernels(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 MAX_JSON_BYTES = 16 * 1024**2
 MAX_ARRAY_BYTES = 256 * 1024**2
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
-NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
+NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i2|<i4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
 
 
 def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:

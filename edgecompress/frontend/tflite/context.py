@@ -41,7 +41,8 @@ class Context:
     """State of one import that handlers of both kinds of model share.
 
     `graph` is the subgraph that runs; `model.subgraphs` has the others. `folded` holds constants that were computed at import, by tensor
-    index. `notes` are sentences for the result's metadata. `resources` is free for handlers that must remember something between operators.
+    index. `dropped` lists ends of the model that the graph does not have, for its metadata. `resources` is free for handlers that must
+    remember something between operators.
     """
 
     def __init__(self, model: Model, graph: SubGraph, name: str) -> None:
@@ -50,7 +51,7 @@ class Context:
         self.name = name
         self.folded: dict[int, np.ndarray] = {}
         self.values: dict[int, str] = {}  # activation tensors that have been written: file index -> graph tensor
-        self.notes: list[str] = []
+        self.dropped: list[dict[str, Any]] = []
         self.resources: dict[str, Any] = {}
         self._bytes_left = max(CONSTANT_FACTOR * len(model.file.data), LEAST_CONSTANT_BYTES)
 
@@ -219,6 +220,13 @@ class IntegerContext(Context):
         shape = self._shape(operator, op, inputs)
         made = Tensor(self._free(f"{self._node_name(operator)}:{suffix}"), shape, scale, zero_point)
         self._append(operator, f"_{suffix}", op, inputs, made)
+        return made.name
+
+    def emit_as(self, operator: OperatorInfo, op: Op, inputs: Sequence[str], made: Tensor) -> str:
+        """Adds a node that writes `made`, for outputs whose type in the file is not int8; returns its name."""
+        if self._shape(operator, op, inputs) != made.shape:
+            raise self.refuse(operator, f"makes another shape than {made.shape}, which the file says; the file is inconsistent")
+        self._append(operator, "", op, inputs, made)
         return made.name
 
     def view(self, operator: OperatorInfo, index: int, shape: Shape) -> str:

@@ -62,7 +62,8 @@ def _centred(context: IntegerContext, operator: OperatorInfo, values: np.ndarray
     centred = values.astype(np.int64) - np.clip(zero_points[0], -512, 512)
     if centred.size and (centred.min() < -128 or centred.max() > 127):
         raise context.refuse(operator, f"has weights with zero point {zero_points[0]} whose differences do not fit int8; convert the model again")
-    return centred.astype(np.int8)
+    narrow: np.ndarray = centred.astype(np.int8)
+    return narrow
 
 
 def read_bias(context: IntegerContext, operator: OperatorInfo, channels: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """256-entry tables of unary int8 operators, entry for entry what tflite-micro's kernels compute.
 
-LOGISTIC, TANH and HARD_SWISH run there in fixed point, ELU and the multipliers of RELU, LEAKY_RELU and ABS in float32: a table from the
+LOGISTIC, TANH and HARD_SWISH run there in fixed point, ELU and the multipliers of LEAKY_RELU and ABS in float32: a table from the
 real function would differ by one step in a few entries. Inputs are (scale, zero point) pairs, scales as float32 values.
 """
 
@@ -32,7 +32,8 @@ _shift_right = rounding_divide_by_power_of_two
 
 
 def _clamped(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, -128, 127).astype(np.int8)
+    clamped: np.ndarray = np.clip(values, -128, 127).astype(np.int8)
+    return clamped
 
 
 def _shift_left(x: np.ndarray, bits: int) -> np.ndarray:
@@ -119,12 +120,6 @@ def _ratio(numerator: np.float32, output: Quantized) -> tuple[int, int, int]:
     return (-1 if real < 0 else 1), *quantize_multiplier(abs(real))
 
 
-def relu(source: Quantized, output: Quantized, low: int = -128, high: int = 127) -> np.ndarray:
-    """Rescaled and clamped to [low, high]; the factor is a float32 quotient."""
-    _, multiplier, shift = _ratio(np.float32(source[0]), output)
-    return np.clip(multiply_by_quantized_multiplier(CODES - source[1], multiplier, shift) + output[1], low, high).astype(np.int8)
-
-
 def leaky_relu(source: Quantized, output: Quantized, alpha: float) -> np.ndarray:
     """LEAKY_RELU with slope `alpha`."""
     centred = CODES - source[1]
@@ -145,7 +140,8 @@ def absolute(source: Quantized, output: Quantized) -> np.ndarray:
 
 def _high_mul_16(a: np.ndarray, b: int) -> np.ndarray:
     """Saturating rounding doubling high multiply of int16 values; equals the floor form, as in requant."""
-    return np.minimum((a * b + (1 << 14)) >> 15, 32767)
+    product: np.ndarray = np.minimum((a * b + (1 << 14)) >> 15, 32767)
+    return product
 
 
 def _shift_right_16(x: np.ndarray, exponent: int) -> np.ndarray:

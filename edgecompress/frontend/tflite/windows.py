@@ -90,8 +90,8 @@ def mean_view(context: Context, operator: OperatorInfo, source: int, axes: tuple
 
 
 def second_operand(left: Shape, right: Shape) -> Shape | None:
-    """How a file's shape `right` broadcasts onto `left`: 'left' itself, () for one value, or (channels,) for one a last axis; None for any other way."""
-    if left == right or math.prod(left) == math.prod(right) and _squeezed(left) == _squeezed(right):
+    """How a file's shape `right` broadcasts onto `left`: `left` itself, () for one value, (channels,) for one a channel; None for any other way."""
+    if _squeezed(left) == _squeezed(right):
         return left
     if math.prod(right) == 1:
         return ()
@@ -102,3 +102,32 @@ def second_operand(left: Shape, right: Shape) -> Shape | None:
 
 def _squeezed(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
+
+
+def without_batch(shape: Shape, ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """(begin, size, step) of every axis of the graph's shape, from those of the file's."""
+    return ranges[1:] if len(shape) > 1 and shape[0] == 1 else ranges
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One step of a mirrored padding: under `view` the columns get (begin, count) columns in falling order before and behind."""
+
+    view: tuple[int, int, int]
+    before: tuple[int, int]
+    behind: tuple[int, int]
+
+
+def mirror_steps(context: Context, operator: OperatorInfo, source: int, amounts: tuple[int, ...], edge: bool) -> list[Mirror]:
+    """Steps of a MIRROR_PAD, one a padded axis. With `edge` the outermost element is repeated (SYMMETRIC)."""
+    shape = context.info(source).shape
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=False))
+    if len(amounts) != 2 * len(shape) or any(max(pair) > size - (not edge) or min(pair) < 0 for pair, size in zip(pairs, shape, strict=True)):
+        raise context.refuse(operator, f"mirrors a tensor of shape {shape} by {amounts}; it needs two numbers an axis that are below its size")
+    sizes, steps = list(shape), []
+    for axis, (before, behind) in enumerate(pairs):
+        if before or behind:
+            view = (math.prod(sizes[:axis]), sizes[axis], math.prod(sizes[axis + 1 :]))
+            steps.append(Mirror(view, (before - edge, before), (sizes[axis] - 2 + edge, behind)))
+            sizes[axis] += before + behind
+    return steps

@@ -5,17 +5,22 @@ from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.delay_line import DelayLine
 from edgecompress.ir.ops.dense import Dense
 from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.global_average_pool import GlobalAveragePool
+from edgecompress.ir.ops.lstm import Lstm
 from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.mul import Mul
 from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.ops.reshape import Reshape
 from edgecompress.ir.ops.resize_nearest import ResizeNearest
+from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.ops.softmax import Softmax
+from edgecompress.ir.ops.svdf import Svdf
 from edgecompress.ir.ops.table import Table
+from edgecompress.ir.ops.transpose import Transpose
 
 OPS: dict[str, type[Op]] = {
     "conv2d": Conv2D,
@@ -33,4 +38,9 @@ OPS: dict[str, type[Op]] = {
     "resize_nearest": ResizeNearest,
     "table": Table,
     "requantize": Requantize,
+    "slice": Slice,
+    "transpose": Transpose,
+    "delay_line": DelayLine,
+    "lstm": Lstm,
+    "svdf": Svdf,
 }

@@ -69,6 +69,7 @@ def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rende
         "inputs": [_tensor(graph.tensors[name]) for name in graph.inputs], "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
         "run": f"{rendered.name}_run", "arena_symbol": f"{rendered.name}_arena",
         "arena_bytes": plan.memory.arena_bytes, "lower_bound_bytes": plan.memory.lower_bound_bytes, "constant_bytes": plan.constant_bytes,
+        **({"state_bytes": plan.state_bytes} if plan.state_bytes else {}),
         "macs": plan.macs, "parameters": graph.parameters,
         "header": f"{rendered.name}.h", "sources": [name for name in files if name.endswith(".c")], "files": files,
         "kernels": list(plan.kernels),

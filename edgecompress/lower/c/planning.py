@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgecompress.errors import ModelError
-from edgecompress.hw.memory import plan_memory
-from edgecompress.hw.plan import Buffer, LayerPlan, LoweredPlan
+from edgecompress.hw.memory import FAST, THOROUGH, plan_memory
+from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower.c.emitter import Call, Emitter
-from edgecompress.lower.c.storage import Storage, resolve_storage
+from edgecompress.lower.c.state import state_bytes
+from edgecompress.lower.c.storage import Permission, Storage, resolve_storage
 from edgecompress.lower.c.table import UNSUPPORTED, select
+from edgecompress.lower.options import QUICK, LowerOptions
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """The plan together with what the emission needs: storage, and the calls in order (reshapes without code left out)."""
+    """The plan together with what the emission needs: storage, and the calls in order (nodes without code left out)."""
 
     plan: LoweredPlan
     storage: Storage
@@ -24,31 +26,23 @@ class Decisions:
     emitters: tuple[Emitter, ...]  # one a call
 
 
-def scratch_name(node_name: str) -> str:
-    """Name of a node's scratch buffer in the memory plan; the colon keeps it apart from most tensor names."""
-    return f"scratch:{node_name}"
-
-
-def decide(graph: QuantizedGraph, target: Target) -> Decisions:
+def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK) -> Decisions:
     """Raises ModelError for an op in UNSUPPORTED, naming the node and the reason."""
     for node in graph.nodes:
         if node.op.kind in UNSUPPORTED:
             raise ModelError(f"node {node.name!r} ({node.op.kind}) cannot be lowered to C: {UNSUPPORTED[node.op.kind]}")
-    all_calls = [Call(node, graph.input_tensors(node), graph.tensors[node.output]) for node in graph.nodes]
-    all_emitters = [select(call, target.extensions) for call in all_calls]
-    storage = resolve_storage(graph, [emitter.overlaps(call) for emitter, call in zip(all_emitters, all_calls, strict=True)])
-    calls, emitters, layers, buffers = [], [], [], list(storage.buffers)
-    for index, (call, emitter) in enumerate(zip(all_calls, all_emitters, strict=True)):
-        if call.kind == "reshape" and call.node.output not in storage.copies:
-            continue
-        layer = _layer(graph, call, emitter)
-        if layer.scratch_bytes:
-            buffers.append(Buffer(scratch_name(call.node.name), layer.scratch_bytes, index, index))
-        calls.append(call)
-        emitters.append(emitter)
-        layers.append(layer)
-    constant_bytes = sum(layer.constant_bytes for layer in layers)
-    return Decisions(LoweredPlan(target.name, tuple(layers), plan_memory(buffers), constant_bytes), storage, tuple(calls), tuple(emitters))
+    calls = [Call(node, graph.input_tensors(node), graph.tensors[node.output]) for node in graph.nodes]
+    emitters = [select(call, target.extensions) for call in calls]
+    storage = resolve_storage(graph, [_permission(*pair) for pair in zip(emitters, calls, strict=True)], options.io)
+    memory = plan_memory(storage.buffers, storage.overlaps, THOROUGH if options.thorough else FAST)
+    kept = [index for index, call in enumerate(calls) if call.node.output not in storage.without_code]
+    layers = tuple(_layer(graph, calls[index], emitters[index]) for index in kept)
+    plan = LoweredPlan(target.name, layers, memory, sum(layer.constant_bytes for layer in layers), state_bytes(graph.nodes))
+    return Decisions(plan, storage, tuple(calls[index] for index in kept), tuple(emitters[index] for index in kept))
+
+
+def _permission(emitter: Emitter, call: Call) -> Permission:
+    return Permission(emitter.overlaps(call), emitter.same_start, emitter.scratch_bytes(call))
 
 
 def _layer(graph: QuantizedGraph, call: Call, emitter: Emitter) -> LayerPlan:

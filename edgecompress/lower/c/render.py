@@ -15,6 +15,7 @@ from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
+from edgecompress.lower.c.state import reset_fills, state_offsets
 from edgecompress.resources import data_dir
 from edgecompress.units import format_bytes
 
@@ -97,21 +98,31 @@ class _Layers:
     def __init__(self, graph: QuantizedGraph, decisions: Decisions, name: str) -> None:
         self.graph, self.decisions, self.name = graph, decisions, name
         placements = decisions.plan.memory.placements
-        activations = len(decisions.storage.buffers)
-        self.offsets = {placement.buffer.name: placement.offset for placement in placements[:activations]}
-        self.scratch = iter(placements[activations:])
+        self.offsets = {placement.buffer.name: placement.offset for placement in placements}
+        self.scratch = {node: placements[number].offset for node, number in decisions.storage.scratch.items()}
+        self.states = state_offsets(graph.nodes)
 
     def _location(self, tensor_name: str) -> str:
         storage = self.decisions.storage
-        root = storage.root[tensor_name]
+        root, offset = storage.places[tensor_name]
         if root in storage.inputs:
-            return "input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}"
+            return _address("input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}", offset)
         if root in storage.outputs:
-            return "output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}"
-        return self._arena(self.offsets[root])
+            return _address("output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}", offset)
+        return _address(f"{self.name}_arena.bytes", self.offsets[root] + offset)
 
-    def _arena(self, offset: int) -> str:
-        return f"{self.name}_arena.bytes + {offset}" if offset else f"{self.name}_arena.bytes"
+    def _state(self, node_name: str) -> list[str]:
+        return [f"{self.name}_state.bytes + {self.states[node_name]}"] if node_name in self.states else []
+
+    def prefix(self, index: int, call: Call) -> str:
+        """What the C names of a call begin with."""
+        return f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
+
+    def resets(self) -> list[dict[str, Any]]:
+        """What `<name>_reset` does, in order."""
+        prefixes = {call.node.name: self.prefix(index, call) for index, call in enumerate(self.decisions.calls)}
+        return [{"offset": fill.offset, "size": fill.size, "value": fill.value, "array": f"{prefixes[fill.node]}_initial" if fill.node else ""}
+                for fill in reset_fills(self.graph.nodes)]
 
     def _field(self, prefix: str, field: str, value: int | Reference) -> str:
         text = f"{prefix}_{value.suffix}" if isinstance(value, Reference) else c_integer(int(value))
@@ -120,11 +131,12 @@ class _Layers:
     def context(self, index: int, call: Call) -> dict[str, Any]:
         """Everything the templates print for one call."""
         emitter, layer = self.decisions.emitters[index], self.decisions.plan.layers[index]
-        prefix = f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
+        prefix = self.prefix(index, call)
         inputs = [self._location(call.node.inputs[position]) for position in emitter.argument_order(call)]
-        scratch = self._arena(next(self.scratch).offset) if layer.scratch_bytes else ""
+        scratch = _address(f"{self.name}_arena.bytes", self.scratch[call.node.name]) if layer.scratch_bytes else "0"
         arguments = ["inputs"] if emitter.takes_input_array else inputs
-        arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else [])]
+        arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else []),
+                     *self._state(call.node.name)]
         arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array)}
                   for array in emitter.arrays(call)]
         return {
@@ -136,13 +148,17 @@ class _Layers:
         }
 
 
+def _address(base: str, offset: int) -> str:
+    return f"{base} + {offset}" if offset else base
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
 def _unused_inputs(graph: QuantizedGraph, decisions: Decisions) -> list[str]:
     """Arguments that no kernel reads; a compiler would warn of them."""
-    read = {decisions.storage.root[name] for call in decisions.calls for name in call.node.inputs}
+    read = {decisions.storage.places[name][0] for call in decisions.calls for name in call.node.inputs}
     return ["input" if len(graph.inputs) == 1 else f"input{index}" for index, name in enumerate(graph.inputs) if name not in read]
 
 
@@ -158,7 +174,7 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "name": name, "macro": name.upper(), "tool_version": edgecompress.__version__, "target": comment_text(target.name),
         "graph_hash": graph.hash, "graph_name": comment_text(graph.name), "arena_bytes": plan.memory.arena_bytes,
         "constant_bytes": plan.constant_bytes, "macs": plan.macs, "arena_text": format_bytes(plan.memory.arena_bytes),
-        "constant_text": format_bytes(plan.constant_bytes),
+        "constant_text": format_bytes(plan.constant_bytes), "state_bytes": plan.state_bytes, "resets": contexts.resets(),
         "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
         "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
         "classes": _class_names(graph), "raw": _raw_values(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecompress.lower.c.emitter import Call, ConstArray, Reference
 from edgecompress.lower.c.simple import Params, SimpleEmitter
+from edgecompress.lower.c.state import needs_array
 
 REARRANGE_AXES = 5  # EC_REARRANGE_AXES in ec_kernels.h
 
@@ -102,6 +103,12 @@ class DelayLineEmitter(SimpleEmitter):
 
     def params(self, call: Call) -> Params:
         return {"size": call.inputs[0].size, "kept": call.op.state_bytes}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        return (ConstArray("initial", "int8_t", call.op.initial.ravel()),) if needs_array(call.op) else ()
+
+    def array_bytes(self, call: Call) -> int:
+        return int(call.op.initial.size) if needs_array(call.op) else 0
 
     def features(self, call: Call) -> dict[str, float]:
         return {"call": 1, "bytes": call.inputs[0].size + 2 * call.op.state_bytes}

@@ -11,6 +11,7 @@ from edgecompress.ir.graph import Node
 from edgecompress.ir.op import Op
 
 ALIGNMENT = 4
+READY_BYTES = 4
 MOST_FILLS = 4  # runs of one value that are worth a memset each; beyond that the first state is a constant array
 
 
@@ -37,20 +38,30 @@ def needs_array(op: Op) -> bool:
     return len(fills(op)) > MOST_FILLS
 
 
-def state_offsets(nodes: Iterable[Node]) -> tuple[dict[str, int], int]:
-    """(offset of the state of each node that has one, bytes in all)."""
+def state_offsets(nodes: Iterable[Node]) -> dict[str, int]:
+    """Offset of the state of each node that has one."""
     offsets, end = {}, 0
     for node in nodes:
         if node.op.state_bytes:
             offsets[node.name] = end
-            end += -(-node.op.state_bytes // ALIGNMENT) * ALIGNMENT
-    return offsets, end
+            end += _aligned(node.op.state_bytes)
+    return offsets
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def state_bytes(nodes: Iterable[Node]) -> int:
+    """RAM of all states and of the word that says whether they have been set; 0 without a state."""
+    total = sum(_aligned(node.op.state_bytes) for node in nodes)
+    return total + READY_BYTES if total else 0
 
 
 def reset_fills(nodes: Iterable[Node]) -> list[Fill]:
     """How the whole state gets its first value; neighbours of one value are filled together, with the gap between them."""
     nodes = list(nodes)
-    offsets, _ = state_offsets(nodes)
+    offsets = state_offsets(nodes)
     result: list[Fill] = []
     for node in nodes:
         if not node.op.state_bytes:

@@ -1,92 +1,209 @@
-"""Where every tensor lives: the caller's input or output, or a block of the arena. Reshapes share their input's bytes."""
+"""Which bytes each tensor occupies when: the caller's inputs and outputs, the arena's buffers, and which of those may overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgecompress.errors import ModelError
-from edgecompress.hw.plan import Buffer
+from edgecompress.hw.plan import Buffer, Overlap
 from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.lower.c.views import Place, resolve_views
+from edgecompress.lower.passes.rewrite import free_name
+
+SCRATCH_ALIGNMENT = 16  # kernels load whole vectors from scratch memory
+
+
+@dataclass(frozen=True)
+class Permission:
+    """What Emitter.overlaps and Emitter.same_start say of one call."""
+
+    distances: Mapping[int, int]
+    same_start: bool
+    scratch_bytes: int
 
 
 @dataclass(frozen=True)
 class Storage:
-    """`root` maps each tensor to the tensor whose bytes it shares; a root is an input, an output or an arena buffer."""
+    """`places` maps each tensor to (root, offset): a root is one of the caller's inputs or outputs, or a buffer of the arena."""
 
-    root: Mapping[str, str]
-    inputs: Mapping[str, int]  # root -> index of the model input it is
-    outputs: Mapping[str, int]  # root -> index of the model output it is written to
-    copies: frozenset[str]  # outputs of reshapes that must move bytes
-    buffers: tuple[Buffer, ...]  # activations in the arena, named by root
-
-
-def resolve_storage(graph: QuantizedGraph, overlaps: Sequence[Mapping[int, int]]) -> Storage:
-    """`overlaps`: what Emitter.overlaps says of each node. Raises ModelError for an output that is also an input."""
-    for name in graph.outputs:
-        if name in graph.inputs:
-            raise ModelError(f"output {name!r} of graph {graph.name!r} is one of its inputs; there is nothing to compute")
-    inputs = {name: index for index, name in enumerate(graph.inputs)}
-    copies: frozenset[str] = frozenset()
-    while True:
-        root = _alias_roots(graph, copies)
-        outputs: dict[str, int] = {}
-        clashing = set()
-        # tensors with bytes of their own go first: whoever clashes after them is a reshape, which can copy
-        for name in sorted(graph.outputs, key=lambda name: root[name] != name):
-            if root[name] in inputs or root[name] in outputs:
-                clashing.add(name)
-            else:
-                outputs[root[name]] = graph.outputs.index(name)
-        if not clashing:
-            break
-        assert not clashing & copies
-        copies |= clashing
-    lifetimes = _lifetimes(graph, root, outputs, overlaps)
-    buffers = tuple(Buffer(name, graph.tensors[name].size, first, last) for name, (first, last) in lifetimes.items())
-    return Storage(root, inputs, outputs, copies, buffers)
+    places: Mapping[str, Place]
+    inputs: Mapping[str, int]  # root that the caller owns -> index of the model input that it is
+    outputs: Mapping[str, int]  # root that the caller owns -> index of the model output that it is
+    without_code: frozenset[str]  # outputs of nodes that need no kernel
+    buffers: tuple[Buffer, ...]  # activations named by root, then scratch memory in the order of the nodes
+    scratch: Mapping[str, int]  # node -> index of its scratch buffer
+    overlaps: tuple[Overlap, ...]
 
 
-def _alias_roots(graph: QuantizedGraph, copies: frozenset[str]) -> dict[str, str]:
-    root = {name: name for name in graph.inputs}
-    for node in graph.nodes:
-        alias = node.op.kind == "reshape" and node.output not in copies
-        root[node.output] = root[node.inputs[0]] if alias else node.output
-    return root
+@dataclass(frozen=True)
+class _Piece:
+    """Bytes [low, high) of a root, written by node `first` and read last by node `last`; -1 and one past the nodes are the caller."""
+
+    low: int
+    high: int
+    first: int
+    last: int
 
 
-def _lifetimes(graph: QuantizedGraph, root: dict[str, str], outputs: dict[str, int],
-               overlaps: Sequence[Mapping[int, int]]) -> dict[str, tuple[int, int]]:
-    """First and last node of each arena buffer. Ends by letting outputs take over the bytes of inputs that die (`root` is updated)."""
-    last: dict[str, int] = {}
-    for index, node in enumerate(graph.nodes):
-        for name in (*node.inputs, node.output):
-            last[root[name]] = index
-    lifetimes: dict[str, tuple[int, int]] = {}
-    heir: dict[str, str] = {}
-    for index, node in enumerate(graph.nodes):
-        name = node.output
-        if root[name] != name or name in outputs:
-            continue
-        ancestor = _overwritable(graph, index, root, heir, lifetimes, overlaps[index]) if node.op.kind != "reshape" else None
-        if ancestor is None:
-            lifetimes[name] = (index, last[name])
+def resolve_storage(graph: QuantizedGraph, permissions: Sequence[Permission], io: str = "caller") -> Storage:
+    """`permissions`: one a node. `io` as in LowerOptions. Raises ModelError for an output that is also an input."""
+    views = resolve_views(graph, io)
+    inputs = {name: index for index, name in enumerate(graph.inputs)} if io == "caller" else {}
+    pieces = _Tracer(graph, views.places, views.without_code, {*inputs, *views.outputs}).pieces()
+    names = list(pieces)
+    scratch: dict[str, int] = {}
+    for index, (node, permission) in enumerate(zip(graph.nodes, permissions, strict=True)):
+        if permission.scratch_bytes and node.output not in views.without_code:
+            scratch[node.name] = len(names)
+            names.append(free_name(pieces, f"scratch:{node.name}"))
+            pieces[names[-1]] = [_Piece(0, permission.scratch_bytes, index, index)]
+    end = max(len(graph.nodes) - 1, 0)
+    buffers = tuple(Buffer(name, *_extent(parts, end), *((SCRATCH_ALIGNMENT,) if position >= len(names) - len(scratch) else ()))
+                    for position, (name, parts) in enumerate(pieces.items()))
+    overlaps = _Overlaps(graph, views.places, views.without_code, pieces, permissions).find()
+    return Storage(views.places, inputs, views.outputs, views.without_code, buffers, scratch, overlaps)
+
+
+def _extent(pieces: Sequence[_Piece], end: int) -> tuple[int, int, int]:
+    """(size, first node, last node) of a root; what the caller does happens before and after the first and last node."""
+    first = max(min(piece.first for piece in pieces), 0)
+    return max(piece.high for piece in pieces), first, max(min(max(piece.last for piece in pieces), end), first)
+
+
+class _Tracer:
+    """Follows every byte of the arena from the node that writes it to the last node that reads it."""
+
+    def __init__(self, graph: QuantizedGraph, places: Mapping[str, Place], without_code: frozenset[str], foreign: set[str]) -> None:
+        self.graph, self.places, self.without_code, self.foreign = graph, places, without_code, foreign
+
+    def pieces(self) -> dict[str, list[_Piece]]:
+        """The pieces of each root, in the order of first writing."""
+        after = len(self.graph.nodes)
+        writes = [(name, -1) for name in self.graph.inputs]
+        reads = []
+        for index, node in enumerate(self.graph.nodes):
+            if node.output not in self.without_code:
+                writes.append((node.output, index))
+                reads += [(name, index) for name in node.inputs]
+        reads += [(name, after) for name in self.graph.outputs]
+        read_ranges: dict[str, list[tuple[int, int, int]]] = {}
+        for name, index in reads:
+            root, low, high = self._range(name)
+            read_ranges.setdefault(root, []).append((low, high, index))
+        result: dict[str, list[_Piece]] = {}
+        for name, index in writes:
+            root, low, high = self._range(name)
+            if root not in self.foreign:
+                result.setdefault(root, []).extend(_split_by_reads(low, high, index, read_ranges.get(root, [])))
+        return result
+
+    def _range(self, name: str) -> tuple[str, int, int]:
+        root, offset = self.places[name]
+        return root, offset, offset + self.graph.tensors[name].size
+
+
+def _split_by_reads(low: int, high: int, first: int, reads: Iterable[tuple[int, int, int]]) -> list[_Piece]:
+    """What one node writes, cut where the last reader changes."""
+    touching = [(max(start, low), min(end, high), index) for start, end, index in reads if start < high and end > low]
+    cuts = sorted({low, high, *(cut for start, end, _ in touching for cut in (start, end))})
+    pieces: list[_Piece] = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        last = max((index for a, b, index in touching if a <= start and end <= b), default=first)
+        if pieces and pieces[-1].last == last:
+            pieces[-1] = _Piece(pieces[-1].low, end, first, last)
         else:
-            heir[name] = ancestor
-            lifetimes[ancestor] = (lifetimes[ancestor][0], last[name])
-    for name, owner in root.items():
-        root[name] = heir.get(owner, owner)
-    return lifetimes
+            pieces.append(_Piece(start, end, first, last))
+    return pieces
 
 
-def _overwritable(graph: QuantizedGraph, index: int, root: dict[str, str], heir: dict[str, str], lifetimes: dict[str, tuple[int, int]],
-                  overlaps: Mapping[int, int]) -> str | None:
-    """Arena buffer of an input that dies at this node and that the kernel may write over, if there is one."""
-    node = graph.nodes[index]
-    size = graph.tensors[node.output].size
-    for position in (position for position, distance in overlaps.items() if distance == 0):
-        owner = root[node.inputs[position]]
-        owner = heir.get(owner, owner)
-        if owner in lifetimes and lifetimes[owner][1] == index and graph.tensors[owner].size == size:
-            return owner
-    return None
+@dataclass(frozen=True)
+class _Rule:
+    """How far apart two roots must begin: at least `distance`, or at `exact` where a kernel asks for one distance."""
+
+    distance: int
+    exact: int | None
+
+
+class _Overlaps:
+    """Pairs of buffers that are alive together and may share bytes all the same.
+
+    Two reasons: a kernel may overwrite an input that nobody reads again; and of buffers made of several pieces (slices, concatenations
+    in place) only some pieces are alive together.
+    """
+
+    def __init__(self, graph: QuantizedGraph, places: Mapping[str, Place], without_code: frozenset[str], pieces: Mapping[str, list[_Piece]],
+                 permissions: Sequence[Permission]) -> None:
+        self.graph, self.places, self.without_code, self.pieces, self.permissions = graph, places, without_code, pieces, permissions
+        self.number = {name: index for index, name in enumerate(pieces)}
+
+    def find(self) -> tuple[Overlap, ...]:
+        """All that allow more than lying one above the other."""
+        pairs = self._pairs()
+        found = []
+        for lower, upper in sorted(pairs, key=lambda pair: (self.number[pair[0]], self.number[pair[1]])):
+            rule = self._rule(lower, upper)
+            a, b = self.number[lower], self.number[upper]
+            if rule.distance < max(piece.high for piece in self.pieces[lower]):
+                found.append(Overlap(a, b, rule.distance))
+            if rule.exact is not None and rule.exact < rule.distance:
+                found.append(Overlap(a, b, rule.exact, exact=True))
+        return tuple(found)
+
+    def _pairs(self) -> set[tuple[str, str]]:
+        """(lower, upper) that a kernel or the pieces' lifetimes may bring nearer than one size."""
+        pairs = set()
+        for node, permission in zip(self.graph.nodes, self.permissions, strict=True):
+            lower = self.places[node.output][0]
+            if node.output not in self.without_code and lower in self.pieces:
+                pairs |= {(lower, upper) for upper in (self.places[node.inputs[position]][0] for position in permission.distances)}
+        spans = {name: (min(p.first for p in parts), max(p.last for p in parts)) for name, parts in self.pieces.items()}
+        for one, parts in self.pieces.items():
+            if len(parts) > 1:
+                first, last = spans[one]
+                pairs |= {pair for other, (start, end) in spans.items() if start <= last and first <= end for pair in ((one, other), (other, one))}
+        return {(lower, upper) for lower, upper in pairs if lower != upper and upper in self.pieces}
+
+    def _rule(self, lower: str, upper: str) -> _Rule:
+        """The least distance over all moments at which both are alive."""
+        a, b = self.pieces[lower], self.pieces[upper]
+        times = range(max(min(p.first for p in a), min(p.first for p in b)), min(max(p.last for p in a), max(p.last for p in b)) + 1)
+        plain = around = least = -max(piece.high for piece in b)  # from there on all of `upper` lies below `lower`
+        exact: set[int] = set()
+        for time in times:
+            alive_a, alive_b = [p for p in a if p.first <= time <= p.last], [p for p in b if p.first <= time <= p.last]
+            apart = _apart(alive_a, alive_b)
+            if apart is None:
+                continue
+            kernel = self._kernel_distance(lower, upper, time)
+            if kernel is None:
+                plain, around = max(plain, apart), max(around, apart)
+                continue
+            old, kept = [p for p in alive_a if p.first < time], [p for p in alive_b if p.last > time]
+            others = max((d for d in (_apart(alive_a, kept), _apart(old, alive_b)) if d is not None), default=least)
+            around = max(around, others)
+            if self.permissions[time].same_start:
+                exact.add(kernel)
+                plain = max(plain, apart)
+            else:
+                plain, around = max(plain, others, kernel), max(around, kernel)
+        return _Rule(plain, exact.pop() if len(exact) == 1 and around <= max(exact) else None)
+
+    def _kernel_distance(self, lower: str, upper: str, time: int) -> int | None:
+        """Distance that the kernel of node `time` asks of the roots when it writes into `lower` and reads from `upper`; None: it allows nothing."""
+        if not 0 <= time < len(self.graph.nodes):
+            return None
+        node, permission = self.graph.nodes[time], self.permissions[time]
+        root, offset = self.places[node.output]
+        if root != lower or node.output in self.without_code:
+            return None
+        read = [(position, self.places[name][1]) for position, name in enumerate(node.inputs) if self.places[name][0] == upper]
+        if not read or any(position not in permission.distances for position, _ in read):
+            return None
+        distances = {offset + permission.distances[position] - begin for position, begin in read}
+        return max(distances) if len(distances) == 1 or not permission.same_start else None
+
+
+def _apart(below: Sequence[_Piece], above: Sequence[_Piece]) -> int | None:
+    """Least distance of two roots that keeps these pieces one above the other; None when one side has none."""
+    return max(p.high for p in below) - min(p.low for p in above) if below and above else None
+

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from edgecompress.lower.c.convolution import Conv2DEmitter, DenseEmitter, DepthwiseConv2DEmitter
 from edgecompress.lower.c.emitter import Call, Emitter
+from edgecompress.lower.c.sequence import DelayLineEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
     ConcatEmitter,
@@ -36,6 +37,11 @@ EMIT: dict[str, Emitter] = {
     "resize_nearest": ResizeNearestEmitter("resize_nearest"),
     "table": TableEmitter("table"),
     "requantize": RequantizeEmitter("requantize"),
+    "slice": SliceEmitter("rearrange"),
+    "transpose": TransposeEmitter("rearrange"),
+    "delay_line": DelayLineEmitter("delay_line"),
+    "lstm": LstmEmitter("lstm"),
+    "svdf": SvdfEmitter("svdf"),
 }
 
 # the first one that the core and the call allow is taken, so the fastest stands first

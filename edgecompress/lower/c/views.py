@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgecompress.errors import ModelError
 from edgecompress.ir.graph import Node, QuantizedGraph
+from edgecompress.ir.op import Shape
 
 Place = tuple[str, int]  # the tensor that owns the bytes (a root), and the distance from its start
 
@@ -25,11 +27,18 @@ def view_offset(graph: QuantizedGraph, node: Node) -> int | None:
     """Where the output of a reshape or slice lies within its input, in bytes; None when it is not one piece of it."""
     if node.op.kind == "reshape":
         return 0
-    if node.op.kind == "slice":
-        axis, shape = node.op.axis, graph.tensors[node.inputs[0]].shape
-        if math.prod(shape[:axis]) == 1:
-            return int(node.op.start * math.prod(shape[axis + 1:]))
-    return None
+    return _slice_offset(node.op, graph.tensors[node.inputs[0]].shape) if node.op.kind == "slice" else None
+
+
+def _slice_offset(op: Any, shape: Shape) -> int | None:
+    """One piece: single elements of the outer axes, a run of neighbours along one axis, and all of the inner axes."""
+    varying = next((axis for axis, size in enumerate(op.size) if size > 1), len(shape) - 1)
+    if op.size[varying] > 1 and op.step[varying] != 1:
+        return None
+    inner = slice(varying + 1, None)
+    if op.size[inner] != shape[inner] or any(step < 0 < size - 1 for step, size in zip(op.step[inner], op.size[inner], strict=True)):
+        return None
+    return sum(begin * math.prod(shape[axis + 1:]) for axis, begin in enumerate(op.begin))
 
 
 def part_offsets(graph: QuantizedGraph, node: Node) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""int8 handlers of the operators without weights."""
+"""int8 handlers of element-wise operators and softmax."""
 
 from __future__ import annotations
 
@@ -9,33 +9,19 @@ from functools import partial
 import numpy as np
 
 from edgecompress.frontend.tflite import unary_tables
-from edgecompress.frontend.tflite.context import IntegerContext
+from edgecompress.frontend.tflite.context import IntegerContext, quantized_bounds
 from edgecompress.frontend.tflite.schema import OperatorInfo
-from edgecompress.frontend.tflite.windows import mean_view, padding_steps, read_window, second_operand
+from edgecompress.frontend.tflite.windows import second_operand
 from edgecompress.ir.op import Op
-from edgecompress.ir.ops.add import Add
-from edgecompress.ir.ops.average_pool2d import AveragePool2D
-from edgecompress.ir.ops.concat import Concat
+from edgecompress.ir.ops.add import LEFT_SHIFT, Add
 from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
-from edgecompress.ir.ops.global_average_pool import GlobalAveragePool, fold_count
-from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.mul import Mul
-from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
-from edgecompress.ir.ops.resize_nearest import ResizeNearest
 from edgecompress.ir.ops.softmax import Softmax
 from edgecompress.ir.ops.table import Table
 from edgecompress.ir.requant import Requant
 
-SCALE_TOLERANCE = 1e-3  # of two scales that an operator demands to be equal; converters round them differently now and then
-
-
-def same_quantization(context: IntegerContext, operator: OperatorInfo, source: int, output: int) -> None:
-    """Refuses an operator that moves bytes between tensors of different quantization."""
-    (scale, zero_point), (out_scale, out_zero_point) = context.quantization(source), context.quantization(output)
-    if zero_point != out_zero_point or not math.isclose(scale, out_scale, rel_tol=SCALE_TOLERANCE):
-        raise context.refuse(operator, f"reads {context.info(source).name!r} with scale {scale:.6g} and zero point {zero_point}, but writes {out_scale:.6g} "
-                                       f"and {out_zero_point}; TFLite demands that they are equal, convert the model again")
+Quantized = tuple[float, int]
 
 
 def _pair(context: IntegerContext, operator: OperatorInfo) -> tuple[int, int, int]:
@@ -72,6 +58,31 @@ def add(context: IntegerContext, operator: OperatorInfo) -> None:
                                        "number, are supported for int8, fold a bias into the layer before it")
     inputs = (context.view(operator, left, shape), context.view(operator, right, shape))
     context.emit(operator, _add_op(context, operator, left, right), inputs, output)
+
+
+def sub(context: IntegerContext, operator: OperatorInfo) -> None:
+    """SUB of a tensor and one constant number, either way round."""
+    left, right, output = _pair(context, operator)
+    fixed = next((index for index in (right, left) if context.is_constant(index) and context.info(index).size == 1), None)
+    if fixed is None:
+        raise context.refuse(operator, "subtracts two computed tensors or a constant that is not one number, which is not supported for int8; "
+                                       "turn it into an addition by negating weights and bias of the layer before it")
+    codes = np.arange(-128, 128, dtype=np.int64)
+    a, b = ((context.constant(operator, index).reshape(-1)[0].astype(np.int64) if index == fixed else codes) for index in (left, right))
+    values = difference(a, b, context.quantization(left), context.quantization(right), context.quantization(output))
+    low, high = context.bounds(operator, output)
+    source = left if fixed == right else right
+    context.emit(operator, Table(np.clip(values, low, high).astype(np.int8), "sub"), (context.value(operator, source),), output)
+
+
+def difference(a: np.ndarray, b: np.ndarray, left: Quantized, right: Quantized, output: Quantized) -> np.ndarray:
+    """int64 codes of a - b before the clamp, as tflite-micro's int8 SUB: like its ADD, but with the factors in float32."""
+    twice_max = np.float32(2) * np.float32(max(left[0], right[0]))
+    left_requant, right_requant = (Requant.from_real(float(np.float32(scale) / twice_max)) for scale, _ in (left, right))
+    out = Requant.from_real(float(twice_max / (np.float32(2**LEFT_SHIFT) * np.float32(output[0]))))
+    total = left_requant.apply((a - left[1]) << LEFT_SHIFT) - right_requant.apply((b - right[1]) << LEFT_SHIFT)
+    codes: np.ndarray = out.apply(total) + output[1]
+    return codes
 
 
 def _mul_op(context: IntegerContext, operator: OperatorInfo, left: int, right: int) -> Op:
@@ -125,46 +136,6 @@ def _mul_constant(context: IntegerContext, operator: OperatorInfo, left: int, ri
     context.emit(operator, layer, (context.view(operator, left, image),), output)
 
 
-def pool_2d(context: IntegerContext, operator: OperatorInfo, kind: type[AveragePool2D] | type[MaxPool2D]) -> None:
-    """AVERAGE_POOL_2D and MAX_POOL_2D."""
-    source, output = context.input(operator, 0), context.output(operator)
-    height, width, _ = context.image_shape(operator, source)
-    same_quantization(context, operator, source, output)
-    kernel = (operator.option("filter_height"), operator.option("filter_width"))
-    window = read_window(context, operator, (height, width), kernel, dilated=False)
-    op = kind(kernel, window.stride, window.padding, *context.bounds(operator, output))
-    context.emit(operator, op, (context.value(operator, source),), output)
-
-
-def mean(context: IntegerContext, operator: OperatorInfo) -> None:
-    """MEAN over leading axes."""
-    source, output = context.input(operator, 0), context.output(operator)
-    view = mean_view(context, operator, source, context.integers(operator, context.input(operator, 1)))
-    (scale, zero_point), (out_scale, out_zero_point) = context.quantization(source), context.quantization(output)
-    op = GlobalAveragePool(fold_count(scale / out_scale, view[0] * view[1]), zero_point, out_zero_point)
-    context.emit(operator, op, (context.view(operator, source, view),), output)
-
-
-def pad(context: IntegerContext, operator: OperatorInfo) -> None:
-    """PAD (with the zero point) and PADV2 (with a constant) of any axis but the batch."""
-    source, output = context.input(operator, 0), context.output(operator)
-    same_quantization(context, operator, source, output)
-    scale, zero_point = context.quantization(output)
-    value = zero_point
-    given = context.optional_input(operator, 2) if operator.name == "PADV2" else None
-    if given is not None:
-        same_quantization(context, operator, given, output)
-        value = int(context.constant(operator, given).reshape(-1)[0])
-    steps = padding_steps(context, operator, source, context.integers(operator, context.input(operator, 1)))
-    if not steps:
-        context.alias(operator, source, output)
-        return
-    name = context.value(operator, source)
-    for step in steps[:-1]:
-        name = context.emit_helper(operator, Pad(step.padding, value), (context.view_of(operator, name, step.view),), "part", scale, zero_point)
-    context.emit(operator, Pad(steps[-1].padding, value), (context.view_of(operator, name, steps[-1].view),), output)
-
-
 def softmax(context: IntegerContext, operator: OperatorInfo) -> None:
     """SOFTMAX over the last axis."""
     source, output = context.input(operator, 0), context.output(operator)
@@ -177,54 +148,8 @@ def softmax(context: IntegerContext, operator: OperatorInfo) -> None:
     context.emit(operator, Softmax.from_scale(context.quantization(source)[0], beta), (context.view(operator, source, shape),), output)
 
 
-def concatenation(context: IntegerContext, operator: OperatorInfo) -> None:
-    """CONCATENATION of tensors of one quantization."""
-    output = context.output(operator)
-    sources = [context.input(operator, position) for position in range(len(operator.inputs))]
-    if context.activation(operator) != "NONE":
-        raise context.refuse(operator, "has a fused activation; export it as an operator of its own")
-    for source in sources:
-        same_quantization(context, operator, source, output)
-    rank = len(context.info(output).shape)
-    axis = context.axis(operator, operator.option("axis"), rank)
-    shapes = [context.info(source).shape for source in sources]
-    if any(len(shape) != rank for shape in shapes):
-        raise context.refuse(operator, f"joins shapes {', '.join(map(str, shapes[:4]))} of different rank")
-    if rank > 1 and axis == 0:
-        raise context.refuse(operator, "joins along the batch axis; only the other axes are supported")
-    stripped = rank > 1 and context.info(output).shape[0] == 1
-    zero_point = context.quantization(output)[1]
-    op = Concat(axis - stripped, Requant.from_real([1.0] * len(sources)), (zero_point,) * len(sources), zero_point)
-    context.emit(operator, op, [context.value(operator, source) for source in sources], output)
-
-
-def reshape(context: IntegerContext, operator: OperatorInfo) -> None:
-    """RESHAPE, SQUEEZE, EXPAND_DIMS: the shape is the output tensor's; a shape operand that is computed must not matter."""
-    source, output = context.input(operator, 0), context.output(operator)
-    if context.info(source).size != context.info(output).size:
-        raise context.refuse(operator, f"turns shape {context.info(source).shape} into {context.info(output).shape}, which has another number of elements; "
-                                       "export the model for a batch of 1")
-    same_quantization(context, operator, source, output)
-    context.alias(operator, source, output)
-
-
-def resize_nearest(context: IntegerContext, operator: OperatorInfo) -> None:
-    """RESIZE_NEAREST_NEIGHBOR with neither corner option."""
-    source, output = context.input(operator, 0), context.output(operator)
-    context.image_shape(operator, source)
-    same_quantization(context, operator, source, output)
-    if operator.option("align_corners") or operator.option("half_pixel_centers"):
-        raise context.refuse(operator, "resizes with align_corners or half_pixel_centers; supported is neither")
-    size = context.integers(operator, context.input(operator, 1))
-    if len(size) != 2:
-        raise context.refuse(operator, f"has a size of {len(size)} numbers, needed are height and width")
-    context.emit(operator, ResizeNearest((size[0], size[1])), (context.value(operator, source),), output)
-
-
 def relu(context: IntegerContext, operator: OperatorInfo, activation: str) -> None:
     """RELU, RELU6 and RELU_N1_TO_1 as operators of their own. tflite-micro divides the scales in float32."""
-    from edgecompress.frontend.tflite.context import quantized_bounds
-
     source, output = context.input(operator, 0), context.output(operator)
     (scale, zero_point), out = context.quantization(source), context.quantization(output)
     factor = float(np.float32(scale) / np.float32(out[0]))
@@ -245,18 +170,3 @@ def leaky_relu(context: IntegerContext, operator: OperatorInfo) -> None:
     if not math.isfinite(alpha):
         raise context.refuse(operator, f"has slope {alpha}; it must be a number")
     table(context, operator, partial(unary_tables.leaky_relu, alpha=alpha))
-
-
-def transpose(context: IntegerContext, operator: OperatorInfo) -> None:
-    """TRANSPOSE that moves only axes of size 1: a reshape."""
-    source, output = context.input(operator, 0), context.output(operator)
-    order = context.integers(operator, context.input(operator, 1))
-    shape = context.info(source).shape
-    if sorted(order) != list(range(len(shape))):
-        raise context.refuse(operator, f"has the order of axes {order} for a tensor with {len(shape)} axes")
-    same_quantization(context, operator, source, output)
-    moved = [axis for axis in order if shape[axis] > 1]
-    if moved != sorted(moved):
-        raise context.refuse(operator, f"moves elements (order {order} of shape {shape}); only moving axes of size 1 is supported, export the model with "
-                                       "channels last")
-    context.alias(operator, source, output)

@@ -1,0 +1,158 @@
+"""load_tflite: one file to one graph. An int8 model becomes a QuantizedGraph byte for byte, a float model a FloatGraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edgecompress.errors import ModelError
+from edgecompress.frontend.float_graph import FloatGraph
+from edgecompress.frontend.tflite import ends
+from edgecompress.frontend.tflite.context import Context, FloatContext, IntegerContext
+from edgecompress.frontend.tflite.folding import fold, folds
+from edgecompress.frontend.tflite.operators import OPERATORS
+from edgecompress.frontend.tflite.schema import ABSENT, Model, OperatorInfo, SubGraph, printable, read_model
+from edgecompress.ir.graph import QuantizedGraph
+
+MAX_LISTED = 6  # operators that one error names
+SIDE_EFFECTS = ("ASSIGN_VARIABLE", "CALL_ONCE")  # operators that matter although nobody reads their output
+
+
+def load_tflite(data: bytes, name: str) -> QuantizedGraph | FloatGraph:
+    """The graph of a TFLite file's bytes; `name` becomes the graph's. Raises ModelError, one sentence, for whatever cannot be imported.
+
+    An int8 model computes the same bytes as the tflite-micro interpreter. The metadata of either graph has, under "tflite", what is known of
+    the file, and what was left out at its ends.
+    """
+    try:
+        model = read_model(data)
+        graph = model.subgraphs[0]
+        _check_inputs(graph)
+        operators = _live(graph)
+        if _is_integer(graph, operators):
+            return _integer_graph(model, graph, operators, name)
+        return _float_graph(model, graph, operators, name)
+    except ModelError as error:
+        raise ModelError(f"model '{printable(name)}' cannot be imported: {error.message}", *error.details) from None
+
+
+def _check_inputs(graph: SubGraph) -> None:
+    if not graph.inputs or not graph.outputs:
+        raise ModelError("its main subgraph has no input or no output; export the model with both")
+    for index in graph.inputs:
+        tensor = graph.tensors[index]
+        unknown = [axis for axis, size in enumerate(tensor.shape_signature) if size == -1 and axis > 0]
+        if unknown:
+            raise ModelError(f"input {tensor.name!r} has shape {tensor.shape_signature}, whose axis {unknown[0]} is only known at run time; "
+                             "export the model with fixed sizes")
+        if len(tensor.shape) > 1 and tensor.shape[0] != 1:
+            raise ModelError(f"input {tensor.name!r} has shape {tensor.shape}, a batch of {tensor.shape[0]}; export the model for a batch of 1")
+
+
+def _live(graph: SubGraph) -> tuple[OperatorInfo, ...]:
+    """Operators that an output depends on, in order."""
+    needed, live = set(graph.outputs), []
+    for operator in reversed(graph.operators):
+        if operator.name in SIDE_EFFECTS or not needed.isdisjoint(operator.outputs):
+            needed.update(operator.inputs)
+            live.append(operator)
+    return tuple(reversed(live))
+
+
+def _is_integer(graph: SubGraph, operators: tuple[OperatorInfo, ...]) -> bool:
+    """Whether activations are int8: an input is, or an operator other than a DEQUANTIZE works on an int8 tensor that is computed."""
+    computed = {index for operator in operators for index in operator.outputs} | set(graph.inputs)
+    return any(graph.tensors[index].type == "int8" for index in computed)
+
+
+def _known_at_import(context: Context, operators: Iterable[OperatorInfo]) -> list[bool]:
+    """For each operator whether it can be computed at import. `context` has written nothing yet."""
+    known = {tensor.index for tensor in context.graph.tensors if tensor.index not in context.graph.inputs and context.is_constant(tensor.index)}
+    result = []
+    for operator in operators:
+        one = folds(context, operator, known)
+        if one:
+            known.update(operator.outputs)
+        result.append(one)
+    return result
+
+
+def _check_supported(context: Context, operators: Iterable[OperatorInfo], folded: Iterable[bool], kind: str) -> None:
+    """Raises ModelError naming the first operator without a handler, and the others as details."""
+    missing = []
+    for operator, known in zip(operators, folded, strict=True):
+        support = OPERATORS.get(operator.name)
+        if known or (support is not None and getattr(support, kind) is not None):
+            continue
+        other = "float32" if kind == "int8" else "int8"
+        only = support is not None and getattr(support, other) is not None
+        advice = f"it is supported in {other} models only" if only else "it is not supported"
+        missing.append((operator, f"{advice}; {support.help if support else HELP.get(operator.name, DEFAULT_HELP)}"))
+    if missing:
+        operator, advice = missing[0]
+        details = [context.where(one) + " is not supported either" for one, _ in missing[1:MAX_LISTED]]
+        more = [f"and {len(missing) - MAX_LISTED} more"] if len(missing) > MAX_LISTED else []
+        raise ModelError(f"{context.where(operator)} cannot be converted: {advice}", *details, *more)
+
+
+DEFAULT_HELP = "replace it in the model, or leave that part to code of your own before or after it"
+HELP = {
+    "CUSTOM": "export the model with builtin operators only (a custom operator runs only where its own code is linked in)",
+    "IF": "export the model without control flow",
+    "WHILE": "export the model without control flow, with the loop unrolled",
+}
+
+
+def _run_handlers(context: Context, operators: Iterable[OperatorInfo], folded: Iterable[bool], kind: str) -> None:
+    for operator, known in zip(operators, folded, strict=True):
+        try:
+            if known:
+                fold(context, operator)
+            else:
+                getattr(OPERATORS[operator.name], kind)(context, operator)
+        except ModelError as error:
+            where = f"operator {operator.index} ("
+            raise error if where in error.message else ModelError(f"{context.where(operator)}: {error.message}", *error.details) from None
+
+
+def _integer_graph(model: Model, graph: SubGraph, operators: tuple[OperatorInfo, ...], name: str) -> QuantizedGraph:
+    context = IntegerContext(model, graph, name)
+    folded = _known_at_import(context, operators)
+    _check_supported(context, operators, folded, "int8")
+    readers = {index for operator in operators for index in operator.inputs if index != ABSENT}
+    for index in graph.inputs:
+        if graph.tensors[index].type == "int8":
+            context.add_input(index)
+        elif graph.tensors[index].type not in ends.FOREIGN_INPUTS:
+            raise ModelError(f"input {graph.tensors[index].name!r} is {graph.tensors[index].type}; supported are int8, {', '.join(ends.FOREIGN_INPUTS)}")
+        elif index not in readers:
+            raise ModelError(f"input {graph.tensors[index].name!r} is {graph.tensors[index].type} and nothing quantizes it; export the model without it")
+    _run_handlers(context, operators, folded, "int8")
+    inputs = tuple(_written(context, index, "input") for index in graph.inputs)
+    outputs = tuple(_written(context, index, "output") for index in graph.outputs)
+    return QuantizedGraph(name, context.tensors, tuple(context.nodes), inputs, outputs, _metadata(context))
+
+
+def _written(context: Context, index: int, what: str) -> str:
+    if index not in context.values:
+        raise ModelError(f"{what} {context.info(index).name!r} is a constant or is never written; export the model without it")
+    return context.values[index]
+
+
+def _metadata(context: Context) -> dict[str, Any]:
+    described = {"source_format": "tflite", "description": context.model.description}
+    return {"tflite": {**described, "dropped_ends": context.dropped} if context.dropped else described}
+
+
+def _float_graph(model: Model, graph: SubGraph, operators: tuple[OperatorInfo, ...], name: str) -> FloatGraph:
+    if len(graph.inputs) != 1:
+        raise ModelError(f"its float graph has {len(graph.inputs)} inputs; supported is one, join them before the model or quantize it to int8 first")
+    tensor = graph.tensors[graph.inputs[0]]
+    if tensor.type != "float32":
+        raise ModelError(f"input {tensor.name!r} is {tensor.type}; a float model's must be float32")
+    context = FloatContext(model, graph, name, graph.inputs[0])
+    folded = _known_at_import(context, operators)
+    _check_supported(context, operators, folded, "float32")
+    _run_handlers(context, operators, folded, "float32")
+    outputs = [_written(context, index, "output") for index in graph.outputs]
+    return context.builder.build(*outputs, metadata=_metadata(context))
