@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sequence_cases import SEQUENCE_CASES
 
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
@@ -357,4 +358,5 @@ CASES: dict[str, list[OpCase]] = {
     ],
 }
 
+CASES |= {kind: [case(*spec) for spec in specs] for kind, specs in SEQUENCE_CASES.items()}
 ALL_CASES: list[OpCase] = [item for cases in CASES.values() for item in cases]

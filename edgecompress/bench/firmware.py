@@ -96,10 +96,10 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
     entries = []
     for subject in subjects:
         code, entry = _entry(subject)
-        lines += code
+        lines += [*code, *([f"void {_reset(subject)}(void);"] if subject.state_bytes else [])]
         entries.append(entry)
     lines += ["", "const struct bench_model bench_models[] = {"]
-    lines += [f"    {{{entry}, {subject.input_bytes}u, {subject.output_bytes}u}}," for subject, entry in zip(subjects, entries, strict=True)]
+    lines += [f"    {{{entry}, {_reset(subject)}, {subject.input_bytes}u, {subject.output_bytes}u}}," for subject, entry in zip(subjects, entries, strict=True)]
     lines += ["};", f"const uint32_t bench_model_count = {len(subjects)}u;"]
     for buffer, size in (("input", max(s.input_bytes for s in subjects)), ("output", max(s.output_bytes for s in subjects))):
         lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
@@ -108,6 +108,11 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
         registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
         lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
     return "\n".join(lines) + "\n"
+
+
+def _reset(subject: Subject) -> str:
+    """The function that starts a new stream, for a model that remembers."""
+    return f"{subject.name}_reset" if subject.state_bytes else "0"
 
 
 def _entry(subject: Subject) -> tuple[list[str], str]:

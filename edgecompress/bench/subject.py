@@ -59,6 +59,7 @@ class Subject:
     inputs: tuple[TensorShape, ...]  # in the order of run's arguments
     outputs: tuple[TensorShape, ...]
     vectors_source: str  # what the test vectors are made of
+    state_bytes: int = 0  # not 0: frames are consecutive steps of one stream
 
     @property
     def input_bytes(self) -> int:
@@ -102,7 +103,8 @@ def load_subject(folder: Path) -> Subject:
     try:
         layers = tuple(Layer(_text(layer["node"]), _identifier(layer["kernel"])) for layer in manifest["layers"] if layer["kernel"])
         return Subject(folder, _identifier(manifest["name"]), manifest["target"], tuple(folder / name for name in manifest["sources"]), layers,
-                       manifest["arena_bytes"], _tensors(manifest["inputs"]), _tensors(manifest["outputs"]), manifest["vectors_source"])
+                       manifest["arena_bytes"], _tensors(manifest["inputs"]), _tensors(manifest["outputs"]), manifest["vectors_source"],
+                       _count(manifest.get("state_bytes", 0)))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"'{folder / 'manifest.json'}' is damaged: {error}; lower the model again") from None
 
@@ -110,6 +112,12 @@ def load_subject(folder: Path) -> Subject:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a text, got {value!r}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"expected a number of bytes, got {value!r}")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,14 @@ def clamp_steps(low: float, high: float, source: int = 0, first: int = 1) -> Ste
     return tuple(steps)
 
 
-_PROBE = np.concatenate([np.linspace(-12.0, 12.0, 2401), [-60.0, -30.0, 30.0, 60.0]])
+_PROBE = np.concatenate([np.linspace(-12.0, 12.0, 97), [-60.0, -30.0, 30.0, 60.0]])
+
+
+@lru_cache(maxsize=1)
+def _probed() -> tuple[tuple[str, ...], np.ndarray]:
+    """Names in UNARY and [names, probes] values."""
+    with np.errstate(all="ignore"):
+        return tuple(UNARY), np.array([function(_PROBE) for function in UNARY.values()])
 
 
 def known_name(steps: Sequence[Any]) -> str | None:
@@ -106,18 +114,7 @@ def known_name(steps: Sequence[Any]) -> str | None:
     """
     if len(steps) == 1 and steps[0][0] in UNARY and steps[0][1:] == (0,):
         return str(steps[0][0])
-    values = evaluate_float64(steps, _PROBE)
-    if not np.isfinite(values).all():
-        return None
-    return next((name for name, probed in _probed().items() if np.allclose(values, probed, rtol=1e-6, atol=1e-6)), None)
-
-
-_PROBED: dict[str, np.ndarray] = {}
-
-
-def _probed() -> dict[str, np.ndarray]:
-    if not _PROBED:
-        with np.errstate(all="ignore"):
-            table = {name: np.asarray(function(_PROBE)) for name, function in UNARY.items()}
-        _PROBED.update({name: values for name, values in table.items() if np.isfinite(values).all()})
-    return _PROBED
+    values, (names, table) = evaluate_float64(steps, _PROBE), _probed()
+    with np.errstate(invalid="ignore"):  # NaN compares as different
+        same = (np.abs(table - values) <= 1e-6 * (1.0 + np.abs(table))).all(axis=1)
+    return names[int(same.argmax())] if same.any() else None

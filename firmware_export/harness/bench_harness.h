@@ -8,6 +8,7 @@ typedef int (*bench_run_function)(const int8_t *input, int8_t *output);
 
 struct bench_model {
     bench_run_function run;
+    void (*reset)(void); /* 0 for a model without a state: the frames of one with a state are one stream from its reset */
     uint32_t input_bytes;
     uint32_t output_bytes;
 };

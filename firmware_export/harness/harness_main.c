@@ -60,6 +60,15 @@ static void run_frame(uint32_t index, int input, int output, int ticks)
     write_all(output, bench_output, model->output_bytes);
 }
 
+static void reset_models(void)
+{
+    for (uint32_t index = 0; index < bench_model_count; ++index) {
+        if (bench_models[index].reset != 0) {
+            bench_models[index].reset();
+        }
+    }
+}
+
 void bench_main(void)
 {
     int input = semihosting_open("input.bin", 9, SEMIHOSTING_READ_BINARY);
@@ -71,6 +80,7 @@ void bench_main(void)
     *bench_timer.reload = bench_timer.mask;
     *bench_timer.control = bench_timer.enable;
     paint_stack();
+    reset_models();
     uint32_t index = 0;
     while (semihosting_read(input, &index, sizeof index) == 0) {
         run_frame(index, input, output, ticks);

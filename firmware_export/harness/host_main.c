@@ -51,6 +51,15 @@ static int time_first_frame(int batches)
     return fclose(times) == 0 ? BENCH_DONE : BENCH_WRITE_FAILED;
 }
 
+static void reset_models(void)
+{
+    for (uint32_t index = 0; index < bench_model_count; ++index) {
+        if (bench_models[index].reset != NULL) {
+            bench_models[index].reset();
+        }
+    }
+}
+
 static int run_all(void)
 {
     FILE *input = fopen("input.bin", "rb");
@@ -59,6 +68,7 @@ static int run_all(void)
     if (input == NULL || output == NULL) {
         return BENCH_NO_INPUT_FILE;
     }
+    reset_models();
     while (fread(&index, sizeof index, 1, input) == 1) {
         if (index >= bench_model_count) {
             return BENCH_UNKNOWN_MODEL;

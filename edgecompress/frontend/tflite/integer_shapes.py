@@ -8,7 +8,7 @@ from edgecompress.frontend.tflite.context import IntegerContext
 from edgecompress.frontend.tflite.folding import slice_bounds
 from edgecompress.frontend.tflite.schema import OperatorInfo
 from edgecompress.frontend.tflite.vocabulary import MIRROR_PADDINGS
-from edgecompress.frontend.tflite.windows import Mirror, mean_view, mirror_steps, padding_steps, read_window, without_batch
+from edgecompress.frontend.tflite.windows import Mirror, mean_plan, mirror_steps, padding_steps, read_window, transpose_plan, without_batch
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.global_average_pool import GlobalAveragePool, fold_count
@@ -42,12 +42,15 @@ def pool_2d(context: IntegerContext, operator: OperatorInfo, kind: type[AverageP
 
 
 def mean(context: IntegerContext, operator: OperatorInfo) -> None:
-    """MEAN over leading axes."""
+    """MEAN over any axes but the batch; those that are not the leading ones are brought to the front first."""
     source, output = context.input(operator, 0), context.output(operator)
-    view = mean_view(context, operator, source, context.integers(operator, context.input(operator, 1)))
+    plan = mean_plan(context, operator, source, context.integers(operator, context.input(operator, 1)))
     (scale, zero_point), (out_scale, out_zero_point) = context.quantization(source), context.quantization(output)
-    op = GlobalAveragePool(fold_count(scale / out_scale, view[0] * view[1]), zero_point, out_zero_point)
-    context.emit(operator, op, (context.view(operator, source, view),), output)
+    name = context.value(operator, source)
+    if list(plan.permutation) != sorted(plan.permutation):
+        name = context.emit_helper(operator, Transpose(plan.permutation), (context.view(operator, source, plan.shape),), "order", scale, zero_point)
+    op = GlobalAveragePool(fold_count(scale / out_scale, plan.view[0] * plan.view[1]), zero_point, out_zero_point)
+    context.emit(operator, op, (context.view_of(operator, name, plan.view),), output)
 
 
 def pad(context: IntegerContext, operator: OperatorInfo) -> None:
@@ -90,6 +93,21 @@ def concatenation(context: IntegerContext, operator: OperatorInfo) -> None:
     context.emit(operator, op, [context.value(operator, source) for source in sources], output)
 
 
+def pack(context: IntegerContext, operator: OperatorInfo) -> None:
+    """PACK: a new axis is put in and the tensors are joined along it."""
+    output = context.output(operator)
+    sources = [context.input(operator, position) for position in range(len(operator.inputs))]
+    for source in sources:
+        same_quantization(context, operator, source, output)
+    shape = context.info(output).shape
+    axis = context.axis(operator, operator.option("axis"), len(shape))
+    if axis == 0 or shape[0] != 1:
+        raise context.refuse(operator, "packs tensors along the batch axis; only the other axes are supported")
+    one = (*shape[1:axis], 1, *shape[axis + 1 :])
+    context.emit(operator, _join(axis - 1, len(sources), context.quantization(output)[1]), [context.view(operator, source, one) for source in sources],
+                 output)
+
+
 def reshape(context: IntegerContext, operator: OperatorInfo) -> None:
     """RESHAPE, SQUEEZE, EXPAND_DIMS: the shape is the output tensor's; a shape operand that is computed must not matter."""
     source, output = context.input(operator, 0), context.output(operator)
@@ -116,18 +134,12 @@ def resize_nearest(context: IntegerContext, operator: OperatorInfo) -> None:
 def transpose(context: IntegerContext, operator: OperatorInfo) -> None:
     """TRANSPOSE: a reshape when only axes of size 1 move."""
     source, output = context.input(operator, 0), context.output(operator)
-    order = context.integers(operator, context.input(operator, 1))
-    shape = context.info(source).shape
-    if sorted(order) != list(range(len(shape))):
-        raise context.refuse(operator, f"has the order of axes {order} for a tensor with {len(shape)} axes")
     same_quantization(context, operator, source, output)
-    moved = [axis for axis in order if shape[axis] > 1]
-    if moved == sorted(moved):
+    shape, permutation = transpose_plan(context, operator, source, context.integers(operator, context.input(operator, 1)))
+    if list(permutation) == sorted(permutation):
         context.alias(operator, source, output)
-        return
-    places = sorted(moved)  # axes of size 1 are left out, so that the batch is out of the way wherever it stands
-    op = Transpose(tuple(places.index(axis) for axis in moved))
-    context.emit(operator, op, (context.view(operator, source, tuple(shape[axis] for axis in places)),), output)
+    else:
+        context.emit(operator, Transpose(permutation), (context.view(operator, source, shape),), output)
 
 
 def strided_slice(context: IntegerContext, operator: OperatorInfo) -> None:

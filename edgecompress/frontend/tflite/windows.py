@@ -73,20 +73,34 @@ def padding_steps(context: Context, operator: OperatorInfo, source: int, amounts
     return steps
 
 
-def mean_view(context: Context, operator: OperatorInfo, source: int, axes: tuple[int, ...]) -> tuple[int, int, int]:
-    """(rows, columns, channels) under which a mean over `axes` of the file's shape is one over rows and columns.
+@dataclass(frozen=True)
+class MeanPlan:
+    """A mean as one over rows and columns: the tensor under `shape`, its axes in the order `permutation`, then seen under `view`."""
 
-    Raises ModelError unless the averaged axes come before the ones that stay (axes of size 1 count as either).
-    """
+    shape: Shape
+    permutation: tuple[int, ...]
+    view: tuple[int, int, int]
+
+
+def mean_plan(context: Context, operator: OperatorInfo, source: int, axes: tuple[int, ...]) -> MeanPlan:
+    """How to take a mean over `axes` of the file's shape. Axes of size 1 are left out; averaged ones are brought to the front."""
     shape = context.info(source).shape
     reduced = {context.axis(operator, axis, len(shape)) for axis in axes}
-    sizes = [(size, axis in reduced) for axis, size in enumerate(shape) if size > 1]
-    kinds = [kind for _, kind in sizes]
-    if kinds != sorted(kinds, reverse=True):
-        raise context.refuse(operator, f"averages axes {sorted(reduced)} of shape {shape}; only leading axes can be averaged (height and width of an "
-                                       "image), put a transpose before it")
+    sizes = [(size, axis in reduced) for axis, size in enumerate(shape) if size > 1] or [(1, True)]
+    permutation = sorted(range(len(sizes)), key=lambda place: (not sizes[place][1], place))
     averaged = [size for size, kind in sizes if kind] or [1]
-    return math.prod(averaged[:-1]), averaged[-1], math.prod(size for size, kind in sizes if not kind)
+    view = (math.prod(averaged[:-1]), averaged[-1], math.prod(size for size, kind in sizes if not kind))
+    return MeanPlan(tuple(size for size, _ in sizes), tuple(permutation), view)
+
+
+def transpose_plan(context: Context, operator: OperatorInfo, source: int, order: tuple[int, ...]) -> tuple[Shape, tuple[int, ...]]:
+    """(shape, permutation) of a transposition without its axes of size 1, so that the batch is out of the way wherever it stands."""
+    shape = context.info(source).shape
+    if sorted(order) != list(range(len(shape))):
+        raise context.refuse(operator, f"has the order of axes {order} for a tensor with {len(shape)} axes")
+    moved = [axis for axis in order if shape[axis] > 1]
+    places = sorted(moved)
+    return tuple(shape[axis] for axis in places), tuple(places.index(axis) for axis in moved)
 
 
 def second_operand(left: Shape, right: Shape) -> Shape | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgecompress.hw.plan import Buffer, Overlap
 from edgecompress.ir.graph import QuantizedGraph
@@ -107,7 +108,7 @@ def _split_by_reads(low: int, high: int, first: int, reads: Iterable[tuple[int, 
     touching = [(max(start, low), min(end, high), index) for start, end, index in reads if start < high and end > low]
     cuts = sorted({low, high, *(cut for start, end, _ in touching for cut in (start, end))})
     pieces: list[_Piece] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         last = max((index for a, b, index in touching if a <= start and end <= b), default=first)
         if pieces and pieces[-1].last == last:
             pieces[-1] = _Piece(pieces[-1].low, end, first, last)

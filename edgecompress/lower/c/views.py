@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgecompress.errors import ModelError
 from edgecompress.ir.graph import Node, QuantizedGraph
 from edgecompress.ir.op import Shape
+from edgecompress.ir.ops.concat import Concat
+from edgecompress.ir.ops.reshape import Reshape
+from edgecompress.ir.ops.slice import Slice
 
 Place = tuple[str, int]  # the tensor that owns the bytes (a root), and the distance from its start
 
@@ -25,27 +27,26 @@ class Views:
 
 def view_offset(graph: QuantizedGraph, node: Node) -> int | None:
     """Where the output of a reshape or slice lies within its input, in bytes; None when it is not one piece of it."""
-    if node.op.kind == "reshape":
+    if isinstance(node.op, Reshape):
         return 0
-    return _slice_offset(node.op, graph.tensors[node.inputs[0]].shape) if node.op.kind == "slice" else None
+    return _slice_offset(node.op, graph.tensors[node.inputs[0]].shape) if isinstance(node.op, Slice) else None
 
 
-def _slice_offset(op: Any, shape: Shape) -> int | None:
+def _slice_offset(op: Slice, shape: Shape) -> int | None:
     """One piece: single elements of the outer axes, a run of neighbours along one axis, and all of the inner axes."""
     varying = next((axis for axis, size in enumerate(op.size) if size > 1), len(shape) - 1)
-    if op.size[varying] > 1 and op.step[varying] != 1:
-        return None
     inner = slice(varying + 1, None)
-    if op.size[inner] != shape[inner] or any(step < 0 < size - 1 for step, size in zip(op.step[inner], op.size[inner], strict=True)):
+    if op.size[inner] != shape[inner] or any(size > 1 and step != 1 for size, step in zip(op.size, op.step, strict=True)):
         return None
     return sum(begin * math.prod(shape[axis + 1:]) for axis, begin in enumerate(op.begin))
 
 
 def part_offsets(graph: QuantizedGraph, node: Node) -> list[int] | None:
     """Where each input of a concatenation lies within its output, in bytes; None when an input is not one piece of it, or is rescaled."""
-    if node.op.kind != "concat" or math.prod(graph.tensors[node.output].shape[:node.op.axis]) != 1:
+    op = node.op
+    if not isinstance(op, Concat) or math.prod(graph.tensors[node.output].shape[:op.axis]) != 1:
         return None
-    if not all(node.op.is_copy(index) for index in range(len(node.inputs))):
+    if not all(op.is_copy(index) for index in range(len(node.inputs))):
         return None
     offsets = [0]
     for tensor in graph.input_tensors(node)[:-1]:
@@ -119,7 +120,8 @@ class _Builder:
         if parts is None:
             return
         roots = [self._find(name) for name in node.inputs]
-        if len({root for root, _ in roots}) == len(roots) and all(self._can_move(name, *place) for name, place in zip(node.inputs, roots, strict=True)):
+        movable = [self._can_move(name, *place) for name, place in zip(node.inputs, roots, strict=True)]
+        if all(movable) and len({root for root, _ in roots}) == len(roots):
             self.parent.update({root: (node.output, part) for (root, _), part in zip(roots, parts, strict=True)})
             self.without_code.add(node.output)
 

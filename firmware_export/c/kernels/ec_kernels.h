@@ -92,6 +92,40 @@ void ec_depthwise_conv2d_s8(const ec_depthwise_conv2d_params *params, const int8
 void ec_depthwise_conv2d_s4(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_conv2d_s2(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
 
+/* Depthwise convolution for cores with the DSP extension, one input channel an output channel, at least four channels, no
+ * dilation. Weights: one row a channel, column by column (the kernel's first column from top to bottom, then the next),
+ * packed as above. `bias` holds 2 * (bias - input_zero_point * (sum of the row)) and shift the right shift, 1 to 23;
+ * multiplier m itself. Input and output may start at the same address where the output has at most as many rows and columns.
+ * Scratch: see each kernel's file. */
+#define EC_DEPTHWISE_RECTIFIED 0 /* activation range and output zero point are -128 to 127 and -128 */
+#define EC_DEPTHWISE_WHOLE 1     /* activation range -128 to 127 */
+#define EC_DEPTHWISE_CLAMPED 2
+
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t weight_bits;
+    int32_t mode;
+    int32_t activation_min;
+    int32_t activation_max;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t channels;
+    int32_t input_height;
+    int32_t input_width;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t padding_top;
+    int32_t padding_left;
+} ec_depthwise_dsp_params;
+
+void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_3x3_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+
 /* Fully connected layer. Weights: one row an output, packed as above. `bias` already holds
  * bias - input_zero_point * (sum of the row), modulo 2^32. */
 typedef struct {

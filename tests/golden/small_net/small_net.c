@@ -157,18 +157,18 @@ static const ec_softmax_params small_net_6_softmax_7_params = {
 int small_net_run(const int8_t *input, int8_t *output)
 {
     /* 0: conv2d_0, conv2d, 6x5x2 -> 6x5x4, 2160 MACs */
-    ec_conv2d_s8(&small_net_0_conv2d_0_params, input, small_net_arena.bytes, small_net_arena.bytes + 120);
+    ec_conv2d_s8(&small_net_0_conv2d_0_params, input, small_net_arena.bytes, small_net_arena.bytes + 128);
     /* 1: depthwise_conv2d_1, depthwise_conv2d, 6x5x4 -> 6x5x4, 1080 MACs */
     ec_depthwise_conv2d_s8(&small_net_1_depthwise_conv2d_1_params, small_net_arena.bytes, small_net_arena.bytes + 120, small_net_arena.bytes + 240);
     /* 2: conv2d_2, conv2d, 6x5x4 -> 6x5x4, 480 MACs */
-    ec_conv2d_s8(&small_net_2_conv2d_2_params, small_net_arena.bytes + 120, small_net_arena.bytes + 240, small_net_arena.bytes + 360);
+    ec_conv2d_s8(&small_net_2_conv2d_2_params, small_net_arena.bytes + 120, small_net_arena.bytes + 288, small_net_arena.bytes + 240);
     /* 3: add_3, add, 6x5x4 and 6x5x4 -> 6x5x4, 0 MACs */
-    ec_add_s8(&small_net_3_add_3_params, small_net_arena.bytes, small_net_arena.bytes + 240, small_net_arena.bytes);
+    ec_add_s8(&small_net_3_add_3_params, small_net_arena.bytes, small_net_arena.bytes + 288, small_net_arena.bytes);
     /* 4: global_average_pool_4, global_average_pool, 6x5x4 -> 1x1x4, 0 MACs */
     ec_global_average_pool_s8(&small_net_4_global_average_pool_4_params, small_net_arena.bytes, small_net_arena.bytes + 120);
     /* 5: dense_6, dense, 4 -> 3, 12 MACs */
-    ec_dense_s8(&small_net_5_dense_6_params, small_net_arena.bytes + 120, small_net_arena.bytes + 12);
+    ec_dense_s8(&small_net_5_dense_6_params, small_net_arena.bytes + 120, small_net_arena.bytes);
     /* 6: softmax_7, softmax, 3 -> 3, 0 MACs */
-    ec_softmax_s8(&small_net_6_softmax_7_params, small_net_arena.bytes + 12, output, small_net_arena.bytes);
+    ec_softmax_s8(&small_net_6_softmax_7_params, small_net_arena.bytes, output, small_net_arena.bytes + 16);
     return 0;
 }

@@ -1,0 +1,167 @@
+"""`edgecompress inspect`: does a model fit a device, before any board."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecompress.cli.output import add_format, print_json, print_table
+from edgecompress.errors import ConfigError, ExitCode
+from edgecompress.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from edgecompress.hw.target import Target
+    from edgecompress.ir.graph import QuantizedGraph
+    from edgecompress.lower.inspection import InspectedLayer, Inspection, Refusal
+
+LARGEST = (("time", "seconds"), ("RAM", "ram_bytes"), ("flash", "constant_bytes"))
+INT8_VERSION = "int8 version of a float model, calibrated with random numbers: memory is exact unless real data reveal dead channels"
+
+
+def register(subparsers: Any) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser("inspect", help="say whether a model fits a device: RAM, flash, predicted latency and the largest layers")
+    parser.add_argument("model", type=Path, help="a .tflite or .onnx file, graph.json, or the folder of a candidate or an artifact")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--target", help="device name or the path of its TOML file")
+    choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
+    parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
+    parser.add_argument("--input-shape", help="input shape without batch as the file orders its axes, such as 1,49,10, for ONNX files that leave it open")
+    parser.add_argument("--outputs", help="comma-separated names of the tensors to end the model at (default: the file's outputs)")
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Loads, plans, prints; exit code 1 if the model does not fit the device, or with --all no device at all."""
+    from edgecompress.hw.target import load_target, target_names
+    from edgecompress.lower.inspection import Inspector
+
+    if arguments.layers < 1:
+        raise ConfigError(f"--layers {arguments.layers} must be at least 1")
+    targets = [load_target(name) for name in ([arguments.target] if arguments.target else target_names())]
+    graph, kind = _load(arguments)
+    inspector = Inspector(graph)
+    if arguments.target:
+        found = inspector.inspect(targets[0])
+        document = {**_graph_document(graph, kind), **_document(found), "layers": [_layer_document(layer) for layer in found.layers]}
+        print_json(document) if arguments.format == "json" else _print_one(found, graph, kind, arguments.layers)
+        return ExitCode.ANSWER_IS_NO if found.misses else ExitCode.DONE
+    table = inspector.inspect_all(target for target in targets if target.family != "host")
+    if arguments.format == "json":
+        print_json({**_graph_document(graph, kind), "targets": [_document(row) for row in table]})
+    else:
+        _print_all(table, graph, kind)
+    return ExitCode.DONE if any(_fits(row) for row in table) else ExitCode.ANSWER_IS_NO
+
+
+def _load(arguments: argparse.Namespace) -> tuple[QuantizedGraph, str]:
+    """The integer graph and in words what it is: the file's own, or an int8 version of a float model."""
+    from edgecompress.frontend.float_graph import FloatGraph
+    from edgecompress.frontend.model_file import load_model
+
+    shape = None if arguments.input_shape is None else _shape(arguments.input_shape)
+    outputs = None if arguments.outputs is None else [name for name in arguments.outputs.split(",") if name]
+    graph = load_model(arguments.model, shape, outputs)
+    if not isinstance(graph, FloatGraph):
+        return graph, "integer"
+    import numpy as np
+
+    from edgecompress.compress.quantize.static import QuantizeConfig, quantize
+
+    calibration = np.random.default_rng(0).standard_normal((2, *graph.shapes[graph.input])).astype(np.float32)
+    return quantize(graph, calibration, QuantizeConfig(range_method="minmax", bias_correction=False)), INT8_VERSION
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--input-shape '{text}' must be whole numbers with commas between them, such as 1,49,10") from None
+
+
+def _fits(row: Inspection | Refusal) -> bool:
+    from edgecompress.lower.inspection import Inspection
+
+    return isinstance(row, Inspection) and not row.misses
+
+
+def _graph_document(graph: QuantizedGraph, kind: str) -> dict[str, Any]:
+    return {"model": graph.name, "kind": kind, "parameters": graph.parameters}
+
+
+def _document(row: Inspection | Refusal) -> dict[str, Any]:
+    from edgecompress.lower.inspection import Refusal
+
+    target: Target = row.target
+    device = {"target": target.name, "core": target.core, "extensions": list(target.extensions), "clock_hz": target.clock_hz,
+              "ram_available_bytes": target.ram_bytes, "flash_available_bytes": target.flash_bytes, "fits": _fits(row)}
+    if isinstance(row, Refusal):
+        return {**device, "misses": [row.reason]}
+    return {**device, "misses": list(row.misses), "ram_bytes": row.ram_bytes, "flash_bytes": row.flash_bytes,
+            "exact": {"arena_bytes": row.arena_bytes, "lower_bound_bytes": row.lower_bound_bytes, "scratch_bytes": row.scratch_bytes,
+                      "state_bytes": row.state_bytes, "input_output_bytes": row.input_output_bytes, "constant_bytes": row.constant_bytes,
+                      "macs": row.macs},
+            "predicted": None if row.cost is None else {"latency_s": row.cost.latency_s, "stack_bytes": row.stack_bytes,
+                                                        "code_bytes": row.flash_bytes - row.constant_bytes},
+            "profile": row.profile if row.cost is not None else None, "profile_note": row.profile_note}
+
+
+def _layer_document(layer: InspectedLayer) -> dict[str, Any]:
+    return {"node": layer.node, "op": layer.op, "kernel": layer.kernel, "predicted_s": layer.seconds, "ram_bytes": layer.ram_bytes,
+            "scratch_bytes": layer.scratch_bytes, "constant_bytes": layer.constant_bytes, "macs": layer.macs}
+
+
+def _print_one(found: Inspection, graph: QuantizedGraph, kind: str, count: int) -> None:
+    target = found.target
+    bound = "no plan needs less" if found.arena_bytes == found.lower_bound_bytes else f"no plan needs less than {format_bytes(found.lower_bound_bytes)}"
+    stack = "" if found.stack_bytes is None else f", stack {format_bytes(found.stack_bytes)} (predicted)"
+    state = f", state {format_bytes(found.state_bytes)} (exact)" if found.state_bytes else ""
+    code = "code not predicted" if found.cost is None else f"code {format_bytes(found.flash_bytes - found.constant_bytes)} (predicted)"
+    print_table(("model", graph.name), [
+        ("kind", f"{kind}; {graph.parameters} parameters, {found.macs} MACs, {len(found.layers)} layers"),
+        ("device", f"{target.name}: {target.description}"),
+        ("fits", "yes" if not found.misses else f"NO: {'; '.join(found.misses)}"),
+        ("RAM", f"{format_bytes(found.ram_bytes)} of {format_bytes(target.ram_bytes)}: arena {format_bytes(found.arena_bytes)} (exact; {bound}){state}{stack}, "
+                f"the caller's input and output {format_bytes(found.input_output_bytes)}"),
+        ("scratch", f"{format_bytes(found.scratch_bytes)}, part of the arena"),
+        ("flash", f"{format_bytes(found.flash_bytes)} of {format_bytes(target.flash_bytes)}: constants {format_bytes(found.constant_bytes)} (exact), {code}"),
+        ("latency", found.profile_note if found.cost is None else f"{format_duration(found.cost.latency_s)} predicted ({found.profile_note})"),
+    ])
+    for what, attribute in LARGEST:
+        if found.layers and getattr(found.layers[0], attribute) is not None:
+            print()
+            _print_largest(found, what, attribute, count)
+
+
+def _print_largest(found: Inspection, what: str, attribute: str, count: int) -> None:
+    layers = sorted(found.layers, key=lambda layer: -getattr(layer, attribute))[:count]
+    rows = [(layer.node, layer.op, "" if layer.seconds is None else format_duration(layer.seconds), format_bytes(layer.ram_bytes),
+             format_bytes(layer.constant_bytes), layer.macs) for layer in layers]
+    print_table((f"largest by {what}", "op", "time (predicted)", "RAM in use", "flash", "MACs"), rows)
+
+
+def _print_all(table: list[Inspection | Refusal], graph: QuantizedGraph, kind: str) -> None:
+    from edgecompress.lower.inspection import Refusal
+
+    rows: list[tuple[object, ...]] = []
+    refused: dict[str, list[str]] = {}
+    for row in table:
+        target = row.target
+        device = (target.name, target.core, f"{target.clock_hz / 1e6:g} MHz")
+        if isinstance(row, Refusal):
+            refused.setdefault(row.reason, []).append(target.name)
+            rows.append((*device, "no", "", format_bytes(target.ram_bytes), "", format_bytes(target.flash_bytes), ""))
+            continue
+        latency = "no profile" if row.cost is None else format_duration(row.cost.latency_s)
+        more = "" if row.cost is not None else "+"
+        rows.append((*device, "yes" if not row.misses else "no", format_bytes(row.ram_bytes) + more, format_bytes(target.ram_bytes),
+                     format_bytes(row.flash_bytes) + more, format_bytes(target.flash_bytes), latency))
+    print(f"{graph.name} ({kind}; {graph.parameters} parameters): fits {sum(_fits(row) for row in table)} of {len(table)} devices. RAM: arena, state, "
+          "stack, input and output.")
+    print_table(("device", "core", "clock", "fits", "RAM needed", "RAM", "flash needed", "flash", "latency (predicted)"), rows)
+    if any(row[4].endswith("+") for row in rows if isinstance(row[4], str)):
+        print("+ without the code and the stack, which only a latency profile of the device tells")
+    for reason, names in refused.items():
+        print(f"{', '.join(names)}: {reason}")

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sums to int8 outputs in four or five instructions, equal to ec_requant bit for bit.
+ *
+ * A channel has four constants: twice its bias b, its multiplier m in [2^30, 2^31), its right shift s in [1, 23], and
+ * K = 2^(s - 1) + (zero point << s). With t = 2 * (sum + b), SMMLAR makes the reference's first rounding and adds K,
+ * the shift makes the second:  ((t * m + 2^31) >> 32) + K) >> s.
+ *
+ * The reference rounds its second step to nearest with ties away from zero, which is one less before the shift where
+ * the first step's result is negative. The sign of t may stand for that result's: they only differ where it is 0, and
+ * one less than 0 + 2^(s - 1) shifts to the same 0. Where the lower end of the activation range is the zero point
+ * (a fused ReLU), negative results are clamped whatever they are, so the correction is left out.
+ *
+ * Whoever makes the constants checks that t, and the sum with K, fit 32 bits for every input
+ * (edgecompress/lower/c/dsp_rescale.py). */
+#ifndef EC_RESCALE_DSP_H
+#define EC_RESCALE_DSP_H
+
+#include "ec_dsp.h"
+
+typedef struct {
+    int32_t bias;       /* doubled */
+    int32_t multiplier; /* in [2^30, 2^31) */
+    int32_t offset;     /* K */
+    int32_t shift;
+} ec_rescale_dsp;
+
+/* 2 * sum + b of a sum that comes multiplied by 2^bits, bits at least 1; exact multiples only. */
+static inline int32_t ec_doubled_sum(int32_t sum, int bits, int32_t bias)
+{
+    return (int32_t)((uint32_t)bias + (uint32_t)(sum >> (bits - 1)));
+}
+
+/* An output from t; `negatives` is 0 where they need no correction. */
+static inline int8_t ec_rescale_dsp_one(const ec_rescale_dsp *r, int32_t t, const int negatives)
+{
+    const int32_t offset = negatives ? r->offset + (t >> 31) : r->offset;
+    return (int8_t)ec_ssat8(ec_smmlar(t, r->multiplier, offset) >> r->shift);
+}
+
+#endif
