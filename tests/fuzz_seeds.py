@@ -17,7 +17,7 @@ def small_tflite(name: str) -> bytes:
     image = b.conv(b.input(6, 5, 2), 4, 3)
     graph = b.graph("seed", b.head(b.sum(image, b.depthwise(image)), 3))
     names = {old: f"{name}{index}" for index, old in enumerate(graph.tensors)}
-    tensors = {names[old]: replace(tensor, name=names[old]) for old, tensor in graph.tensors.items()}
+    tensors = {names[old]: replace(tensor, name=names[old], scale=float(np.float32(tensor.scale))) for old, tensor in graph.tensors.items()}
     nodes = tuple(replace(node, name=f"{name}:{index}", inputs=tuple(names[i] for i in node.inputs), output=names[node.output])
                   for index, node in enumerate(graph.nodes))
     renamed = QuantizedGraph(name or "seed", tensors, nodes, tuple(names[i] for i in graph.inputs), tuple(names[o] for o in graph.outputs))

@@ -15,16 +15,19 @@ from edgecompress.bench.sweep import random_chain
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
-from edgecompress.hw.target import Target
+from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lower
 
 HELD_BACK_EVERY = 7  # no factor in common with the cycles of steps and weight widths in the sweep: every kind is held back sometimes
 
 
-def kernel_version() -> str:
-    """Hash of all kernel sources: a profile made from other kernels is out of date."""
+def kernel_version(target: Target) -> str:
+    """Hash of all kernel sources that this target can use: a profile made from other kernels is out of date."""
+    foreign = tuple(f"_{extension}" for extension in EXTENSIONS if extension not in target.extensions)
     digest = hashlib.sha256()
     for path in sorted((resources.data_dir("firmware_export") / "c" / "kernels").iterdir()):
+        if path.stem.endswith(foreign):
+            continue
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -85,7 +88,7 @@ def make_profile(target: Target, name: str, chains: int, seed: int, cc: str | No
     return HardwareProfile(
         name=name, target=target.name, board=f"emulated {target.core}", source="simulated",
         unit="instructions" if seen.estimated_cycles is None else "cycles", clock_hz=target.clock_hz,
-        compiler=seen.compiler, runner=seen.emulator, kernel_version=kernel_version(), tool_version=__version__,
+        compiler=seen.compiler, runner=seen.emulator, kernel_version=kernel_version(target), tool_version=__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=tuple(layer_rows), firmware_rows=tuple(firmware_rows),
         coefficients=coefficients, overhead_base=overhead_base, overhead_per_layer=overhead_layer, code_base_bytes=code_base,
         code_layer_bytes=code_layer, code_kernel_bytes=code_kernel, stack_bytes=max(row.stack_bytes for row in firmware_rows),

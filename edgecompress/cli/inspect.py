@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def register(subparsers: Any) -> None:
     choice.add_argument("--target", help="device name or the path of its TOML file")
     choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
-    parser.add_argument("--input-shape", help="input shape without batch as the file orders its axes, such as 1,49,10, for ONNX files that leave it open")
+    parser.add_argument("--input-shape", help="input shape without batch in the file's own order of axes, such as 1,49,10, for ONNX files that leave it open")
     parser.add_argument("--outputs", help="comma-separated names of the tensors to end the model at (default: the file's outputs)")
     add_format(parser)
     parser.set_defaults(run=run)
@@ -105,7 +106,7 @@ def _document(row: Inspection | Refusal) -> dict[str, Any]:
                       "macs": row.macs},
             "predicted": None if row.cost is None else {"latency_s": row.cost.latency_s, "stack_bytes": row.stack_bytes,
                                                         "code_bytes": row.flash_bytes - row.constant_bytes},
-            "profile": row.profile if row.cost is not None else None, "profile_note": row.profile_note}
+            "profile": None if row.profile is None else row.profile.name, "profile_note": row.profile_note}
 
 
 def _layer_document(layer: InspectedLayer) -> dict[str, Any]:
@@ -115,24 +116,36 @@ def _layer_document(layer: InspectedLayer) -> dict[str, Any]:
 
 def _print_one(found: Inspection, graph: QuantizedGraph, kind: str, count: int) -> None:
     target = found.target
-    bound = "no plan needs less" if found.arena_bytes == found.lower_bound_bytes else f"no plan needs less than {format_bytes(found.lower_bound_bytes)}"
-    stack = "" if found.stack_bytes is None else f", stack {format_bytes(found.stack_bytes)} (predicted)"
-    state = f", state {format_bytes(found.state_bytes)} (exact)" if found.state_bytes else ""
-    code = "code not predicted" if found.cost is None else f"code {format_bytes(found.flash_bytes - found.constant_bytes)} (predicted)"
+    latency = found.profile_note if found.cost is None else f"{format_duration(found.cost.latency_s)} predicted ({found.profile_note})"
     print_table(("model", graph.name), [
         ("kind", f"{kind}; {graph.parameters} parameters, {found.macs} MACs, {len(found.layers)} layers"),
         ("device", f"{target.name}: {target.description}"),
         ("fits", "yes" if not found.misses else f"NO: {'; '.join(found.misses)}"),
-        ("RAM", f"{format_bytes(found.ram_bytes)} of {format_bytes(target.ram_bytes)}: arena {format_bytes(found.arena_bytes)} (exact; {bound}){state}{stack}, "
-                f"the caller's input and output {format_bytes(found.input_output_bytes)}"),
+        ("RAM", f"{format_bytes(found.ram_bytes)} of {format_bytes(target.ram_bytes)}: {', '.join(_ram_parts(found))}"),
         ("scratch", f"{format_bytes(found.scratch_bytes)}, part of the arena"),
-        ("flash", f"{format_bytes(found.flash_bytes)} of {format_bytes(target.flash_bytes)}: constants {format_bytes(found.constant_bytes)} (exact), {code}"),
-        ("latency", found.profile_note if found.cost is None else f"{format_duration(found.cost.latency_s)} predicted ({found.profile_note})"),
+        ("flash", f"{format_bytes(found.flash_bytes)} of {format_bytes(target.flash_bytes)}: {', '.join(_flash_parts(found))}"),
+        ("latency", latency),
     ])
+    _say_stale([found])
     for what, attribute in LARGEST:
         if found.layers and getattr(found.layers[0], attribute) is not None:
             print()
             _print_largest(found, what, attribute, count)
+
+
+def _ram_parts(found: Inspection) -> list[str]:
+    optimal = found.arena_bytes == found.lower_bound_bytes
+    bound = "no plan needs less" if optimal else f"no plan needs less than {format_bytes(found.lower_bound_bytes)}"
+    parts = [f"arena {format_bytes(found.arena_bytes)} (exact; {bound})"]
+    if found.state_bytes:
+        parts.append(f"state {format_bytes(found.state_bytes)} (exact)")
+    parts.append("stack not predicted" if found.stack_bytes is None else f"stack {format_bytes(found.stack_bytes)} (predicted)")
+    return [*parts, f"the caller's input and output {format_bytes(found.input_output_bytes)}"]
+
+
+def _flash_parts(found: Inspection) -> list[str]:
+    code = "code not predicted" if found.cost is None else f"code {format_bytes(found.flash_bytes - found.constant_bytes)} (predicted)"
+    return [f"constants {format_bytes(found.constant_bytes)} (exact)", code]
 
 
 def _print_largest(found: Inspection, what: str, attribute: str, count: int) -> None:
@@ -158,10 +171,23 @@ def _print_all(table: list[Inspection | Refusal], graph: QuantizedGraph, kind: s
         more = "" if row.cost is not None else "+"
         rows.append((*device, "yes" if not row.misses else "no", format_bytes(row.ram_bytes) + more, format_bytes(target.ram_bytes),
                      format_bytes(row.flash_bytes) + more, format_bytes(target.flash_bytes), latency))
-    print(f"{graph.name} ({kind}; {graph.parameters} parameters): fits {sum(_fits(row) for row in table)} of {len(table)} devices. RAM: arena, state, "
-          "stack, input and output.")
+    print(f"{graph.name} ({kind}; {graph.parameters} parameters) fits {sum(_fits(row) for row in table)} of {len(table)} devices; "
+          "RAM is that for arena, state, stack, input and output")
     print_table(("device", "core", "clock", "fits", "RAM needed", "RAM", "flash needed", "flash", "latency (predicted)"), rows)
     if any(row[4].endswith("+") for row in rows if isinstance(row[4], str)):
         print("+ without the code and the stack, which only a latency profile of the device tells")
     for reason, names in refused.items():
         print(f"{', '.join(names)}: {reason}")
+    _say_stale(table)
+
+
+def _say_stale(rows: Sequence[Inspection | Refusal]) -> None:
+    """Names the profiles that predict from other kernels than this version's."""
+    from edgecompress.bench.profiling import kernel_version
+    from edgecompress.hw.target import load_target
+    from edgecompress.lower.inspection import Inspection
+
+    used = {row.profile.name: row.profile for row in rows if isinstance(row, Inspection) and row.profile is not None}
+    stale = sorted(name for name, profile in used.items() if profile.kernel_version != kernel_version(load_target(profile.target)))
+    if stale:
+        print(f"note: made with other kernels than this version's, so code and latency may be off: {', '.join(stale)}")

@@ -1,4 +1,4 @@
-"""`edgecompress targets`: the devices that are known."""
+"""`edgecompress targets`: the devices that are known, or all that is known of one."""
 
 from __future__ import annotations
 
@@ -7,24 +7,51 @@ from typing import Any
 
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ExitCode
-from edgecompress.hw.target import load_target, target_names
+from edgecompress.hw.target import Target, load_target, target_names
 from edgecompress.units import format_bytes
 
 
 def register(subparsers: Any) -> None:
     """Adds the verb."""
-    parser = subparsers.add_parser("targets", help="list the known devices")
+    parser = subparsers.add_parser("targets", help="list the known devices, or show one")
+    parser.add_argument("name", nargs="?", help="device name or the path of its TOML file: show all that is known of it")
     add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Prints one row a target."""
+    """Prints one row a target, or the facts of one."""
+    if arguments.name:
+        target = load_target(arguments.name)
+        print_json(_document(target)) if arguments.format == "json" else _print_one(target)
+        return ExitCode.DONE
     found = [load_target(name) for name in target_names()]
     if arguments.format == "json":
-        print_json([{"name": t.name, "core": t.core, "clock_hz": t.clock_hz, "flash_bytes": t.flash_bytes, "ram_bytes": t.ram_bytes,
-                     "lowering": t.lowering, "profile": t.profile, "description": t.description} for t in found])
+        print_json([_document(target) for target in found])
     else:
-        rows = [(t.name, f"{t.clock_hz / 1e6:.0f} MHz", format_bytes(t.flash_bytes), format_bytes(t.ram_bytes), t.description) for t in found]
-        print_table(("target", "clock", "flash", "RAM", "description"), rows)
+        rows = [(t.name, t.core, f"{t.clock_hz / 1e6:g} MHz", format_bytes(t.flash_bytes), format_bytes(t.ram_bytes), t.description) for t in found]
+        print_table(("target", "core", "clock", "flash", "RAM", "description"), rows)
     return ExitCode.DONE
+
+
+def _document(target: Target) -> dict[str, Any]:
+    return {"name": target.name, "family": target.family, "core": target.core, "extensions": list(target.extensions), "clock_hz": target.clock_hz,
+            "flash_bytes": target.flash_bytes, "ram_bytes": target.ram_bytes,
+            "regions": [{"name": r.name, "kind": r.kind, "bytes": r.size, "note": r.note} for r in target.regions],
+            "lowering": target.lowering, "profile": target.profile, "bases": list(target.bases), "source": target.source, "verified": target.verified,
+            "description": target.description}
+
+
+def _print_one(target: Target) -> None:
+    print_table(("target", target.name), [
+        ("description", target.description),
+        ("core", f"{target.core} at {target.clock_hz / 1e6:g} MHz, extensions: {', '.join(target.extensions) or 'none'}"),
+        ("flash, RAM", f"{format_bytes(target.flash_bytes)}, {format_bytes(target.ram_bytes)} in one piece"),
+        ("figures from", target.source),
+        ("checked against", target.verified or "nothing"),
+        ("base", ", ".join(target.bases) or "none"),
+        ("latency profile", target.profile),
+    ])
+    if target.regions:
+        print()
+        print_table(("region", "kind", "size", "note"), [(r.name, r.kind, format_bytes(r.size), r.note) for r in target.regions])

@@ -16,6 +16,8 @@ from edgecompress.lower import plan
 from edgecompress.lower.passes import optimize
 from edgecompress.units import format_bytes
 
+BASIS = {"instructions": "instructions / clock", "cycles": "estimated cycles / clock", "seconds": "seconds"}  # what a latency is made of
+
 
 @dataclass(frozen=True)
 class InspectedLayer:
@@ -48,10 +50,14 @@ class Inspection:
     constant_bytes: int
     macs: int
     cost: Cost | None
-    stack_bytes: int | None
-    profile: str
+    profile: HardwareProfile | None
     profile_note: str
     layers: tuple[InspectedLayer, ...]
+
+    @property
+    def stack_bytes(self) -> int | None:
+        """Predicted; None without a prediction."""
+        return None if self.profile is None else self.profile.stack_bytes
 
     @property
     def ram_bytes(self) -> int:
@@ -96,9 +102,7 @@ class Inspector:
             target=target, arena_bytes=found.memory.arena_bytes, lower_bound_bytes=found.memory.lower_bound_bytes,
             scratch_bytes=max((layer.scratch_bytes for layer in found.layers), default=0), state_bytes=found.state_bytes,
             input_output_bytes=sum(tensors[name].size for name in (*self.graph.inputs, *self.graph.outputs)),
-            constant_bytes=found.constant_bytes, macs=found.macs, cost=cost,
-            stack_bytes=None if profile is None else profile.stack_bytes, profile=target.profile, profile_note=note,
-            layers=self._layers(found, cost))
+            constant_bytes=found.constant_bytes, macs=found.macs, cost=cost, profile=profile, profile_note=note, layers=self._layers(found, cost))
 
     def inspect_all(self, targets: Iterable[Target]) -> list[Inspection | Refusal]:
         """The devices that fit first, the smallest at the top; then those that do not, the largest at the top; then those that cannot."""
@@ -134,8 +138,8 @@ class Inspector:
         except ConfigError as error:
             return None, None, f"no prediction: {error.message}"
         origin = "" if profile.target == target.name else f" of {profile.target}, taken at {target.clock_hz / 1e6:g} MHz"
-        error = profile.fit_error.mean_absolute_percent
-        return profile, cost, f"{profile.name}{origin}: {profile.source}, {profile.unit}, mean error {error:.1f} % on layers it was not fitted to"
+        error_text = f"mean error {profile.fit_error.mean_absolute_percent:.1f} % on layers it was not fitted to"
+        return profile, cost, f"{profile.name}{origin}: {profile.source}, {BASIS[profile.unit]}, {error_text}"
 
     def _profile(self, name: str) -> HardwareProfile | str:
         if name not in self._profiles:

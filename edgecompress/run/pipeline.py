@@ -71,7 +71,7 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     names = tuple(name for name in config.families.replace(" ", "").split(",") if name)
     space = SPACE.restricted(names) if names else SPACE
     provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "torch": torch.__version__,
-                  "target_hash": _fingerprint(target), "profile_hash": _fingerprint(problem.profile), "kernel_version": kernel_version()}
+                  "target_hash": _fingerprint(target), "profile_hash": _fingerprint(problem.profile), "kernel_version": kernel_version(target)}
     with RunDirectory.open(output, config, provenance, resume) as run:
         _say_what_matters(data, problem, progress)
         workers = config.workers or default_workers()
@@ -103,7 +103,7 @@ def _fingerprint(value: Any) -> str:
 def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> None:
     for note in data.notes:
         progress.say(f"note: {note}")
-    if problem.profile.kernel_version != kernel_version():
+    if problem.profile.kernel_version != kernel_version(problem.target):
         progress.say(f"note: profile '{problem.profile.name}' was made with other kernels than this version's, its estimates may be off; "
                      f"'edgecompress profile --target {problem.target.name}' makes a new one")
 

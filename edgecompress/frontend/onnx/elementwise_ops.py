@@ -12,7 +12,7 @@ from edgecompress.errors import ModelError
 from edgecompress.frontend.expression import Steps, known_name
 from edgecompress.frontend.onnx.call import Call, Handler
 from edgecompress.frontend.onnx.emitter import Emitter, channels_last
-from edgecompress.frontend.onnx.values import Atom, Constant, Value, aligned, broadcast_shapes, in_order, is_contiguous, merged, positions, row_major
+from edgecompress.frontend.onnx.values import Atom, Constant, Value, aligned, broadcast_shapes, in_order, is_contiguous, merged, positions
 from edgecompress.ir.window import MAX_STEP
 
 HALF_SQRT2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -231,11 +231,13 @@ def paired(emitter: Emitter, a: Value, b: Value) -> tuple[str, str, Value]:
 def _spread(emitter: Emitter, a: Value, b: Value) -> tuple[str, str, Value]:
     """Tensors (1, n, c) and (1, 1, c) of two values of which the second broadcasts to the first, and the first in that order."""
     free = [axis for axis, size in enumerate(b.shape) if size == 1 and a.shape[axis] > 1]
-    fixed = [axis for axis in range(len(a.axes)) if axis not in free]
-    order = channels_last(4) if free in ([2, 3], [2], [3]) and len(a.axes) == 4 and fixed == [0, 1] else [*free, *fixed]
-    a = emitter.ordered(a, order)
-    count = b.size
-    left = emitter.reshaped(a.tensor, (1, a.size // count, count))
+    fixed = [axis for axis, size in enumerate(b.shape) if size > 1]
+    order = _order_of(a)
+    if order is None or max(map(order.index, free)) > min(map(order.index, fixed), default=len(order)):
+        order = (*(axis for axis in range(len(a.axes)) if axis not in fixed), *fixed)
+    a, count = emitter.ordered(a, order), b.size
+    shape = emitter.builder.shapes[a.tensor]
+    left = a.tensor if len(shape) == 3 and shape[2] == count else emitter.reshaped(a.tensor, (1, a.size // count, count))
     return left, emitter.arranged(b, order, (1, 1, count)), a
 
 
@@ -258,10 +260,10 @@ def add_values(emitter: Emitter, a: Value, b: Value) -> Value:
         left, right, like = paired(emitter, a, b)
         return Value(emitter.add("add", left, right), like.axes)
     left, right, like = _spread(emitter, a, b)
-    rows = emitter.builder.shapes[left][1]
-    if rows > MAX_STEP:
-        raise ModelError(f"adds one tensor to {rows} places of another; at most {MAX_STEP} are supported")
-    spread = emitter.add("resize_nearest", right, suffix="_spread", size=(1, rows))
+    rows = emitter.builder.shapes[left][:2]
+    if max(rows) > MAX_STEP:
+        raise ModelError(f"adds one tensor to {math.prod(rows)} places of another; at most {MAX_STEP} are supported")
+    spread = emitter.add("resize_nearest", right, suffix="_spread", size=rows)
     return Value(emitter.add("add", left, spread), like.axes)
 
 
@@ -368,7 +370,3 @@ def batch_normalization(call: Call) -> Value:
     ordered_factor[order], ordered_term[order] = factor, term
     return Value(call.emitter.affine(x.tensor, ordered_factor, ordered_term), x.axes)
 
-
-def natural_axes(x: Value) -> Value:
-    """Axes of the value's shape in the file's order, for tensors just made."""
-    return Value(x.tensor, row_major(x.shape))

@@ -65,8 +65,10 @@ class Emitter:
         return self.reshaped(self._arranged[key], shape)
 
     def ordered(self, value: Value, order: Sequence[int]) -> Value:
-        """The value with its memory row-major over its axes in `order`."""
-        tensor = self.arranged(value, order, tuple(value.shape[axis] for axis in order) or (1,))
+        """The value with its memory row-major over its axes in `order`, in a tensor of any shape."""
+        if is_contiguous(in_order(value.axes, order)):
+            return value
+        tensor = self.arranged(value, order, tuple(size for axis in order if (size := value.shape[axis]) > 1))
         return Value(tensor, row_major(value.shape, order), value.quantized)
 
     def natural(self, value: Value) -> Value:

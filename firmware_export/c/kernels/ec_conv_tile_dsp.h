@@ -21,6 +21,7 @@
 #define EC_CONV_TILE_DSP_H
 
 #include "ec_dsp.h"
+#include "ec_requant.h"
 #include "ec_rescale_dsp.h"
 
 /* The assembly reads the first 8 fields in this order. */
@@ -38,7 +39,7 @@ typedef struct {
 
 #define EC_CHAIN_BLOCKS 8 /* of the unrolled loop */
 
-/* Fills in the last five fields; `block_bytes` is the length of a block of the chain in code. */
+/* Fills in what depends on the window's size; `block_bytes` is the length of a block of the chain in code. */
 static inline void ec_conv_tile_size(ec_conv_tile *t, int32_t blocks, int32_t block_bytes)
 {
     /* the first block stands before the chain; with no other one the entry is the jump behind the loop's end */
@@ -48,10 +49,66 @@ static inline void ec_conv_tile_size(ec_conv_tile *t, int32_t blocks, int32_t bl
     t->entry = partial != 0 ? (EC_CHAIN_BLOCKS - partial) * block_bytes : rest == 0 ? EC_CHAIN_BLOCKS * block_bytes + 8 : 0;
 }
 
-/* Two channels of three pixels and one pixel; output must be even in channels. */
+#define EC_CONV_BLOCK_BYTES_S8 68
+#define EC_CONV_BLOCK_BYTES_S4 76
+
+/* All channels of three pixels, and of one. Their number is even. */
 void ec_conv_tile_s8_dsp(const ec_conv_tile *tile);
 void ec_conv_single_s8_dsp(const ec_conv_tile *tile);
 void ec_conv_tile_s4_dsp(const ec_conv_tile *tile);
 void ec_conv_single_s4_dsp(const ec_conv_tile *tile);
+
+/* Outputs of two channels from the sums of their weights together (`first`) and of w0 alone, at 2^12 for int4 (`second`). */
+static inline void ec_conv_finish(const ec_conv_tile *tile, const int32_t *constants, const int32_t *first, const int32_t *second, int8_t *output,
+                                  const int pixels, const int bits)
+{
+    ec_rescale_dsp channel[2];
+    int pixel, i;
+    for (i = 0; i < 2; ++i) {
+        channel[i].bias = *constants++;
+        channel[i].multiplier = *constants++;
+        channel[i].offset = *constants++;
+        channel[i].shift = *constants++;
+    }
+    for (pixel = 0; pixel < pixels; ++pixel) {
+        const int32_t s0 = bits == 8 ? second[pixel] : second[pixel] >> 12;
+        const int32_t s1 = (int32_t)((uint32_t)first[pixel] - (uint32_t)s0) >> bits;
+        int8_t *target = output + pixel * tile->output_step;
+        target[0] = ec_rescale_dsp_one(&channel[0], ec_doubled_sum(s0, channel[0].bias), tile->negatives != 0 || pixels == 1);
+        target[1] = ec_rescale_dsp_one(&channel[1], ec_doubled_sum(s1, channel[1].bias), tile->negatives != 0 || pixels == 1);
+    }
+}
+
+/* The same in C; `pixels` and `bits` are constants. */
+static inline void ec_conv_tile_portable(const ec_conv_tile *tile, const int pixels, const int bits)
+{
+    const int32_t *w = tile->weights;
+    int8_t *output = tile->output;
+    EC_NO_UNROLL
+    for (; w != tile->end; output += 2) {
+        const uint32_t *x = tile->x;
+        int32_t first[3] = {0, 0, 0}, second[3] = {0, 0, 0}, block, pixel;
+        for (block = tile->blocks; block != 0; --block) {
+            int step;
+            for (step = 0; step < 2; ++step) {
+                uint32_t both, one;
+                if (bits == 8) {
+                    both = (uint32_t)*w++;
+                    one = ec_sxtb16(both);
+                } else {
+                    both = step == 0 ? ec_sxtb16((uint32_t)*w) : ec_sxtb16_odd((uint32_t)*w);
+                    one = both << 12 & 0xf000f000u;
+                    w += step;
+                }
+                for (pixel = 0; pixel < pixels; ++pixel) {
+                    first[pixel] = ec_smlad(both, *x, first[pixel]);
+                    second[pixel] = ec_smlad(one, *x++, second[pixel]);
+                }
+            }
+        }
+        ec_conv_finish(tile, w, first, second, output, pixels, bits);
+        w += 8;
+    }
+}
 
 #endif

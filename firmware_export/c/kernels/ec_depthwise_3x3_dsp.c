@@ -51,7 +51,7 @@ __asm__(
     "    push {r3-r11, lr}\n"
     "    sub r3, r3, r2\n"
     "    ldm r1, {r5-r10}\n"
-    "    lsls r3, r3, #29\n" /* bit 3, an odd number of columns, becomes the sign */
+    "    lsls r3, r3, #28\n" /* bit 3, an odd number of columns, becomes the sign */
     "    ldrd r1, lr, [r0], #32\n"
     "    bmi 3f\n"
     "    ec_dw3_begin \\upper, \\lower, r3, r4, r5, r6\n"

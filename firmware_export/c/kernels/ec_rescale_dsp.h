@@ -24,10 +24,10 @@ typedef struct {
     int32_t shift;
 } ec_rescale_dsp;
 
-/* 2 * sum + b of a sum that comes multiplied by 2^bits, bits at least 1; exact multiples only. */
-static inline int32_t ec_doubled_sum(int32_t sum, int bits, int32_t bias)
+/* t of a sum. */
+static inline int32_t ec_doubled_sum(int32_t sum, int32_t bias)
 {
-    return (int32_t)((uint32_t)bias + (uint32_t)(sum >> (bits - 1)));
+    return (int32_t)((uint32_t)bias + 2u * (uint32_t)sum);
 }
 
 /* An output from t; `negatives` is 0 where they need no correction. */

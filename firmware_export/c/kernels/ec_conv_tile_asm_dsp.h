@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the assembly of ec_conv_tile_s8_dsp.c and its narrower siblings shares.
+ *
+ * Registers: r0 weights, r1 inputs, r2 and r3 words of weights, r4 to r6 the first sums of the pixels, r7 to r9 the
+ * second, r10 to r12 inputs, lr passes. Assembly, because C loses over a tenth here: compilers keep a frame pointer or
+ * spill one of these 14. Naked functions in C files need nothing of a build system that C does not. */
+#ifndef EC_CONV_TILE_ASM_DSP_H
+#define EC_CONV_TILE_ASM_DSP_H
+
+#define EC_FIRST(sum, w, x) "smuad " #sum ", " #w ", " #x "\n\t"
+#define EC_NEXT(sum, w, x) "smlad " #sum ", " #w ", " #x ", " #sum "\n\t"
+#define EC_MAC_3(mac, a, b, c, w) mac(a, w, r10) mac(b, w, r11) mac(c, w, r12)
+
+/* The stack then holds output, output_step, end, x, passes, address in the chain, address of the finish. Addresses are
+ * odd: Thumb. */
+#define EC_TILE_BEGIN                 \
+    "push {r4-r11, lr}\n\t"           \
+    "ldm r0, {r3-r10}\n\t"            \
+    "adr.w r11, 2f + 1\n\t"           \
+    "add r8, r8, r11\n\t"             \
+    "cmp r9, #0\n\t"                  \
+    "adr.w r9, 3f + 1\n\t"            \
+    "it ne\n\t"                       \
+    "adrne.w r9, 4f + 1\n\t"          \
+    "push {r3-r9}\n\t"                \
+    "mov r0, r10\n\t"                 \
+    "mov r1, r6\n\t"                  \
+    "mov lr, r7\n"
+
+/* r1 bias, r2 multiplier, r3 offset, r10 shift: ec_rescale_dsp_one of three sums. */
+#define EC_RESCALE(t)                       \
+    "smmlar " #t ", " #t ", r2, r3\n\t"     \
+    "asr " #t ", " #t ", r10\n\t"           \
+    "ssat " #t ", #8, " #t "\n\t"
+#define EC_RESCALE_NEGATIVES(t)             \
+    "add r11, r3, " #t ", asr #31\n\t"      \
+    "smmlar " #t ", " #t ", r2, r11\n\t"    \
+    "asr " #t ", " #t ", r10\n\t"           \
+    "ssat " #t ", #8, " #t "\n\t"
+
+/* Sums to outputs, the next two channels or the end. `second` doubles the sums r7 to r9; `part` brings them to the scale
+ * at which they are part of r4 to r6, and `first` then doubles these. */
+#define EC_TILE_FINISH(rescale, second, part, first) \
+    "sub r4, r4, r7" part "\n\t"            \
+    "sub r5, r5, r8" part "\n\t"            \
+    "sub r6, r6, r9" part "\n\t"            \
+    "ldm r0!, {r1, r2, r3, r10}\n\t"        \
+    "add r7, r1, r7, " second "\n\t"        \
+    "add r8, r1, r8, " second "\n\t"        \
+    "add r9, r1, r9, " second "\n\t"        \
+    rescale(r7) rescale(r8) rescale(r9)     \
+    "ldm r0!, {r1, r2, r3, r10}\n\t"        \
+    "add r4, r1, r4, " first "\n\t"         \
+    "add r5, r1, r5, " first "\n\t"         \
+    "add r6, r1, r6, " first "\n\t"         \
+    rescale(r4) rescale(r5) rescale(r6)     \
+    "bfi r7, r4, #8, #8\n\t"                \
+    "bfi r8, r5, #8, #8\n\t"                \
+    "bfi r9, r6, #8, #8\n\t"                \
+    "ldm sp, {r1, r2, r3, r10, lr}\n\t"     \
+    "strh r8, [r1, r2]\n\t"                 \
+    "strh r9, [r1, r2, lsl #1]\n\t"         \
+    "strh r7, [r1], #2\n\t"                 \
+    "str r1, [sp]\n\t"                      \
+    "cmp r0, r3\n\t"                        \
+    "mov r1, r10\n\t"                       \
+    "bne.w 1b\n\t"                          \
+    "add sp, #28\n\t"                       \
+    "pop {r4-r11, pc}\n"
+
+/* The chain's loop, whose length before the jump ec_conv_tile_size knows, and both ways to finish. */
+#define EC_TILE_END(second, part, first)    \
+    "subs.w lr, lr, #1\n\t"                 \
+    "bne.w 2b\n\t"                          \
+    "ldr.w pc, [sp, #24]\n\t"               \
+    ".balign 4\n"                           \
+    "3:\n\t"                                \
+    EC_TILE_FINISH(EC_RESCALE, second, part, first) \
+    ".balign 4\n"                           \
+    "4:\n\t"                                \
+    EC_TILE_FINISH(EC_RESCALE_NEGATIVES, second, part, first)
+
+/* One pixel: the stack holds output, output_step, end, x, blocks. Negatives are always corrected, which is always right. */
+#define EC_SINGLE_BEGIN                     \
+    "push {r4-r11, lr}\n\t"                 \
+    "ldm r0, {r3-r6}\n\t"                   \
+    "ldr r7, [r0, #32]\n\t"                 \
+    "push {r3-r7}\n\t"                      \
+    "ldr r0, [r0, #28]\n\t"                 \
+    "mov r1, r6\n\t"                        \
+    "mov lr, r7\n"
+
+#define EC_SINGLE_RESCALE(t)                \
+    "add r6, r6, " #t ", asr #31\n\t"       \
+    "smmlar " #t ", " #t ", r5, r6\n\t"     \
+    "asr " #t ", " #t ", r7\n\t"            \
+    "ssat " #t ", #8, " #t "\n\t"
+
+#define EC_SINGLE_END(second, part, first)  \
+    "sub r2, r2, r3" part "\n\t"            \
+    "ldm r0!, {r4-r7}\n\t"                  \
+    "add r3, r4, r3, " second "\n\t"        \
+    EC_SINGLE_RESCALE(r3)                   \
+    "ldm r0!, {r4-r7}\n\t"                  \
+    "add r2, r4, r2, " first "\n\t"         \
+    EC_SINGLE_RESCALE(r2)                   \
+    "bfi r3, r2, #8, #8\n\t"                \
+    "ldm sp, {r4-r7, lr}\n\t"               \
+    "strh r3, [r4], #2\n\t"                 \
+    "str r4, [sp]\n\t"                      \
+    "cmp r0, r6\n\t"                        \
+    "mov r1, r7\n\t"                        \
+    "bne 1b\n\t"                            \
+    "add sp, #20\n\t"                       \
+    "pop {r4-r11, pc}\n"
+
+#endif
