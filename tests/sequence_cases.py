@@ -51,7 +51,7 @@ def lstm(name: str, steps: int, inputs: int, units: int, source: tuple[float, in
 
 
 def svdf(name: str, inputs: int, units: int, rank: int, memory: int, source: tuple[float, int] = (0.05, 3), output: tuple[float, int] = (0.1, -5),
-         state_bits: int = 16, state_zero_point: int = 0, time_limit: int = 127, factor: float = 1.0) -> Spec:
+         state_bits: int = 16, time_limit: int = 127, factor: float = 1.0) -> Spec:
     """`factor` scales both rescaling factors."""
     generator = _generator(name)
     filters, limit = units * rank, 2 ** (state_bits - 1)
@@ -59,7 +59,7 @@ def svdf(name: str, inputs: int, units: int, rank: int, memory: int, source: tup
     out = factor * 200 / (limit * time_limit * (rank * memory) ** 0.5)
     op = Svdf(generator.integers(-127, 128, (filters, inputs)), generator.integers(-time_limit, time_limit + 1, (filters, memory)),
               generator.integers(-3000, 3001, units), Requant.from_real(feature), Requant.from_real(out), source[1], output[1],
-              state_zero_point, rank, state_bits)
+              rank, state_bits)
     return name, op, [((inputs,), source)], output
 
 
@@ -117,8 +117,8 @@ SEQUENCE_CASES: dict[str, list[Spec]] = {
         svdf("long_memory", 9, 5, 1, 8),
         svdf("wide_time_weights", 12, 4, 2, 3, time_limit=32767),
         svdf("int8_state", 16, 8, 2, 4, state_bits=8),
-        svdf("int8_state_zero_point", 11, 5, 1, 3, state_bits=8, state_zero_point=-9),
-        svdf("int8_state_saturated", 11, 6, 1, 3, state_bits=8, state_zero_point=127, factor=3.0),
+        svdf("int8_state_odd", 11, 5, 1, 3, state_bits=8),
+        svdf("int8_state_saturated", 11, 6, 1, 3, state_bits=8, factor=3.0),
         svdf("extreme_zero_points", 8, 4, 1, 3, source=(0.05, -128), output=(0.1, 127)),
     ],
 }

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import tflite_writer
+from tflite_sequence import SEQUENCE_MAKERS
 
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, Shape
@@ -259,4 +260,5 @@ MAKERS: dict[str, tuple[Callable[[Case], QuantizedGraph], ...]] = {
     "resize_nearest": (make_resize,),
     "table": (make_table,),
     "requantize": (make_requantize,),
+    **SEQUENCE_MAKERS,
 }

@@ -13,6 +13,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
+from tflite_sequence import SEQUENCE_EMIT
 
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.ops.add import Add
@@ -33,7 +34,7 @@ from edgecompress.ir.window import Padding, Pair, same_padding
 
 Builtin = schema.BuiltinOperator
 Options = schema.BuiltinOptions
-TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+TYPES = {name: getattr(schema.TensorType, name.upper()) for name in ("int8", "int16", "int32", "resource")}
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Writer:
     operators: list[Any] = field(default_factory=list)
     codes: list[Any] = field(default_factory=list)
     by_name: dict[str, int] = field(default_factory=dict)
+    others: list[Any] = field(default_factory=list)  # further subgraphs
 
     def tensor(self, name: str, shape: tuple[int, ...], dtype: str, scales: list[float] | None = None, zero_point: int = 0,
                buffer: int = 0, dimension: int = 0) -> int:
@@ -91,6 +93,16 @@ class Writer:
         made.builtinOptionsType, made.builtinOptions = options_type, options
         self.operators.append(made)
 
+    def start(self, fill: Callable[[], None]) -> int:
+        """Number of a new subgraph with the tensors and operators that `fill` makes."""
+        kept, made = (self.tensors, self.operators), schema.SubGraphT()
+        self.tensors, self.operators = [], []
+        fill()
+        made.tensors, made.operators, made.inputs, made.outputs, made.name = self.tensors, self.operators, [], [], b"start"
+        self.others.append(made)
+        self.tensors, self.operators = kept
+        return len(self.others)
+
     def finish(self) -> bytes:
         """Emits every node; the file."""
         for name in self.graph.inputs:
@@ -106,7 +118,7 @@ class Writer:
         subgraph.inputs = [self.by_name[name] for name in self.graph.inputs]
         subgraph.outputs = [self.by_name[name] for name in self.graph.outputs]
         model = schema.ModelT()
-        model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, self.codes, [subgraph], self.buffers
+        model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, self.codes, [subgraph, *self.others], self.buffers
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -330,4 +342,5 @@ EMIT: dict[str, Callable[[Writer, Node], None]] = {
     "resize_nearest": _resize_nearest,
     "table": _table,
     "requantize": _requantize,
+    **SEQUENCE_EMIT,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgecompress import resources
 from edgecompress.bench.elf import ElfImage, parse_elf
 from edgecompress.bench.machines import Machine
+from edgecompress.bench.model_table import model_table
 from edgecompress.bench.subject import Subject
 from edgecompress.bench.toolchain import HARNESS_FLAGS, BuildError, Toolchain
 from edgecompress.errors import DeviceError, ModelError
@@ -86,55 +87,21 @@ def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Pa
                 wanted.append(source)
         folder = work / f"model{index}"
         folder.mkdir()
-        objects += toolchain.compile(wanted, [subject.folder], folder, extra_flags)
+        objects += toolchain.compile(wanted, [subject.folder], folder, (*extra_flags, *_default_sections(subject)))
     return objects
 
 
-def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
-    """C source of the table the harness runs from; `machine=None` leaves the timer out (host)."""
-    lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', ""]
-    entries = []
-    for subject in subjects:
-        code, entry = _entry(subject)
-        lines += [*code, *([f"void {_reset(subject)}(void);"] if subject.state_bytes else [])]
-        entries.append(entry)
-    lines += ["", "const struct bench_model bench_models[] = {"]
-    lines += [f"    {{{entry}, {_reset(subject)}, {subject.input_bytes}u, {subject.output_bytes}u}}," for subject, entry in zip(subjects, entries, strict=True)]
-    lines += ["};", f"const uint32_t bench_model_count = {len(subjects)}u;"]
-    for buffer, size in (("input", max(s.input_bytes for s in subjects)), ("output", max(s.output_bytes for s in subjects))):
-        lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
-    if machine is not None:
-        timer = machine.timer
-        registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
-        lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
-    return "\n".join(lines) + "\n"
-
-
-def _reset(subject: Subject) -> str:
-    """The function that starts a new stream, for a model that remembers."""
-    return f"{subject.name}_reset" if subject.state_bytes else "0"
-
-
-def _entry(subject: Subject) -> tuple[list[str], str]:
-    """Declaration of a model's run function, and what the table calls: run itself, or an adapter when it has several inputs or outputs."""
-    run = f"{subject.name}_run"
-    if len(subject.inputs) == len(subject.outputs) == 1:
-        return [f"int {run}(const int8_t *input, int8_t *output);"], run
-    kinds = ", ".join(["const int8_t *"] * len(subject.inputs) + ["int8_t *"] * len(subject.outputs))
-    arguments = []
-    for base, tensors in (("input", subject.inputs), ("output", subject.outputs)):
-        offset = 0
-        for tensor in tensors:
-            arguments.append(f"{base} + {offset}")
-            offset += tensor.size
-    adapter = f"bench_adapter_{subject.name}"
-    return [f"int {run}({kinds});",
-            f"static int {adapter}(const int8_t *input, int8_t *output) {{ return {run}({', '.join(arguments)}); }}"], adapter
+def _default_sections(subject: Subject) -> tuple[str, ...]:
+    """Emulated boards have one flash and one RAM: sections of the user's own board are left to the linker."""
+    return tuple(f"-D{subject.name.upper()}_{kind.upper()}_SECTION=" for kind in subject.sections)
 
 
 def _linker_script(template: str, machine: Machine, model_stack: int, main_stack: int) -> str:
-    values: Mapping[str, int] = {"FLASH_ORIGIN": machine.flash_origin, "FLASH_BYTES": machine.flash_bytes, "RAM_ORIGIN": machine.ram_origin,
-                                 "RAM_BYTES": machine.ram_bytes, "MODEL_STACK_BYTES": model_stack, "MAIN_STACK_BYTES": main_stack}
+    vectors = machine.vectors_origin
+    template = template.replace("@VECTORS_REGION@", "FLASH" if vectors is None else "VECTORS")
+    values: Mapping[str, int] = {"VECTORS_ORIGIN": machine.flash_origin if vectors is None else vectors, "FLASH_ORIGIN": machine.flash_origin,
+                                 "FLASH_BYTES": machine.flash_bytes, "RAM_ORIGIN": machine.ram_origin, "RAM_BYTES": machine.ram_bytes,
+                                 "MODEL_STACK_BYTES": model_stack, "MAIN_STACK_BYTES": main_stack}
     for key, value in values.items():
         template = template.replace(f"@{key}@", f"0x{value:x}")
     return template

@@ -6,7 +6,7 @@ so a timer tick is `nanoseconds_per_tick` instructions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgecompress.errors import unknown_name
 from edgecompress.hw.target import Target
@@ -35,6 +35,7 @@ class Machine:
     ram_origin: int
     ram_bytes: int
     timer: Timer
+    vectors_origin: int | None = None  # where the core looks for its vectors, if not at the start of flash
     family: str = "cortex-m"  # a target's family; says which startup code it needs
 
 
@@ -45,6 +46,8 @@ def _cmsdk_timer(base: int, nanoseconds_per_tick: float) -> Timer:
 _MPS2 = Machine(0x00000000, 4 * MEBIBYTE, 0x20000000, 4 * MEBIBYTE, _cmsdk_timer(0x40000000, 40.0))
 _MPS2_SECURE = Machine(0x10000000, 4 * MEBIBYTE, 0x38000000, 4 * MEBIBYTE, _cmsdk_timer(0x50000000, 50.0))
 _SYSTICK = Timer(0xE000E010, 0xE000E014, 0xE000E018, 5, 0xFFFFFF, 62.5)
+# vectors at the start of the tightly coupled memory, code in the first bank of SRAM, data in the second, all secure
+_MPS3_SSE300 = Machine(0x11000000, 2 * MEBIBYTE, 0x31000000, 4 * MEBIBYTE, replace(_SYSTICK, nanoseconds_per_tick=31.25), 0x10000000)
 _STOPPED = Timer(0x40000000, 0x40000008, 0x40000004, 1, 0xFFFFFFFF, 0.0)  # plain memory: unicorn counts by itself
 
 MACHINES: dict[str, Machine] = {
@@ -52,6 +55,7 @@ MACHINES: dict[str, Machine] = {
     "mps2-an386": _MPS2,  # M4
     "mps2-an500": _MPS2,  # M7
     "mps2-an505": _MPS2_SECURE,  # M33
+    "mps3-an547": _MPS3_SSE300,  # M55
     "microbit": Machine(0x00000000, 256 * 1024, 0x20000000, 16 * 1024, _SYSTICK),  # M0
 }
 
@@ -64,4 +68,4 @@ def machine_for(target: Target, where: str) -> Machine:
     if where == "qemu":
         return MACHINES[name]
     timer = MACHINES[name].timer if name else _SYSTICK if target.family == "cortex-m" else _STOPPED
-    return Machine(target.flash_origin, 16 * MEBIBYTE, target.ram_origin, 16 * MEBIBYTE, timer, target.family)
+    return Machine(target.flash_origin, 16 * MEBIBYTE, target.ram_origin, 16 * MEBIBYTE, timer, family=target.family)

@@ -53,6 +53,7 @@ class Measurement:
     ram_bytes: int | None  # static data of the model (its arena included) + stack
     stack_bytes: int | None  # deepest of all frames
     arena_bytes: int
+    caller_bytes: int  # inputs and outputs that the caller holds, not in ram_bytes; 0 where the arena holds them
     matches_reference: bool | None
     samples: int
     mismatches: int | None  # frames whose output differs

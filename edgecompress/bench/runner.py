@@ -111,7 +111,8 @@ def _where(target: Target, on: str | None, emulator: str | None) -> str:
         raise unknown_name("emulator", emulator, EMULATORS)
     if on == "host" or (target.family == "host" and on is None and emulator is None):
         return "host"
-    chosen = on if on in EMULATORS else emulator or "unicorn"
+    usual = "qemu" if target.emulator.qemu_machine and not target.emulator.unicorn else "unicorn"
+    chosen = on if on in EMULATORS else emulator or usual
     if emulator is not None and emulator != chosen:
         raise ConfigError(f"--on {on} and --emulator {emulator} contradict each other")
     name = target.emulator.unicorn if chosen == "unicorn" else target.emulator.qemu_machine
@@ -155,6 +156,7 @@ def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, 
         latency_basis=m.INSTRUCTIONS_OVER_CLOCK if cycles is None else m.CYCLES_OVER_CLOCK, latency_spread_s=None,
         flash_bytes=firmware.flash_bytes, harness_flash_bytes=firmware.harness_flash_bytes,
         ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
+        caller_bytes=subject.caller_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
         compiler=firmware.compiler, emulator=version, overhead_instructions=_median([c.overhead for c in counts]),
         layers=_layers(subject, counts), date=_now())
@@ -182,5 +184,6 @@ def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequen
         target=target.name, where="host", instructions=None, instruction_spread=None, estimated_cycles=None, memory_words=None,
         latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
+        caller_bytes=subject.caller_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
         compiler=compiler.version, emulator="", overhead_instructions=None, layers=(), date=_now())

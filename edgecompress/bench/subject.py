@@ -17,6 +17,7 @@ from edgecompress.errors import DataError, ModelError
 from edgecompress.ir import reference, serialize
 from edgecompress.ir.graph import MAX_ELEMENTS, QuantizedGraph
 from edgecompress.lower.artifact import read_manifest
+from edgecompress.lower.options import IO_KINDS
 
 Values = Mapping[str, np.ndarray]
 
@@ -60,6 +61,8 @@ class Subject:
     outputs: tuple[TensorShape, ...]
     vectors_source: str  # what the test vectors are made of
     state_bytes: int = 0  # not 0: frames are consecutive steps of one stream
+    io: str = "caller"  # or "arena": inputs and outputs lie in the arena
+    sections: tuple[str, ...] = ()  # which of weights and arena have a section of their own
 
     @property
     def input_bytes(self) -> int:
@@ -70,6 +73,11 @@ class Subject:
     def output_bytes(self) -> int:
         """Bytes of one frame out."""
         return sum(tensor.size for tensor in self.outputs)
+
+    @property
+    def caller_bytes(self) -> int:
+        """Bytes of inputs and outputs that the caller holds beside the arena."""
+        return 0 if self.io == "arena" else self.input_bytes + self.output_bytes
 
     def encode(self, values: Values) -> list[bytes]:
         """Frames of int8 [n, *shape] inputs by name. Raises DataError for missing names, wrong types, shapes or unequal lengths."""
@@ -104,7 +112,8 @@ def load_subject(folder: Path) -> Subject:
         layers = tuple(Layer(_text(layer["node"]), _identifier(layer["kernel"])) for layer in manifest["layers"] if layer["kernel"])
         return Subject(folder, _identifier(manifest["name"]), manifest["target"], tuple(folder / name for name in manifest["sources"]), layers,
                        manifest["arena_bytes"], _tensors(manifest["inputs"]), _tensors(manifest["outputs"]), manifest["vectors_source"],
-                       _count(manifest.get("state_bytes", 0)))
+                       _count(manifest.get("state_bytes", 0)), _io(manifest.get("io", "caller")),
+                       tuple(kind for kind in ("weights", "arena") if _text(manifest.get(f"{kind}_section", ""))))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"'{folder / 'manifest.json'}' is damaged: {error}; lower the model again") from None
 
@@ -119,6 +128,12 @@ def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"expected a number of bytes, got {value!r}")
     return value
+
+
+def _io(value: Any) -> str:
+    if value not in IO_KINDS:
+        raise ValueError(f"expected one of {', '.join(IO_KINDS)}, got {value!r}")
+    return str(value)
 
 
 def _identifier(value: Any) -> str:

@@ -51,7 +51,8 @@ def _print(seen: Any, layers: bool) -> None:
         ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
         ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
         ("RAM", "not measured" if seen.ram_bytes is None else
-         f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, stack {stack})"),
+         f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, stack {stack}; "
+         + (f"inputs and outputs of {format_bytes(seen.caller_bytes)} are the caller's)" if seen.caller_bytes else "inputs and outputs included)")),
         ("equals the reference", f"{exact} ({seen.samples} inputs: {seen.vectors_source})"),
     ])
     if layers and seen.layers:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgecompress.lower.inspection import InspectedLayer, Inspection, Refusal
 
 LARGEST = (("time", "seconds"), ("RAM", "ram_bytes"), ("flash", "constant_bytes"))
-INT8_VERSION = "int8 version of a float model, calibrated with random numbers: memory is exact unless real data reveal dead channels"
+INT8_VERSION = "int8 version of a float model, not calibrated: memory is exact unless real data reveal dead channels"
 
 
 def register(subparsers: Any) -> None:
@@ -28,7 +28,7 @@ def register(subparsers: Any) -> None:
     choice.add_argument("--target", help="device name or the path of its TOML file")
     choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
-    parser.add_argument("--input-shape", help="input shape without batch in the file's own order of axes, such as 1,49,10, for ONNX files that leave it open")
+    parser.add_argument("--input-shape", help="the input's shape without batch in the file's axes, such as 1,49,10, if an ONNX file leaves it open")
     parser.add_argument("--outputs", help="comma-separated names of the tensors to end the model at (default: the file's outputs)")
     add_format(parser)
     parser.set_defaults(run=run)
@@ -67,12 +67,9 @@ def _load(arguments: argparse.Namespace) -> tuple[QuantizedGraph, str]:
     graph = load_model(arguments.model, shape, outputs)
     if not isinstance(graph, FloatGraph):
         return graph, "integer"
-    import numpy as np
+    from edgecompress.compress.quantize.structure import quantize_uncalibrated
 
-    from edgecompress.compress.quantize.static import QuantizeConfig, quantize
-
-    calibration = np.random.default_rng(0).standard_normal((2, *graph.shapes[graph.input])).astype(np.float32)
-    return quantize(graph, calibration, QuantizeConfig(range_method="minmax", bias_correction=False)), INT8_VERSION
+    return quantize_uncalibrated(graph), INT8_VERSION
 
 
 def _shape(text: str) -> tuple[int, ...]:

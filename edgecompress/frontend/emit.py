@@ -26,8 +26,10 @@ from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.ops.reshape import Reshape
 from edgecompress.ir.ops.resize_nearest import ResizeNearest
+from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.ops.softmax import Softmax
 from edgecompress.ir.ops.table import Table
+from edgecompress.ir.ops.transpose import Transpose
 from edgecompress.ir.requant import Requant
 
 TABLE_CLAMPS = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6"}
@@ -111,6 +113,10 @@ def _clamp(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: Layer
                       *activation_bounds(bounds, output))
 
 
+def _quantize(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: LayerConstants | None) -> Op:
+    return Requantize(Requant.from_real(inputs[0].scale / output.scale), inputs[0].zero_point, output.zero_point)
+
+
 EMIT: dict[str, Callable[[FloatNode, tuple[Tensor, ...], Tensor, LayerConstants | None], Op]] = {
     "conv2d": _layer,
     "depthwise_conv2d": _layer,
@@ -123,6 +129,9 @@ EMIT: dict[str, Callable[[FloatNode, tuple[Tensor, ...], Tensor, LayerConstants 
     "pad": _pad,
     "concat": _concat,
     "reshape": lambda node, inputs, output, _: Reshape(node.attributes["shape"]),
+    "transpose": lambda node, inputs, output, _: Transpose(node.attributes["permutation"]),
+    "slice": lambda node, inputs, output, _: Slice(node.attributes["begin"], node.attributes["size"], node.attributes["step"]),
+    "quantize": _quantize,
     "softmax": lambda node, inputs, output, _: Softmax.from_scale(inputs[0].scale),
     "resize_nearest": lambda node, inputs, output, _: ResizeNearest(node.attributes["size"]),
     "unary": _unary,

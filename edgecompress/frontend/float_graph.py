@@ -25,12 +25,13 @@ TIED = ("max_pool2d", "average_pool2d", "reshape", "transpose", "slice", "pad", 
 
 @dataclass(frozen=True, eq=False)
 class IntegerLayer:
-    """What a quantized model stores for a layer: `values` int8 in the layout of the node's weights, `scales` float64 [channels] or [1], `bias`
-    int32 [channels] at the scale of input times weight, `bits` of the weights."""
+    """What a quantized model stores for a layer: `values` int8 in the layout of the node's weights, their float64 `scales` [channels] or [1],
+    `bias` int64 [channels] and its scales (None where the file keeps the bias in float), `bits` of the weights."""
 
     values: np.ndarray
     scales: np.ndarray
-    bias: np.ndarray
+    bias: np.ndarray | None = None
+    bias_scales: np.ndarray | None = None
     bits: int = 8
 
 
@@ -41,8 +42,8 @@ class FloatNode:
     conv2d: weights [out, h, w, in / groups], bias [out], stride, dilation, padding (top, bottom, left, right), groups;
     depthwise_conv2d: weights [h, w, out], bias, stride, dilation, padding; dense: weights [out, in], bias;
     batch_norm: scale [channels], offset [channels]; average_pool2d, max_pool2d: kernel, stride, padding (does not count);
-    pad: padding, value; concat: axis; reshape: shape; transpose: permutation; slice: starts, stops, steps (one of each an axis, steps
-    at least 1); resize_nearest: size; unary: function, a name in ir.ops.table.UNARY, or "expression" with steps (expression.py);
+    pad: padding, value; concat: axis; reshape: shape; transpose: permutation; slice: begin, size, step (one of each an axis, steps may
+    be negative); resize_nearest: size; unary: function, a name in ir.ops.table.UNARY, or "expression" with steps (expression.py);
     clamp: low, high; add, mul, softmax, global_average_pool: none. quantize: scale, zero_point, a point of a quantized model where values are
     rounded to these int8 codes; quantized.py turns a graph with such points into integers.
     The kinds in CLAMPABLE may hold clamp: (low, high), applied to their result. Layers that come from a quantized model hold integers: an
@@ -234,12 +235,13 @@ def _transpose(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
 
 
 def _slice(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
-    starts, stops, steps = (attributes[key] for key in ("starts", "stops", "steps"))
-    if not len(starts) == len(stops) == len(steps) == len(shapes[0]):
-        raise ModelError(f"a slice from {starts} to {stops} by {steps} does not fit an input of shape {shapes[0]}")
-    if not all(0 <= start < stop <= size and step >= 1 for start, stop, step, size in zip(starts, stops, steps, shapes[0], strict=True)):
-        raise ModelError(f"a slice from {starts} to {stops} by {steps} takes nothing of an input of shape {shapes[0]}, or goes outside it")
-    return tuple(-(-(stop - start) // step) for start, stop, step in zip(starts, stops, steps, strict=True))
+    begin, size, step = (attributes[key] for key in ("begin", "size", "step"))
+    if not len(begin) == len(size) == len(step) == len(shapes[0]):
+        raise ModelError(f"a slice from {begin} of {size} elements by {step} does not fit an input of shape {shapes[0]}")
+    for first, count, stride, length in zip(begin, size, step, shapes[0], strict=True):
+        if count < 1 or stride == 0 or not (0 <= first < length and 0 <= first + (count - 1) * stride < length):
+            raise ModelError(f"a slice from {begin} of {size} elements by {step} takes nothing of an input of shape {shapes[0]}, or goes outside it")
+    return tuple(size)
 
 
 def _unary(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
@@ -281,9 +283,9 @@ SHAPE_RULES: dict[str, Callable[..., Shape]] = {
 class FloatGraphBuilder:
     """Collects nodes for one FloatGraph, infers shapes and keeps names unique. Frontends use it; the product is frozen."""
 
-    def __init__(self, name: str, input_shape: Shape) -> None:
+    def __init__(self, name: str, input_shape: Shape, input_name: str = "input") -> None:
         self.name = name
-        self.input = "input"
+        self.input = input_name
         self.shapes: dict[str, Shape] = {self.input: input_shape}
         self.nodes: list[FloatNode] = []
 

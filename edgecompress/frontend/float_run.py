@@ -124,8 +124,11 @@ def _transpose(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def _slice(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-    ranges = zip(*(node.attributes[key] for key in ("starts", "stops", "steps")), strict=True)
-    return _channels_first(_row_major(x)[(slice(None), *(slice(*three) for three in ranges))])
+    result = _row_major(x)
+    for axis, (begin, size, step) in enumerate(zip(*(node.attributes[key] for key in ("begin", "size", "step")), strict=True), start=1):
+        if (begin, size, step) != (0, result.shape[axis], 1):
+            result = result.index_select(axis, begin + step * torch.arange(size))
+    return _channels_first(result)
 
 
 def _unary(node: FloatNode, x: torch.Tensor) -> torch.Tensor:

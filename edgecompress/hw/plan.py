@@ -69,6 +69,7 @@ class LayerPlan:
     scratch_bytes: int
     input_shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...]
+    step: int  # when it runs, in the count of Buffer.first and Buffer.last
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,27 @@ from edgecompress.ir.op import Op, to_integer, to_integers, to_text
 
 MAX_ELEMENTS = 2**31 - 1
 MAX_RANK = 6
+ITEM_BYTES = {"int8": 1, "float32": 4}
 SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An int8 activation. `shape` has no batch axis; images are (height, width, channels). real = scale * (q - zero_point)."""
+    """An activation. `shape` has no batch axis; images are (height, width, channels). int8: real = scale * (q - zero_point).
+
+    `dtype` float32 (scale 1, zero point 0) is for models that stay float; an op's inputs and output are of one dtype.
+    """
 
     name: str
     shape: tuple[int, ...]
     scale: float
     zero_point: int
+    dtype: str = "int8"
 
     def __post_init__(self) -> None:
         to_text(self.name)
+        if self.dtype not in ITEM_BYTES:
+            raise ModelError(f"tensor {self.name!r} has dtype {str(self.dtype)[:40]!r}; known: {', '.join(ITEM_BYTES)}")
         try:
             object.__setattr__(self, "shape", to_integers(self.shape))
             object.__setattr__(self, "zero_point", to_integer(self.zero_point))
@@ -49,9 +56,14 @@ class Tensor:
             raise ModelError(f"tensor {self.name!r} has zero point {self.zero_point}; int8 allows -128 to 127")
 
     @property
-    def size(self) -> int:
-        """Elements, which are bytes."""
+    def elements(self) -> int:
+        """Numbers in the tensor."""
         return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes; of an int8 tensor also its elements."""
+        return self.elements * ITEM_BYTES[self.dtype]
 
     def quantize(self, real: np.ndarray) -> np.ndarray:
         """float to int8, ties to even, saturating; NaN becomes the zero point."""

@@ -11,7 +11,7 @@ from edgecompress.ir.graph import QuantizedGraph
 
 
 def run_all(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every tensor's int8 [batch, *shape] values for int8 inputs by name. Raises ModelError on a wrong name, dtype or shape.
+    """Every tensor's values [batch, *shape] for inputs by name, each of its tensor's dtype. Raises ModelError on a wrong name, dtype or shape.
 
     Where the graph has a state the batch is time: its samples are consecutive steps from the initial state."""
     values: dict[str, np.ndarray] = {}
@@ -19,8 +19,9 @@ def run_all(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict[str
         if name not in inputs:
             raise ModelError(f"input {name!r} is missing; the graph takes {', '.join(graph.inputs)}")
         value = np.asarray(inputs[name])
-        if value.dtype != np.int8 or value.shape[1:] != graph.tensors[name].shape:
-            raise ModelError(f"input {name!r} must be int8 [batch, {', '.join(map(str, graph.tensors[name].shape))}], "
+        tensor = graph.tensors[name]
+        if value.dtype != np.dtype(tensor.dtype) or value.shape[1:] != tensor.shape:
+            raise ModelError(f"input {name!r} must be {tensor.dtype} [batch, {', '.join(map(str, tensor.shape))}], "
                              f"got {value.dtype} {list(value.shape)}")
         values[name] = value
     for node in graph.nodes:
@@ -37,4 +38,4 @@ def run(graph: QuantizedGraph, x: np.ndarray, batch_size: int = 64) -> np.ndarra
     if graph.state_bytes:
         batch_size = max(len(x), 1)
     parts = [run_all(graph, {graph.inputs[0]: x[start : start + batch_size]})[graph.outputs[0]] for start in range(0, len(x), batch_size)]
-    return np.concatenate(parts) if parts else np.zeros((0, *graph.tensors[graph.outputs[0]].shape), dtype=np.int8)
+    return np.concatenate(parts) if parts else np.zeros((0, *graph.tensors[graph.outputs[0]].shape), dtype=graph.tensors[graph.outputs[0]].dtype)

@@ -22,16 +22,18 @@ import numpy as np
 
 from edgecompress.errors import EdgecompressError, ModelError
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
+from edgecompress.ir.float_ops import FLOAT_OPS
 from edgecompress.ir.op import Op, to_integer, to_integers, to_text
 from edgecompress.ir.ops import OPS
 from edgecompress.ir.requant import Requant
 
+ALL_OPS = {**OPS, **FLOAT_OPS}
 FORMAT = "edgecompress-graph"
 FORMAT_VERSION = 1
 MAX_JSON_BYTES = 16 * 1024**2
 MAX_ARRAY_BYTES = 256 * 1024**2
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
-NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i2|<i4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
+NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i2|<i4|<f4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
 
 
 def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -50,7 +52,8 @@ def to_document(graph: QuantizedGraph) -> tuple[dict[str, Any], dict[str, np.nda
     for index, node in enumerate(graph.nodes):
         attributes = {f.name: _encode(getattr(node.op, f.name), f"{index}.{f.name}", arrays) for f in fields(node.op)}
         nodes.append({"name": node.name, "op": node.op.kind, "inputs": list(node.inputs), "output": node.output, "attributes": attributes})
-    tensors = [{"name": t.name, "shape": list(t.shape), "scale": t.scale, "zero_point": t.zero_point}
+    tensors = [{"name": t.name, "shape": list(t.shape), "scale": t.scale, "zero_point": t.zero_point,
+                **({} if t.dtype == "int8" else {"dtype": t.dtype})}
                for t in sorted(graph.tensors.values(), key=lambda tensor: tensor.name)]
     document = {"format": FORMAT, "version": FORMAT_VERSION, "name": graph.name, "inputs": list(graph.inputs),
                 "outputs": list(graph.outputs), "tensors": tensors, "nodes": nodes, "metadata": dict(graph.metadata)}
@@ -163,7 +166,7 @@ def _read_array(content: bytes, name: str) -> np.ndarray:
     start = 10 + int.from_bytes(content[8:10], "little")
     header = NPY_HEADER.fullmatch(content[10:start].decode("latin-1"))
     if content[:8] != NPY_MAGIC or header is None:
-        raise ModelError(f"array {name[:40]!r} is not an npy file of version 1.0 with integers in row order")
+        raise ModelError(f"array {name[:40]!r} is not an npy file of version 1.0 with integers or float32 in row order")
     data, shape = content[start:], tuple(int(size) for size in header["shape"].rstrip(",").split(","))
     dtype = np.dtype(header["type"])
     if math.prod(shape) * dtype.itemsize != len(data):
@@ -179,7 +182,8 @@ def from_document(document: Any, arrays: Mapping[str, np.ndarray]) -> QuantizedG
         raise ModelError(f"it has format version {str(document.get('version'))[:20]}, this program reads {FORMAT_VERSION}")
     tensors: dict[str, Tensor] = {}
     for entry in _list(document, "tensors"):
-        tensor = Tensor(to_text(_get(entry, "name")), tuple(_list(entry, "shape")), _get(entry, "scale"), _get(entry, "zero_point"))
+        tensor = Tensor(to_text(_get(entry, "name")), tuple(_list(entry, "shape")), _get(entry, "scale"), _get(entry, "zero_point"),
+                        to_text(entry.get("dtype", "int8")))
         if tensor.name in tensors:
             raise ModelError(f"there are two tensors of the name {tensor.name!r}")
         tensors[tensor.name] = tensor
@@ -225,16 +229,16 @@ def _decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 def _decode_op(node: Any, arrays: Mapping[str, np.ndarray]) -> Op:
     kind, where = to_text(_get(node, "op")), f"node {str(_get(node, 'name'))[:60]!r}"
-    if kind not in OPS:
-        raise ModelError(f"{where} has unknown op {kind[:40]!r}; known: {', '.join(OPS)}")
+    if kind not in ALL_OPS:
+        raise ModelError(f"{where} has unknown op {kind[:40]!r}; known: {', '.join(ALL_OPS)}")
     given = _get(node, "attributes")
-    known = {field.name: field.default is MISSING for field in fields(OPS[kind])}
+    known = {field.name: field.default is MISSING for field in fields(ALL_OPS[kind])}
     if not isinstance(given, dict) or given.keys() - known:
         raise ModelError(f"{where} ({kind}) has unknown attributes; allowed: {', '.join(known)}")
     missing = [name for name, needed in known.items() if needed and name not in given]
     if missing:
         raise ModelError(f"{where} ({kind}) lacks the attribute '{missing[0]}'")
     try:
-        return OPS[kind](**{key: _decode(value, arrays) for key, value in given.items()})
+        return ALL_OPS[kind](**{key: _decode(value, arrays) for key, value in given.items()})
     except ModelError as error:
         raise ModelError(f"{where} ({kind}): {error.message}") from None

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgecompress.errors import unknown_name
+from edgecompress.lower.options import QUICK, LowerOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edgecompress.ir.graph import QuantizedGraph
     from edgecompress.lower.artifact import Artifact
 
-# name in a target's TOML -> module with EMIT, UNSUPPORTED, plan(graph, target) and lower(graph, target, vectors, vectors_source)
+# name in a target's TOML -> module with EMIT, UNSUPPORTED, plan(graph, target, options) and lower(graph, target, vectors, vectors_source, options)
 LOWERINGS: dict[str, str] = {"c": "edgecompress.lower.c"}
 
 
@@ -28,18 +29,22 @@ def lowering(name: str) -> ModuleType:
     return importlib.import_module(LOWERINGS[name])
 
 
-def plan(graph: QuantizedGraph, target: Target) -> LoweredPlan:
-    """Kernels, loop counts, memory plan and constant bytes, without emitting anything. Raises ModelError for what the target cannot do."""
-    result: LoweredPlan = lowering(target.lowering).plan(graph, target)
+def plan(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK) -> LoweredPlan:
+    """Kernels, loop counts, memory plan and constant bytes, without emitting anything. Raises ModelError for what the target cannot do.
+
+    Without `options` it takes milliseconds, for a search; with those given to `lower` the figures are exactly that artifact's.
+    """
+    result: LoweredPlan = lowering(target.lowering).plan(graph, target, options)
     return result
 
 
 def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[str, np.ndarray] | None = None,
-          vectors_source: str = "random") -> Artifact:
+          vectors_source: str = "random", options: LowerOptions | None = None) -> Artifact:
     """The files of the model for the target, deterministic. The graph goes through the passes of lower/passes first, which change no output.
 
     `vectors`: int8 test inputs [n, *shape] (by input name for several inputs) whose reference outputs go into
     `vectors.npz`; None makes ten random ones. `vectors_source` says in the manifest where they come from.
+    Raises BudgetError when the RAM limit of the options cannot be met.
     """
     from edgecompress.lower.passes import optimize
     from edgecompress.lower.vectors import check_same_outputs, named_vectors
@@ -47,5 +52,5 @@ def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[s
     inputs = named_vectors(graph, vectors)
     optimized = optimize(graph)
     check_same_outputs(graph, optimized, inputs)
-    result: Artifact = lowering(target.lowering).lower(optimized, target, inputs, vectors_source)
+    result: Artifact = lowering(target.lowering).lower(optimized, target, inputs, vectors_source, options or LowerOptions())
     return result

@@ -13,6 +13,7 @@ from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower import plan
+from edgecompress.lower.options import LowerOptions
 from edgecompress.lower.passes import optimize
 from edgecompress.units import format_bytes
 
@@ -37,8 +38,8 @@ class InspectedLayer:
 class Inspection:
     """A model on a device. Bytes of arena, scratch, state, constants, inputs and outputs are exact; `cost` is predicted (None: see `profile_note`).
 
-    The arena holds the scratch memory; inputs and outputs are buffers of the caller's. `profile_note` says which profile the prediction comes
-    from, or why there is none.
+    The arena holds the scratch memory; `input_output_bytes` are the caller's buffers (0 when the arena holds them). `profile_note` says which
+    profile the prediction comes from, or why there is none.
     """
 
     target: Target
@@ -87,8 +88,9 @@ class Refusal:
 class Inspector:
     """Looks at one model on many devices; devices with the same core share one plan, devices with the same profile read it once."""
 
-    def __init__(self, graph: QuantizedGraph) -> None:
+    def __init__(self, graph: QuantizedGraph, options: LowerOptions | None = None) -> None:
         self.graph = optimize(graph)
+        self.options = options or LowerOptions()
         self._positions = {node.name: index for index, node in enumerate(self.graph.nodes)}
         self._plans: dict[tuple[object, ...], LoweredPlan | ModelError] = {}
         self._profiles: dict[str, HardwareProfile | str] = {}
@@ -97,11 +99,11 @@ class Inspector:
         """Raises ModelError for a model that the device cannot run, ConfigError for a target whose lowering is unknown."""
         found = self._plan(target)
         profile, cost, note = self._prediction(found, target)
-        tensors = self.graph.tensors
+        callers = (*self.graph.inputs, *self.graph.outputs) if self.options.io == "caller" else ()
         return Inspection(
             target=target, arena_bytes=found.memory.arena_bytes, lower_bound_bytes=found.memory.lower_bound_bytes,
             scratch_bytes=max((layer.scratch_bytes for layer in found.layers), default=0), state_bytes=found.state_bytes,
-            input_output_bytes=sum(tensors[name].size for name in (*self.graph.inputs, *self.graph.outputs)),
+            input_output_bytes=sum(self.graph.tensors[name].size for name in callers),
             constant_bytes=found.constant_bytes, macs=found.macs, cost=cost, profile=profile, profile_note=note, layers=self._layers(found, cost))
 
     def inspect_all(self, targets: Iterable[Target]) -> list[Inspection | Refusal]:
@@ -118,7 +120,7 @@ class Inspector:
         key = (target.lowering, target.family, target.core, target.extensions)
         if key not in self._plans:
             try:
-                self._plans[key] = plan(self.graph, target)
+                self._plans[key] = plan(self.graph, target, self.options)
             except ModelError as error:
                 self._plans[key] = error
         known = self._plans[key]

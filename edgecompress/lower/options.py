@@ -41,6 +41,8 @@ class LowerOptions:
             if name and not _SECTION.match(name):
                 raise ConfigError(f"section name {name[:80]!r} must be 1 to 64 letters, digits or any of _ . $ -; write it as in the linker script, "
                                   "such as .ext_flash")
+        if self.weights_section and self.weights_section == self.arena_section:
+            raise ConfigError(f"constant weights and the arena cannot share the section '{self.arena_section}'; name two")
 
 
 QUICK = LowerOptions(thorough=False)  # for the architecture search

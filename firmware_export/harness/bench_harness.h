@@ -9,9 +9,18 @@ typedef int (*bench_run_function)(const int8_t *input, int8_t *output);
 struct bench_model {
     bench_run_function run;
     void (*reset)(void); /* 0 for a model without a state: the frames of one with a state are one stream from its reset */
+    void (*load)(const int8_t *frame); /* 0, or puts a frame into a model that holds its inputs itself */
+    void (*store)(int8_t *frame);      /* 0, or takes the outputs out of it */
     uint32_t input_bytes;
     uint32_t output_bytes;
 };
+
+static inline void bench_copy(int8_t *to, const int8_t *from, uint32_t size)
+{
+    while (size-- > 0u) {
+        *to++ = *from++;
+    }
+}
 
 /* A down-counting board timer; on mps2 boards under qemu's -icount it counts executed instructions. */
 struct bench_timer {

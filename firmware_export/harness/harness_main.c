@@ -52,8 +52,14 @@ static void run_frame(uint32_t index, int input, int output, int ticks)
     if (semihosting_read(input, bench_input, model->input_bytes) != 0) {
         semihosting_exit(BENCH_SHORT_INPUT);
     }
+    if (model->load != 0) {
+        model->load(bench_input);
+    }
     if (bench_call(bench_input, bench_output, model->run, bench_timer.value) != 0) {
         semihosting_exit(BENCH_MODEL_FAILED);
+    }
+    if (model->store != 0) {
+        model->store(bench_output);
     }
     uint32_t elapsed = bench_ticks & bench_timer.mask;
     write_all(ticks, &elapsed, sizeof elapsed);

@@ -37,6 +37,9 @@ static int time_first_frame(int batches)
     if (fread(bench_input, 1, model->input_bytes, input) != model->input_bytes) {
         return BENCH_SHORT_INPUT;
     }
+    if (model->load != NULL) {
+        model->load(bench_input); /* once: later runs see what the first one left, which takes as long */
+    }
     unsigned long runs = 1;
     while (time_batch(model, runs) < BATCH_NANOSECONDS && runs < (1ul << 30)) {
         runs *= 2;
@@ -77,8 +80,14 @@ static int run_all(void)
         if (fread(bench_input, 1, model->input_bytes, input) != model->input_bytes) {
             return BENCH_SHORT_INPUT;
         }
+        if (model->load != NULL) {
+            model->load(bench_input);
+        }
         if (model->run(bench_input, bench_output) != 0) {
             return BENCH_MODEL_FAILED;
+        }
+        if (model->store != NULL) {
+            model->store(bench_output);
         }
         if (fwrite(bench_output, 1, model->output_bytes, output) != model->output_bytes) {
             return BENCH_WRITE_FAILED;

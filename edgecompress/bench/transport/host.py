@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompress import resources
-from edgecompress.bench.firmware import compile_subjects, model_table
+from edgecompress.bench.firmware import compile_subjects
+from edgecompress.bench.model_table import model_table
 from edgecompress.bench.protocol import EXIT_REASONS, Frame, encode_input
 from edgecompress.bench.subject import Subject
 from edgecompress.bench.toolchain import Toolchain

@@ -10,12 +10,14 @@ import numpy as np
 from edgecompress.compress.quantize.config import WeightBits, layer_bits
 from edgecompress.compress.quantize.parameters import affine_parameters, fixed_parameters
 from edgecompress.compress.quantize.ranges import Range
+from edgecompress.compress.quantize.weights import quantize_weights
 from edgecompress.frontend.emit import LayerConstants, emit_graph
 from edgecompress.frontend.float_graph import TIED, FloatGraph, FloatNode
 from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.requant import Requant
 
+BIAS_LIMIT = 2**30  # as in static.py
 RANGE = 8.0  # of tensors whose activation sets no bound
 TYPICAL_WEIGHT = {8: 45.0, 4: 3.0, 2: 0.8}  # root mean square of the integers that bell-shaped weights become
 
@@ -33,6 +35,22 @@ def quantize_structure(graph: FloatGraph, weight_bits: WeightBits = 8) -> Quanti
     tensors = _tensors(prepared)
     constants = {node.name: _zeros(node, bits[node.name]) for node in prepared.weighted}
     return emit_graph(prepared, tensors, constants, {})
+
+
+def quantize_uncalibrated(graph: FloatGraph) -> QuantizedGraph:
+    """The model's own weights in int8 with scales of activations that no data chose: memory, constants and code are those of any calibration,
+    except for channels that real data show to be dead; outputs mean nothing. Needs no torch. Raises ModelError as `quantize` does."""
+    prepared = prepare(graph)
+    tensors = _tensors(prepared)
+    constants = {node.name: _real(node, tensors[node.inputs[0]].scale, tensors[node.output].scale) for node in prepared.weighted}
+    return emit_graph(prepared, tensors, constants, dict(prepared.metadata))
+
+
+def _real(node: FloatNode, input_scale: float, output_scale: float) -> LayerConstants:
+    weights = quantize_weights(node.attributes["weights"], 8, node.kind == "depthwise_conv2d")
+    scales = input_scale * weights.scales.astype(np.float64)
+    bias = np.clip(np.rint(np.asarray(node.attributes["bias"], np.float64) / scales), -BIAS_LIMIT, BIAS_LIMIT)
+    return LayerConstants(weights.values, bias.astype(np.int32), Requant.from_real(scales / output_scale), weights.bits)
 
 
 def _tensors(graph: FloatGraph) -> dict[str, Tensor]:

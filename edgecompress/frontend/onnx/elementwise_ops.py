@@ -260,11 +260,20 @@ def add_values(emitter: Emitter, a: Value, b: Value) -> Value:
         left, right, like = paired(emitter, a, b)
         return Value(emitter.add("add", left, right), like.axes)
     left, right, like = _spread(emitter, a, b)
-    rows = emitter.builder.shapes[left][:2]
-    if max(rows) > MAX_STEP:
-        raise ModelError(f"adds one tensor to {math.prod(rows)} places of another; at most {MAX_STEP} are supported")
-    spread = emitter.add("resize_nearest", right, suffix="_spread", size=rows)
+    rows, columns, channels = emitter.builder.shapes[left]
+    if max(rows, columns) > MAX_STEP:
+        rows, columns = _sides(rows * columns)
+        left = emitter.reshaped(left, (rows, columns, channels))
+    spread = emitter.add("resize_nearest", right, suffix="_spread", size=(rows, columns))
     return Value(emitter.add("add", left, spread), like.axes)
+
+
+def _sides(count: int) -> tuple[int, int]:
+    """Two factors of a number of places, neither too long for a resize."""
+    rows = next((n for n in range(-(-count // MAX_STEP), MAX_STEP + 1) if count % n == 0), 0)
+    if not rows:
+        raise ModelError(f"adds one tensor to {count} places of another, which is not supported; end the graph before it with --outputs")
+    return rows, count // rows
 
 
 def multiply_values(emitter: Emitter, a: Value, b: Value) -> Value:
@@ -346,9 +355,9 @@ def sum_all(call: Call) -> Value:
             continue
         result = call.value(index) if result is None else add_values(call.emitter, result, call.value(index))
     assert result is not None
-    for operand in call.inputs:
-        if isinstance(operand, Constant):
-            result = affine_constant(call.emitter, result, None, operand.array)
+    for constant in call.inputs:
+        if isinstance(constant, Constant):
+            result = affine_constant(call.emitter, result, None, constant.array)
     return result
 
 

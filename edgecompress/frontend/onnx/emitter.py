@@ -67,7 +67,7 @@ class Emitter:
     def ordered(self, value: Value, order: Sequence[int]) -> Value:
         """The value with its memory row-major over its axes in `order`, in a tensor of any shape."""
         if is_contiguous(in_order(value.axes, order)):
-            return value
+            return Value(value.tensor, row_major(value.shape, order), value.quantized)
         tensor = self.arranged(value, order, tuple(size for axis in order if (size := value.shape[axis]) > 1))
         return Value(tensor, row_major(value.shape, order), value.quantized)
 

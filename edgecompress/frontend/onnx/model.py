@@ -24,9 +24,10 @@ REQUIRED: Any = object()
 
 @dataclass(frozen=True)
 class InputInfo:
-    """A graph input: its sizes, None where the file leaves one open."""
+    """A graph input: its ONNX data type and its sizes, None where the file leaves one open."""
 
     name: str
+    data_type: int
     shape: tuple[int | None, ...] | None
     labels: tuple[str, ...]  # what the file calls the open sizes
 
@@ -89,6 +90,10 @@ class OnnxNode:
             raise ModelError(f"attribute '{name}' has {len(value)} entries where {count} are needed")
         return value
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of floats."""
+        return tuple(float(v) for v in self._get(name, 6, "floats", REQUIRED))
+
     def optional_integers(self, name: str, count: int | None = None) -> tuple[int, ...] | None:
         """A list of integers or None."""
         return self.integers(name, count=count) if name in self.attributes else None
@@ -113,7 +118,7 @@ def read_model(data: bytes) -> OnnxModel:
     """Parses a file's bytes. Raises ModelError for anything that is not a model of a known operator set."""
     try:
         import onnx
-        from google.protobuf.message import DecodeError
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         raise ToolMissingError("reading ONNX files needs the package 'onnx'; install it with: pip install onnx") from None
     model = onnx.ModelProto()
@@ -161,10 +166,10 @@ def _node(node: NodeProto, opset: int) -> OnnxNode:
 def _input(entry: ValueInfoProto) -> InputInfo:
     kind = entry.type.tensor_type
     if not entry.type.HasField("tensor_type") or not kind.HasField("shape"):
-        return InputInfo(entry.name, None, ())
+        return InputInfo(entry.name, kind.elem_type, None, ())
     sizes, labels = [], []
     for dim in kind.shape.dim:
         known = dim.HasField("dim_value") and dim.dim_value > 0
         sizes.append(int(dim.dim_value) if known else None)
         labels.append(str(dim.dim_value) if known else dim.dim_param or "?")
-    return InputInfo(entry.name, tuple(sizes), tuple(labels))
+    return InputInfo(entry.name, kind.elem_type, tuple(sizes), tuple(labels))

@@ -12,7 +12,8 @@ from edgecompress.frontend.float_graph import Shape
 from edgecompress.frontend.onnx.call import Call, axes_of, axis_of
 from edgecompress.frontend.onnx.elementwise_ops import common_order
 from edgecompress.frontend.onnx.emitter import Emitter
-from edgecompress.frontend.onnx.values import Atom, Axis, Constant, Value, in_order, row_major, split_axes
+from edgecompress.frontend.onnx.values import Atom, Axis, Constant, Value, broadcast_shapes, in_order, merged, row_major, split_axes
+from edgecompress.ir.graph import MAX_RANK
 
 MAX_GATHER = 64  # indices that become slices and a concatenation
 
@@ -112,56 +113,62 @@ def space_to_depth(call: Call) -> Value:
 
 # ---- cutting
 
-def cut(emitter: Emitter, x: Value, ranges: dict[int, tuple[int, int, int]], suffix: str = "") -> Value:
-    """x with (start, stop, step) taken along some axes; step at least 1, at least one element left. Raises ModelError otherwise."""
-    for axis, (start, stop, step) in ranges.items():
-        if not 0 <= start < stop <= x.shape[axis] or step < 1:
-            raise ModelError(f"takes elements {start} to {stop} by {step} along axis {axis} of {list(x.shape)}; something must be left, steps must be positive")
-    ranges = {axis: span for axis, span in ranges.items() if span != (0, x.shape[axis], 1)}
-    if not ranges:
+Span = tuple[int, int, int]  # begin, size, step
+
+
+def cut(emitter: Emitter, x: Value, spans: dict[int, Span], suffix: str = "") -> Value:
+    """x with (begin, size, step) taken along some axes. Raises ModelError if nothing is left of an axis, or if it goes outside."""
+    for axis, (begin, size, step) in spans.items():
+        if size < 1 or not (0 <= begin < x.shape[axis] and 0 <= begin + (size - 1) * step < x.shape[axis]):
+            raise ModelError(f"takes {size} elements from {begin} on in steps of {step} along axis {axis} of {list(x.shape)}; something must be left")
+    spans = {axis: span for axis, span in spans.items() if x.shape[axis] > 1 and span != (0, x.shape[axis], 1)}
+    if not spans:
         return x
-    if any(len(x.axes[axis]) > 1 for axis in ranges):
+    if any(len(x.axes[axis]) > 1 for axis in spans):
         x = emitter.natural(x)
-    whole = {x.axes[axis][0]: span for axis, span in ranges.items() if x.axes[axis]}
+    taken = {x.axes[axis][0]: span for axis, span in spans.items()}
     memory = sorted((atom for axis in x.axes for atom in axis), key=lambda atom: -atom.stride)
-    # neighbours in memory that stay whole are one axis of the slice
-    groups: list[tuple[int, tuple[int, int, int]]] = []
-    for atom in memory:
-        if atom in whole:
-            groups.append((atom.size, whole[atom]))
-        elif groups and groups[-1][1] == (0, groups[-1][0], 1):
-            size = groups[-1][0] * atom.size
-            groups[-1] = (size, (0, size, 1))
+    groups: list[tuple[int, Span]] = []
+    for atom in memory:  # neighbours in memory that stay whole are one axis of the slice
+        if atom not in taken and groups and groups[-1][1] == (0, groups[-1][0], 1):
+            size = groups.pop()[0] * atom.size
+            groups.append((size, (0, size, 1)))
         else:
-            groups.append((atom.size, (0, atom.size, 1)))
+            groups.append((atom.size, taken.get(atom, (0, atom.size, 1))))
+    if len(groups) > MAX_RANK:
+        raise ModelError(f"cuts a tensor whose memory has {len(groups)} axes; at most {MAX_RANK} are supported")
     view = emitter.reshaped(x.tensor, tuple(size for size, _ in groups))
-    starts, stops, steps = (tuple(span[part] for _, span in groups) for part in range(3))
-    tensor = emitter.add("slice", view, suffix=suffix, starts=starts, stops=stops, steps=steps)
-    return Value(tensor, _shrunk(x, memory, whole), x.quantized)
+    begins, sizes, steps = (tuple(span[part] for _, span in groups) for part in range(3))
+    tensor = emitter.add("slice", view, suffix=suffix, begin=begins, size=sizes, step=steps)
+    return Value(tensor, _shrunk(x, memory, taken), x.quantized)
 
 
-def _shrunk(x: Value, memory: Sequence[Atom], whole: dict[Atom, tuple[int, int, int]]) -> tuple[Axis, ...]:
+def _shrunk(x: Value, memory: Sequence[Atom], taken: dict[Atom, Span]) -> tuple[Axis, ...]:
     """Axes after the slice: same order in memory, fewer elements along the cut atoms."""
     stride, moved = 1, {}
     for atom in reversed(memory):
-        start, stop, step = whole.get(atom, (0, atom.size, 1))
-        size = -(-(stop - start) // step)
+        size = taken[atom][1] if atom in taken else atom.size
         moved[atom] = Atom(size, stride)
         stride *= size
-    return tuple(tuple(moved[atom] for atom in axis if moved[atom].size > 1) for axis in x.axes)
+    return tuple(merged(moved[atom] for atom in axis) for axis in x.axes)
 
 
-def _clamped_range(start: int, stop: int, step: int, size: int) -> tuple[int, int, int]:
-    """A slice with Python's rules for negative and large bounds, as a start, a stop and a step within the axis."""
-    if step < 1:
-        raise ModelError(f"has step {step}; only positive steps are supported")
-    begin, end, _ = slice(start, stop, step).indices(size)
-    return begin, end, step
+def _span(start: int, stop: int, step: int, size: int) -> Span:
+    """A slice with Python's rules for negative and large bounds; a stop before the first element, for a negative step, is None in Python."""
+    if step == 0:
+        raise ModelError("has a step of 0")
+    indices = range(*slice(start, None if step < 0 and stop < -size else stop, step).indices(size))
+    return indices.start, len(indices), step
 
 
 def slice_(call: Call) -> Value:
     """Slice; bounds as attributes (before operator set 10) or inputs."""
     x = call.value(0, integers=True)
+    return cut(call.emitter, x, {axis: _span(start, stop, step, x.shape[axis]) for axis, start, stop, step in slice_bounds(call, len(x.axes))})
+
+
+def slice_bounds(call: Call, rank: int) -> list[tuple[int, int, int, int]]:
+    """(axis, start, stop, step) of a Slice node. Raises ModelError if they do not fit together."""
     if call.has(1):
         starts, stops = call.numbers(1, "bounds"), call.numbers(2, "bounds")
         axes = call.numbers(3, "axes") if call.has(3) else tuple(range(len(starts)))
@@ -169,13 +176,12 @@ def slice_(call: Call) -> Value:
     else:
         starts, stops = call.node.integers("starts"), call.node.integers("ends")
         axes, steps = call.node.integers("axes", tuple(range(len(starts)))), (1,) * len(starts)
-    if not len(starts) == len(stops) == len(axes) == len(steps):
-        raise ModelError("has bounds, axes and steps of different lengths")
-    chosen = [axis_of(axis, len(x.axes)) for axis in axes]
+    if not len(starts) == len(stops) == len(axes) == len(steps) or 0 in steps:
+        raise ModelError("has bounds, axes and steps that do not fit together")
+    chosen = [axis_of(axis, rank) for axis in axes]
     if len(set(chosen)) != len(chosen):
         raise ModelError("names an axis twice")
-    return cut(call.emitter, x, {axis: _clamped_range(start, stop, step, x.shape[axis])
-                                 for axis, start, stop, step in zip(chosen, starts, stops, steps, strict=True)})
+    return list(zip(chosen, starts, stops, steps, strict=True))
 
 
 def split(call: Call) -> tuple[Value, ...]:
@@ -190,7 +196,7 @@ def split(call: Call) -> tuple[Value, ...]:
     if len(sizes) != parts or min(sizes) < 1 or sum(sizes) != size:
         raise ModelError(f"cannot split {size} elements into parts of {list(sizes)[:20]}")
     stops = np.cumsum(sizes).tolist()
-    return tuple(cut(call.emitter, x, {axis: (stop - part, stop, 1)}, suffix=f"_{index}" if index else "")
+    return tuple(cut(call.emitter, x, {axis: (stop - part, part, 1)}, suffix=f"_{index}" if index else "")
                  for index, (part, stop) in enumerate(zip(sizes, stops, strict=True)))
 
 
@@ -204,10 +210,10 @@ def gather(call: Call) -> Value:
     if any(not 0 <= place < x.shape[axis] for place in places):
         raise ModelError(f"takes an element outside axis {axis} of {list(x.shape)}")
     step = places[1] - places[0] if len(places) > 1 else 1
-    if step >= 1 and all(after - before == step for before, after in zip(places, places[1:], strict=False)):
-        result = cut(call.emitter, x, {axis: (places[0], places[-1] + 1, step)})
+    if step and all(after - before == step for before, after in zip(places, places[1:], strict=False)):
+        result = cut(call.emitter, x, {axis: (places[0], len(places), step)})
     else:
-        result = joined(call.emitter, [cut(call.emitter, x, {axis: (place, place + 1, 1)}, suffix=f"_{place}") for place in places], axis)
+        result = joined(call.emitter, [cut(call.emitter, x, {axis: (place, 1, 1)}, suffix=f"_{place}") for place in places], axis)
     if indices.ndim:
         return result
     return Value(result.tensor, (*result.axes[:axis], *result.axes[axis + 1:]), result.quantized)
@@ -250,21 +256,14 @@ def concat(call: Call) -> Value:
     if any(isinstance(operand, Constant) for operand in call.inputs):
         raise ModelError("joins a tensor and a constant, which is not supported")
     values = call.values(integers=True)
-    return joined(call.emitter, values, axis_of(call.node.integer("axis", REQUIRED_BEFORE_4), len(values[0].axes)))
-
-
-REQUIRED_BEFORE_4 = 1  # the default of operator sets before 4; later ones demand the attribute
+    return joined(call.emitter, values, axis_of(call.node.integer("axis"), len(values[0].axes)))
 
 
 def expand(call: Call) -> Value:
     """Only where nothing grows; an operator that broadcasts by itself does not need it."""
     x = call.value(0, integers=True)
-    wanted = np.broadcast_shapes(x.shape, call.numbers(1, "sizes")) if _fits(x.shape, call.numbers(1, "sizes")) else ()
-    if math.prod(wanted) != x.size or not wanted:
-        raise ModelError(f"enlarges {list(x.shape)} to {list(call.numbers(1, 'sizes'))}, which is not supported")
+    sizes = call.numbers(1, "sizes")
+    wanted = broadcast_shapes(x.shape, sizes) if min(sizes, default=1) >= 1 else ()
+    if math.prod(wanted) != x.size or len(wanted) < len(x.axes):
+        raise ModelError(f"enlarges {list(x.shape)} to {list(sizes)}, which is not supported")
     return Value(x.tensor, ((),) * (len(wanted) - len(x.axes)) + x.axes, x.quantized)
-
-
-def _fits(shape: Shape, wanted: Sequence[int]) -> bool:
-    pairs = zip(reversed(shape), reversed(wanted), strict=False)
-    return all(size >= 1 for size in wanted) and all(a == b or 1 in (a, b) for a, b in pairs)

@@ -20,7 +20,7 @@ from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraphBuilder
 from edgecompress.frontend.tflite.schema import ABSENT, Model, OperatorInfo, SubGraph, TensorInfo
 from edgecompress.frontend.tflite.vocabulary import ACTIVATIONS
-from edgecompress.ir.graph import MAX_ELEMENTS, Node, Tensor
+from edgecompress.ir.graph import LARGEST_SCALE, MAX_ELEMENTS, SMALLEST_SCALE, Node, Tensor
 from edgecompress.ir.op import Op, Shape
 from edgecompress.ir.ops.reshape import Reshape
 
@@ -182,7 +182,11 @@ class IntegerContext(Context):
             state = "no scale" if given is None else f"{len(given.scales)} scales"
             raise ModelError(f"tensor {tensor.name!r} is {tensor.type} with {state}; activations must be int8 with one scale, "
                              "convert the model with full int8 quantization")
-        return float(given.scales[0]), int(given.zero_points[0])
+        scale, zero_point = float(given.scales[0]), int(given.zero_points[0])
+        if not SMALLEST_SCALE <= scale <= LARGEST_SCALE or not -128 <= zero_point <= 127:
+            raise ModelError(f"tensor {tensor.name!r} has scale {scale:.6g} and zero point {zero_point}; a scale must be positive, a zero point "
+                             "from -128 to 127, convert the model again")
+        return scale, zero_point
 
     def describe(self, index: int, name: str | None = None, shape: Shape | None = None) -> Tensor:
         """A graph tensor with the quantization of a tensor of the file, by default with its name and shape."""

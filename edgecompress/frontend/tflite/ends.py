@@ -28,19 +28,19 @@ def quantize(context: IntegerContext, operator: OperatorInfo) -> None:
         _requantize(context, operator, context.value(operator, source), output)
     elif written == "int8" and source in context.graph.inputs and kind in FOREIGN_INPUTS:
         _drop_input(context, operator, source, output)
-    elif kind == "int8" and written in FOREIGN_OUTPUTS and is_last(context, output):
+    elif source in context.values and written in FOREIGN_OUTPUTS and is_last(context, output):
         _drop_output(context, operator, source, output)
     else:
-        raise context.refuse(operator, f"turns {kind} into {written} inside the model; supported are int8 to int8, and {', '.join(FOREIGN_INPUTS)} at a model "
-                                       "input or output: convert the model with full int8 quantization")
+        raise context.refuse(operator, f"turns {kind} into {written} inside the model; supported are int8 to int8, and "
+                                       f"{', '.join(FOREIGN_INPUTS)} at a model input or output: convert the model with full int8 quantization")
 
 
 def dequantize(context: IntegerContext, operator: OperatorInfo) -> None:
     """DEQUANTIZE of an int8 tensor to a model output."""
     source, output = context.input(operator, 0), context.output(operator)
     if context.info(source).type != "int8" or not is_last(context, output):
-        raise context.refuse(operator, "turns integers into floats inside the model; only a DEQUANTIZE that writes a model output is supported, convert the "
-                                       "model with full int8 quantization")
+        raise context.refuse(operator, "turns integers into floats inside the model; only a DEQUANTIZE that writes a model output is supported, "
+                                       "convert the model with full int8 quantization")
     _drop_output(context, operator, source, output)
 
 
@@ -83,8 +83,9 @@ def _drop_input(context: IntegerContext, operator: OperatorInfo, source: int, ou
         return
     context.add_input(source, replace(made, name=tensor.name))
     context.values[output] = context.values[source]
-    record(context, "input", source, operator, tensor.name, f"feed int8 values: round({'x' if tensor.type == 'float32' else 'real value'} / {made.scale:.9g}) "
-                                                           f"+ {made.zero_point}, clamped to [-128, 127]")
+    real = "x" if tensor.type == "float32" else "real value"
+    how = f"feed int8 values: round({real} / {made.scale:.9g}) + {made.zero_point}, clamped to [-128, 127]"
+    record(context, "input", source, operator, tensor.name, how)
 
 
 def _drop_output(context: IntegerContext, operator: OperatorInfo, source: int, output: int) -> None:

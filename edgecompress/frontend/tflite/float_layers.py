@@ -66,8 +66,8 @@ def fully_connected(context: FloatContext, operator: OperatorInfo) -> None:
         context.emit(operator, "dense", (context.view(operator, source, (depth,)),), output, weights=frozen_float(weights), bias=bias, **clamp)
         return
     context.emit(operator, "conv2d", (context.view(operator, source, (size // depth, 1, depth)),), output,
-                 weights=frozen_float(weights.reshape(channels, 1, 1, depth)), bias=bias, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), groups=1,
-                 **clamp)
+                 weights=frozen_float(weights.reshape(channels, 1, 1, depth)), bias=bias, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0),
+                 groups=1, **clamp)
 
 
 def pool_2d(context: FloatContext, operator: OperatorInfo, kind: str) -> None:

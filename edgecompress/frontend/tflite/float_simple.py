@@ -15,6 +15,7 @@ from edgecompress.frontend.tflite.schema import OperatorInfo
 from edgecompress.frontend.tflite.vocabulary import MIRROR_PADDINGS
 from edgecompress.frontend.tflite.windows import Mirror, mean_plan, mirror_steps, padding_steps, second_operand, transpose_plan, without_batch
 from edgecompress.ir.op import Shape
+from edgecompress.ir.window import MAX_STEP
 
 NEGATE: Steps = (("mul", 0, -1.0),)
 FUNCTIONS: dict[str, Steps] = {
@@ -89,8 +90,8 @@ def affine(context: FloatContext, operator: OperatorInfo, scale: np.ndarray, off
     output = context.output(operator)
     shape = context.shape(output)
     if context.info(source).size != math.prod(shape) or max(scale.size, offset.size) not in (1, shape[-1]):
-        raise context.refuse(operator, f"combines shape {context.info(source).shape} with a constant of {max(scale.size, offset.size)} numbers; supported is "
-                                       "one number, or one a channel")
+        raise context.refuse(operator, f"combines shape {context.info(source).shape} with a constant of {max(scale.size, offset.size)} "
+                                       "numbers; supported is one number, or one a channel")
     bounds = context.clamp(operator).get("clamp")
     attributes = {name: frozen_float(np.broadcast_to(values.reshape(-1), (shape[-1],))) for name, values in (("scale", scale), ("offset", offset))}
     inputs = (context.view(operator, source, shape),)
@@ -118,7 +119,7 @@ def arithmetic(context: FloatContext, operator: OperatorInfo) -> None:
         scale = values if operator.name == "MUL" else -one if operator.name == "SUB" else one
         affine(context, operator, scale, zero if operator.name == "MUL" else values, right)
     elif operator.name == "DIV":
-        raise context.refuse(operator, "divides by a computed tensor, which is not supported; only a constant divisor is, normalise outside the model")
+        raise context.refuse(operator, "divides by a computed tensor; only a constant divisor is supported, normalise outside the model")
     else:
         _binary(context, operator, left, right)
 
@@ -139,8 +140,8 @@ def _binary(context: FloatContext, operator: OperatorInfo, left: int, right: int
         image: Shape = (shape[0], shape[1], how[0]) if len(shape) == 3 else (math.prod(shape) // how[0], 1, how[0])
         inputs = (context.view_of(operator, names[0], image), context.view_of(operator, names[1], (1, 1, how[0])))
     else:
-        raise context.refuse(operator, f"combines shapes {context.info(left).shape} and {context.info(right).shape}; supported: equal shapes, and for MUL one "
-                                       "value a channel")
+        raise context.refuse(operator, f"combines shapes {context.info(left).shape} and {context.info(right).shape}; supported: equal shapes, "
+                                       "and for MUL one value a channel")
     context.emit(operator, kind, inputs, output, **context.clamp(operator))
 
 
@@ -160,8 +161,8 @@ def reshape(context: FloatContext, operator: OperatorInfo) -> None:
     """RESHAPE, SQUEEZE, EXPAND_DIMS: the shape is the output tensor's."""
     source, output = context.input(operator, 0), context.output(operator)
     if context.info(source).size != context.info(output).size:
-        raise context.refuse(operator, f"turns shape {context.info(source).shape} into {context.info(output).shape}, which has another number of elements; "
-                                       "export the model for a batch of 1")
+        raise context.refuse(operator, f"turns shape {context.info(source).shape} into {context.info(output).shape}, which has another number of "
+                                       "elements; export the model for a batch of 1")
     context.alias(operator, source, output)
 
 
@@ -231,25 +232,19 @@ def pack(context: FloatContext, operator: OperatorInfo) -> None:
 
 
 def strided_slice(context: FloatContext, operator: OperatorInfo) -> None:
-    """STRIDED_SLICE with constant ranges and positive steps."""
+    """STRIDED_SLICE with constant ranges."""
     source, output = context.input(operator, 0), context.output(operator)
     shape = context.info(source).shape
     ranges, _ = slice_bounds(context, operator, shape)
-    if any(step < 1 for _, _, step in ranges):
-        raise context.refuse(operator, "slices with a negative step, which is not supported in float models; reverse the axis outside the model")
-    _slice(context, operator, context.value(operator, source), without_batch(shape, ranges), output)
+    context.emit(operator, "slice", (context.value(operator, source),), output, **_slice(without_batch(shape, ranges)))
 
 
-def _slice(context: FloatContext, operator: OperatorInfo, name: str, ranges: Sequence[tuple[int, int, int]], output: int | None) -> str:
-    attributes = {"starts": tuple(begin for begin, _, _ in ranges), "stops": tuple(begin + (size - 1) * step + 1 for begin, size, step in ranges),
-                  "steps": tuple(step for _, _, step in ranges)}
-    if output is None:
-        return context.emit_helper(operator, "slice", (name,), "mirror", **attributes)
-    return context.emit(operator, "slice", (name,), output, **attributes)
+def _slice(ranges: Sequence[tuple[int, int, int]]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(one[part] for one in ranges) for part, name in enumerate(("begin", "size", "step"))}
 
 
 def mirror_pad(context: FloatContext, operator: OperatorInfo) -> None:
-    """MIRROR_PAD: columns are cut out one at a time, as no float node reverses an axis."""
+    """MIRROR_PAD: an axis at a time the mirrored ends are cut out and joined to the tensor."""
     source, output = context.input(operator, 0), context.output(operator)
     mode = operator.option("mode")
     if not 0 <= mode < len(MIRROR_PADDINGS):
@@ -259,8 +254,6 @@ def mirror_pad(context: FloatContext, operator: OperatorInfo) -> None:
     if not steps:
         context.alias(operator, source, output)
         return
-    if sum(amounts) > MAX_MIRRORED:
-        raise context.refuse(operator, f"mirrors {sum(amounts)} columns, at most {MAX_MIRRORED} are supported in float models; pad with zeros instead")
     name = context.value(operator, source)
     for position, step in enumerate(steps):
         parts = _mirrored_parts(context, operator, context.view_of(operator, name, step.view), step)
@@ -270,15 +263,13 @@ def mirror_pad(context: FloatContext, operator: OperatorInfo) -> None:
             name = context.emit_helper(operator, "concat", parts, "part", axis=1)
 
 
-MAX_MIRRORED = 64
-
-
 def _mirrored_parts(context: FloatContext, operator: OperatorInfo, name: str, step: Mirror) -> list[str]:
-    def column(index: int) -> str:
-        return _slice(context, operator, name, ((0, step.view[0], 1), (index, 1, 1), (0, step.view[2], 1)), None)
-
-    before, behind = ([column(begin - offset) for offset in range(count)] for begin, count in (step.before, step.behind))
-    return [*before, name, *behind]
+    parts = [name]
+    for (begin, count), place in ((step.before, 0), (step.behind, 1)):
+        if count:
+            ranges = ((0, step.view[0], 1), (begin, count, -1), (0, step.view[2], 1))
+            parts.insert(place * len(parts), context.emit_helper(operator, "slice", (name,), "mirror", **_slice(ranges)))
+    return parts
 
 
 def resize_nearest(context: FloatContext, operator: OperatorInfo) -> None:
@@ -288,6 +279,6 @@ def resize_nearest(context: FloatContext, operator: OperatorInfo) -> None:
     if operator.option("align_corners") or operator.option("half_pixel_centers"):
         raise context.refuse(operator, "resizes with align_corners or half_pixel_centers; supported is neither")
     size = context.integers(operator, context.input(operator, 1))
-    if len(size) != 2:
-        raise context.refuse(operator, f"has a size of {len(size)} numbers, needed are height and width")
+    if len(size) != 2 or not 1 <= min(size) <= max(size) <= MAX_STEP:
+        raise context.refuse(operator, f"has size {size}; needed are height and width, 1 to {MAX_STEP}")
     context.emit(operator, "resize_nearest", (context.value(operator, source),), output, size=(size[0], size[1]))

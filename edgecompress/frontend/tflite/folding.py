@@ -73,7 +73,7 @@ def slice_bounds(context: Context, operator: OperatorInfo, shape: tuple[int, ...
             positions = range(*slice(first, last, step[axis]).indices(size))
             ranges.append((positions.start, len(positions), step[axis]))
         if ranges[-1][1] < 1 or not 0 <= ranges[-1][0] < size:
-            raise context.refuse(operator, f"slices axis {axis} of shape {shape} from {begin[axis]} to {end[axis]} by {step[axis]}, which leaves nothing")
+            raise context.refuse(operator, f"slices axis {axis} of shape {shape} from {begin[axis]} to {end[axis]}, which leaves nothing")
     return ranges, dropped
 
 
@@ -130,7 +130,7 @@ def folds(context: Context, operator: OperatorInfo, known: set[int]) -> bool:
     """Whether an operator can be computed at import when the tensors in `known` are."""
     if operator.name not in FOLDERS or len(operator.outputs) != 1:
         return False
-    return operator.name == "SHAPE" or bool(operator.inputs) and all(index in known for index in operator.inputs)
+    return operator.name == "SHAPE" or (bool(operator.inputs) and all(index in known for index in operator.inputs))
 
 
 def fold(context: Context, operator: OperatorInfo) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 
 from edgecompress.frontend.tflite import unary_tables
 from edgecompress.frontend.tflite.context import IntegerContext, quantized_bounds
+from edgecompress.frontend.tflite.ends import record
 from edgecompress.frontend.tflite.schema import OperatorInfo
 from edgecompress.frontend.tflite.windows import second_operand
+from edgecompress.ir.graph import Tensor
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import LEFT_SHIFT, Add
 from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
@@ -22,6 +24,7 @@ from edgecompress.ir.ops.table import Table
 from edgecompress.ir.requant import Requant
 
 Quantized = tuple[float, int]
+SOFTMAX_OUTPUT: Quantized = (1 / 256, -128)
 
 
 def _pair(context: IntegerContext, operator: OperatorInfo) -> tuple[int, int, int]:
@@ -99,8 +102,8 @@ def mul(context: IntegerContext, operator: OperatorInfo) -> None:
     how = second_operand(context.info(left).shape, context.info(right).shape)
     shape = context.shape(output)
     if how is None or context.info(left).size != math.prod(shape):
-        raise context.refuse(operator, f"multiplies shapes {context.info(left).shape} and {context.info(right).shape}; supported: equal shapes, one number, "
-                                       "or one value a channel")
+        raise context.refuse(operator, f"multiplies shapes {context.info(left).shape} and {context.info(right).shape}; supported: equal shapes, "
+                                       "one number, or one value a channel")
     if context.is_constant(right):
         _mul_constant(context, operator, left, right)
         return
@@ -110,7 +113,7 @@ def mul(context: IntegerContext, operator: OperatorInfo) -> None:
         return
     channels = how[0] if how else 1
     if how == () and shape[-1] != 1:
-        raise context.refuse(operator, f"multiplies {context.info(left).name!r} with one computed number; supported: one value a channel, or a constant")
+        raise context.refuse(operator, f"multiplies {context.info(left).name!r} with one computed number; supported is one a channel")
     image = (shape[0], shape[1], channels) if len(shape) == 3 else (math.prod(shape) // channels, 1, channels)
     context.emit(operator, op, (context.view(operator, left, image), context.view(operator, right, (1, 1, channels))), output)
 
@@ -128,8 +131,8 @@ def _mul_constant(context: IntegerContext, operator: OperatorInfo, left: int, ri
     weights = context.constant(operator, right).reshape(-1).astype(np.int16) - op.right_zero_point
     channels = context.info(left).shape[-1]
     if weights.size != channels or weights.min() < -128 or weights.max() > 127:
-        raise context.refuse(operator, f"multiplies with the constant {context.info(right).name!r}; supported is one number, or one a channel within 127 steps "
-                                       "of the zero point: fold it into the layer before it")
+        raise context.refuse(operator, f"multiplies with the constant {context.info(right).name!r}; supported is one number, or one a channel "
+                                       "within 127 steps of the zero point: fold it into the layer before it")
     layer = DepthwiseConv2D(weights.astype(np.int8).reshape(1, 1, channels), np.zeros(channels, np.int32), op.requant, op.left_zero_point,
                             op.output_zero_point, activation_min=op.activation_min, activation_max=op.activation_max)
     image = (context.info(left).size // channels, 1, channels)
@@ -139,13 +142,18 @@ def _mul_constant(context: IntegerContext, operator: OperatorInfo, left: int, ri
 def softmax(context: IntegerContext, operator: OperatorInfo) -> None:
     """SOFTMAX over the last axis."""
     source, output = context.input(operator, 0), context.output(operator)
-    if context.quantization(output) != (1 / 256, -128):
-        raise context.refuse(operator, "must write scale 1/256 and zero point -128, as TFLite demands; convert the model again")
     beta = operator.option("beta")
     if not math.isfinite(beta) or beta <= 0:
         raise context.refuse(operator, f"has beta {beta}; it must be positive")
     shape = context.shape(output)
-    context.emit(operator, Softmax.from_scale(context.quantization(source)[0], beta), (context.view(operator, source, shape),), output)
+    op, inputs = Softmax.from_scale(context.quantization(source)[0], beta), (context.view(operator, source, shape),)
+    if context.info(output).type == "int16":  # only the bits below int8 are lost; whoever reads the tensor must be the model's end
+        context.values[output] = context.emit_as(operator, op, inputs, Tensor(context.info(output).name, shape, *SOFTMAX_OUTPUT))
+        record(context, "output", output, operator, context.values[output], "int8 with scale 1/256 and zero point -128 instead of int16")
+        return
+    if context.quantization(output) != SOFTMAX_OUTPUT:
+        raise context.refuse(operator, "must write scale 1/256 and zero point -128, as TFLite demands; convert the model again")
+    context.emit(operator, op, inputs, output)
 
 
 def relu(context: IntegerContext, operator: OperatorInfo, activation: str) -> None:

@@ -36,8 +36,8 @@ def read_weights(context: IntegerContext, operator: OperatorInfo, position: int,
     tensor = context.info(index)
     if tensor.type not in ("int8", "int4") or tensor.quantization is None or len(tensor.shape) != rank:
         state = "" if tensor.quantization else " without a scale"
-        raise context.refuse(operator, f"has weights {tensor.name!r} of type {tensor.type} and shape {tensor.shape}{state}; supported is int8 or int4 "
-                                       f"with {rank} axes, convert the model with full int8 quantization")
+        raise context.refuse(operator, f"has weights {tensor.name!r} of type {tensor.type} and shape {tensor.shape}{state}; supported is int8 "
+                                       f"or int4 with {rank} axes, convert the model with full int8 quantization")
     values = context.constant(operator, index)
     channels = tensor.shape[channel_axis]
     if not 1 <= channels <= MAX_CHANNELS:
@@ -73,7 +73,7 @@ def read_bias(context: IntegerContext, operator: OperatorInfo, channels: int) ->
         return np.zeros(channels, dtype=np.int32)
     tensor = context.info(index)
     if tensor.type != "int32" or tensor.size != channels:
-        raise context.refuse(operator, f"has bias {tensor.name!r} of type {tensor.type} and shape {tensor.shape}; supported is int32 of {channels} entries")
+        raise context.refuse(operator, f"has bias {tensor.name!r} of type {tensor.type} and shape {tensor.shape}; needed is int32 [{channels}]")
     return context.constant(operator, index).reshape(-1).astype(np.int32)
 
 
@@ -81,10 +81,11 @@ def _factors(context: IntegerContext, operator: OperatorInfo, weights: Weights) 
     """Rescaling of a convolution: scales multiplied in double, one factor a channel or one for all."""
     source, output = context.input(operator, 0), context.output(operator)
     product = context.quantization(source)[0] * weights.scales.astype(np.float64)
-    return _requant(context, operator, product / context.quantization(output)[0])
+    return _requant(context, operator, product, context.quantization(output)[0])
 
 
-def _requant(context: IntegerContext, operator: OperatorInfo, factors: np.ndarray) -> Requant:
+def _requant(context: IntegerContext, operator: OperatorInfo, product: np.ndarray, output_scale: float) -> Requant:
+    factors = product / output_scale
     if not np.isfinite(factors).all() or factors.max() > 2.0**29:
         raise context.refuse(operator, f"rescales its sums by {factors.max():.3g}; at most 2^29 can be held, its scales are out of proportion")
     return Requant.from_real(factors)
@@ -139,7 +140,7 @@ def fully_connected(context: IntegerContext, operator: OperatorInfo) -> None:
             product = (np.float32(scale) * weights.scales).astype(np.float64)
     else:
         product = scale * weights.scales.astype(np.float64)
-    requant = _requant(context, operator, product / out_scale)
+    requant = _requant(context, operator, product, out_scale)
     bias = read_bias(context, operator, channels)
     low, high = context.bounds(operator, output)
     if size == depth:

@@ -18,6 +18,7 @@ from edgecompress.ir.ops.resize_nearest import ResizeNearest
 from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.ops.transpose import Transpose
 from edgecompress.ir.requant import Requant
+from edgecompress.ir.window import MAX_STEP
 
 SCALE_TOLERANCE = 1e-3  # of two scales that an operator demands to be equal; converters round them differently now and then
 
@@ -26,8 +27,8 @@ def same_quantization(context: IntegerContext, operator: OperatorInfo, source: i
     """Refuses an operator that moves bytes between tensors of different quantization."""
     (scale, zero_point), (out_scale, out_zero_point) = context.quantization(source), context.quantization(output)
     if zero_point != out_zero_point or not math.isclose(scale, out_scale, rel_tol=SCALE_TOLERANCE):
-        raise context.refuse(operator, f"reads {context.info(source).name!r} with scale {scale:.6g} and zero point {zero_point}, but writes {out_scale:.6g} "
-                                       f"and {out_zero_point}; TFLite demands that they are equal, convert the model again")
+        raise context.refuse(operator, f"reads {context.info(source).name!r} with scale {scale:.6g} and zero point {zero_point}, but writes "
+                                       f"{out_scale:.6g} and {out_zero_point}; TFLite demands that they are equal, convert the model again")
 
 
 def pool_2d(context: IntegerContext, operator: OperatorInfo, kind: type[AveragePool2D] | type[MaxPool2D]) -> None:
@@ -104,16 +105,16 @@ def pack(context: IntegerContext, operator: OperatorInfo) -> None:
     if axis == 0 or shape[0] != 1:
         raise context.refuse(operator, "packs tensors along the batch axis; only the other axes are supported")
     one = (*shape[1:axis], 1, *shape[axis + 1 :])
-    context.emit(operator, _join(axis - 1, len(sources), context.quantization(output)[1]), [context.view(operator, source, one) for source in sources],
-                 output)
+    inputs = [context.view(operator, source, one) for source in sources]
+    context.emit(operator, _join(axis - 1, len(sources), context.quantization(output)[1]), inputs, output)
 
 
 def reshape(context: IntegerContext, operator: OperatorInfo) -> None:
     """RESHAPE, SQUEEZE, EXPAND_DIMS: the shape is the output tensor's; a shape operand that is computed must not matter."""
     source, output = context.input(operator, 0), context.output(operator)
     if context.info(source).size != context.info(output).size:
-        raise context.refuse(operator, f"turns shape {context.info(source).shape} into {context.info(output).shape}, which has another number of elements; "
-                                       "export the model for a batch of 1")
+        raise context.refuse(operator, f"turns shape {context.info(source).shape} into {context.info(output).shape}, which has another number of "
+                                       "elements; export the model for a batch of 1")
     same_quantization(context, operator, source, output)
     context.alias(operator, source, output)
 
@@ -126,8 +127,8 @@ def resize_nearest(context: IntegerContext, operator: OperatorInfo) -> None:
     if operator.option("align_corners") or operator.option("half_pixel_centers"):
         raise context.refuse(operator, "resizes with align_corners or half_pixel_centers; supported is neither")
     size = context.integers(operator, context.input(operator, 1))
-    if len(size) != 2:
-        raise context.refuse(operator, f"has a size of {len(size)} numbers, needed are height and width")
+    if len(size) != 2 or not 1 <= min(size) <= max(size) <= MAX_STEP:
+        raise context.refuse(operator, f"has size {size}; needed are height and width, 1 to {MAX_STEP}")
     context.emit(operator, ResizeNearest((size[0], size[1])), (context.value(operator, source),), output)
 
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgecompress.frontend.tflite import ends, float_layers, float_simple, integer_arithmetic, integer_layers, integer_shapes, unary_tables
+from edgecompress.frontend.tflite import (
+    ends,
+    float_layers,
+    float_simple,
+    integer_arithmetic,
+    integer_layers,
+    integer_shapes,
+    recurrent,
+    splits,
+    streaming,
+    unary_tables,
+)
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
 from edgecompress.ir.ops.max_pool2d import MaxPool2D
 
@@ -29,12 +40,15 @@ class Support:
 
 NO_INT8 = "tflite-micro has no int8 kernel for it"
 
+VARIABLES = "variables that delay a stream: the last steps, joined in front of the new ones along time"
+
 OPERATORS: dict[str, Support] = {
-    "CONV_2D": Support(integer_layers.conv_2d, float_layers.conv_2d, "constant weights (int8 or int4 in int8 models); groups, dilation"),
-    "DEPTHWISE_CONV_2D": Support(integer_layers.depthwise_conv_2d, float_layers.depthwise_conv_2d, "constant weights; any depth multiplier, dilation"),
+    "CONV_2D": Support(integer_layers.conv_2d, float_layers.conv_2d, "constant weights, int8 models also int4; groups, dilation"),
+    "DEPTHWISE_CONV_2D": Support(integer_layers.depthwise_conv_2d, float_layers.depthwise_conv_2d,
+                                 "constant weights, int8 models also int4; any depth multiplier, dilation"),
     "FULLY_CONNECTED": Support(integer_layers.fully_connected, float_layers.fully_connected,
                                "constant weights; an input of several rows becomes a 1x1 convolution"),
-    "ADD": Support(integer_arithmetic.add, float_simple.arithmetic, "equal shapes, or a constant: one number, in float models also one a channel"),
+    "ADD": Support(integer_arithmetic.add, float_simple.arithmetic, "equal shapes, or a constant: one number; float: also one a channel"),
     "SUB": Support(integer_arithmetic.sub, float_simple.arithmetic, "int8: one operand is a constant number; float: as ADD"),
     "MUL": Support(integer_arithmetic.mul, float_simple.arithmetic, "equal shapes, one value a channel, or a constant: one number or one a channel"),
     "DIV": Support(None, float_simple.arithmetic, "by a constant: one number or one a channel"),
@@ -45,15 +59,26 @@ OPERATORS: dict[str, Support] = {
     "MEAN": Support(integer_shapes.mean, float_simple.mean, "any axes but the batch"),
     "PAD": Support(integer_shapes.pad, float_simple.pad, "constant amounts, any axis but the batch"),
     "PADV2": Support(integer_shapes.pad, float_simple.pad, "constant amounts and value, any axis but the batch"),
-    "MIRROR_PAD": Support(integer_shapes.mirror_pad, float_simple.mirror_pad, "constant amounts, any axis but the batch; float: at most 64 columns"),
+    "MIRROR_PAD": Support(integer_shapes.mirror_pad, float_simple.mirror_pad, "constant amounts, any axis but the batch"),
     "RESHAPE": Support(integer_shapes.reshape, float_simple.reshape, "a fixed shape"),
     "SQUEEZE": Support(integer_shapes.reshape, float_simple.reshape),
     "EXPAND_DIMS": Support(integer_shapes.reshape, float_simple.reshape),
     "TRANSPOSE": Support(integer_shapes.transpose, float_simple.transpose, "a constant order that leaves the batch in place"),
-    "STRIDED_SLICE": Support(integer_shapes.strided_slice, float_simple.strided_slice,
-                             "constant ranges, any axis but the batch; no ellipsis or new axis; float: positive steps"),
-    "CONCATENATION": Support(integer_shapes.concatenation, float_simple.concatenation, "any axis but the batch"),
+    "STRIDED_SLICE": Support(partial(streaming.strided_slice, otherwise=integer_shapes.strided_slice), float_simple.strided_slice,
+                             "constant ranges, any axis but the batch; no ellipsis or new axis"),
+    "CONCATENATION": Support(partial(streaming.concatenation, otherwise=integer_shapes.concatenation), float_simple.concatenation, "any axis but the batch"),
     "PACK": Support(integer_shapes.pack, float_simple.pack, "any axis but the batch"),
+    "SLICE": Support(splits.slice_, None, "constant begin and size, any axis but the batch"),
+    "SPLIT": Support(splits.split, None, "any axis but the batch"),
+    "SPLIT_V": Support(splits.split_v, None, "any axis but the batch"),
+    "UNPACK": Support(splits.unpack, None, "any axis but the batch"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Support(recurrent.lstm, None, "int8 with an int16 cell state, batch 1, four gates, tanh; no peephole, projection "
+                                            "or layer normalisation", help="quantize the model to int8 in its converter"),
+    "SVDF": Support(recurrent.svdf, None, "batch 1, int16 or int8 state", help="quantize the model to int8 in its converter"),
+    "VAR_HANDLE": Support(streaming.var_handle, None, VARIABLES),
+    "CALL_ONCE": Support(streaming.call_once, None, "a subgraph that assigns constants to variables"),
+    "READ_VARIABLE": Support(streaming.read_variable, None, VARIABLES),
+    "ASSIGN_VARIABLE": Support(streaming.assign_variable, None, VARIABLES),
     "SHAPE": Support(note="of fixed shapes, computed at import"),
     "CAST": Support(note="of constants, computed at import"),
     "SOFTMAX": Support(integer_arithmetic.softmax, float_simple.softmax, "over the last axis"),

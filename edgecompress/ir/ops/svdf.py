@@ -15,11 +15,11 @@ from edgecompress.ir.requant import Requant
 @dataclass(frozen=True, eq=False)
 class Svdf(Op):
     """TFLite's int8 SVDF. Each filter f turns the input into one number and remembers the last `memory` of them:
-      s = saturate(feature_requant(Σ (x - input_zero_point) · w_f) + state_zero_point), appended to the row of f while its oldest leaves;
-      y_u = clamp(output_requant(bias_u + Σ over the filters of unit u, Σ over its row (s - state_zero_point) · t) + output_zero_point).
+      s = saturate(feature_requant(Σ (x - input_zero_point) · w_f)), appended to the row of f while its oldest leaves;
+      y_u = clamp(output_requant(bias_u + Σ over the filters of unit u, Σ over its row s · t) + output_zero_point).
 
     Unit u has the filters u · rank to u · rank + rank - 1. The last sum wraps at 32 bits. `feature_weights` int8 [filters, inputs],
-    `time_weights` int16 [filters, memory] (oldest first), `bias` int32 [units], `state_bits` 16 (zero point 0) or 8 (int8 time weights).
+    `time_weights` int16 [filters, memory] (oldest first), `bias` int32 [units], `state_bits` 16 or 8 (then the time weights are int8, too).
     """
 
     kind = "svdf"
@@ -31,7 +31,6 @@ class Svdf(Op):
     output_requant: Requant
     input_zero_point: int
     output_zero_point: int
-    state_zero_point: int = 0
     rank: int = 1
     state_bits: int = 16
 
@@ -51,13 +50,13 @@ class Svdf(Op):
     def _check_numbers(self) -> None:
         if len(self.feature_requant.multiplier) != 1 or len(self.output_requant.multiplier) != 1:
             raise ModelError("an SVDF has one rescaling factor for its features and one for its outputs")
-        if self.state_bits not in (8, 16) or (self.state_bits == 16 and self.state_zero_point != 0):
-            raise ModelError(f"a state of {self.state_bits} bits with zero point {self.state_zero_point} is not 8 bits wide, nor 16 with zero point 0")
+        if self.state_bits not in (8, 16):
+            raise ModelError(f"a state of {self.state_bits} bits is not 8 or 16 bits wide")
         if self.state_bits == 8 and np.abs(self.time_weights.astype(np.int32) * 2 + 1).max() > 255:
             raise ModelError("time weights of an SVDF with an int8 state must be int8")
         check_accumulator(self.feature_weights, np.zeros(len(self.feature_weights), dtype=np.int32))
-        for value in (self.input_zero_point, self.output_zero_point, self.state_zero_point):
-            check_zero_point(value)
+        check_zero_point(self.input_zero_point)
+        check_zero_point(self.output_zero_point)
 
     @property
     def memory(self) -> int:
@@ -75,11 +74,11 @@ class Svdf(Op):
         real = exact_float(self.feature_weights)
         features = ((x.astype(real) - self.input_zero_point) @ self.feature_weights.T.astype(real)).astype(np.int64)
         limit = 2 ** (self.state_bits - 1)
-        states = np.clip(self.feature_requant.apply(features) + self.state_zero_point, -limit, limit - 1)
-        stream = np.concatenate([np.full((self.memory - 1, states.shape[1]), self.state_zero_point, dtype=np.int64), states])
+        states = np.clip(self.feature_requant.apply(features), -limit, limit - 1)
+        stream = np.concatenate([np.zeros((self.memory - 1, states.shape[1]), dtype=np.int64), states])
         sums = np.zeros_like(states)
         for step in range(self.memory):
-            sums += (stream[step : step + len(x)] - self.state_zero_point) * self.time_weights[:, step]
+            sums += stream[step : step + len(x)] * self.time_weights[:, step]
         totals = sums.reshape(len(x), -1, self.rank).sum(axis=2) + self.bias
         return rescale_to_int8(totals.astype(np.int32), self.output_requant, self.output_zero_point)
 
@@ -97,6 +96,3 @@ class Svdf(Op):
     @property
     def state_bytes(self) -> int:
         return int(self.time_weights.size) * self.state_bits // 8
-
-    def initial_state(self) -> np.ndarray:
-        return np.full(self.state_bytes, self.state_zero_point, dtype=np.int8)

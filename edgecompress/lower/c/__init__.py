@@ -19,28 +19,32 @@ from edgecompress.lower.artifact import FORMAT, FORMAT_VERSION, MANIFEST, Artifa
 from edgecompress.lower.c.planning import Decisions, decide
 from edgecompress.lower.c.render import RenderedModel, render
 from edgecompress.lower.c.table import EMIT, FAST, UNSUPPORTED
-from edgecompress.lower.vectors import named_vectors, vector_arrays
+from edgecompress.lower.options import QUICK, LowerOptions
+from edgecompress.lower.vectors import check_same_outputs, named_vectors, vector_arrays
 from edgecompress.resources import data_dir
 
 __all__ = ["EMIT", "FAST", "UNSUPPORTED", "lower", "plan"]
 
-def plan(graph: QuantizedGraph, target: Target) -> LoweredPlan:
-    """Kernels, loop counts, memory plan and constant bytes. Raises ModelError for what C cannot do."""
-    return decide(graph, target).plan
+
+def plan(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK) -> LoweredPlan:
+    """Kernels, loop counts, memory plan and constant bytes. Raises ModelError for what C cannot do, BudgetError for a RAM limit out of reach."""
+    return decide(graph, target, options).plan
 
 
 def lower(graph: QuantizedGraph, target: Target, vectors: np.ndarray | Mapping[str, np.ndarray] | None = None,
-          vectors_source: str = "random") -> Artifact:
+          vectors_source: str = "random", options: LowerOptions | None = None) -> Artifact:
     """All files of the model, deterministic bytes; see edgecompress.lower.lower."""
-    decisions = decide(graph, target)
-    rendered = render(graph, target, decisions)
+    options = options or LowerOptions()
+    decisions = decide(graph, target, options)
     inputs = named_vectors(graph, vectors)
+    check_same_outputs(graph, decisions.graph, inputs)
+    rendered = render(graph, target, decisions, options)
     files = {name: text.encode() for name, text in rendered.texts.items()}
     kernels = data_dir("firmware_export") / "c" / "kernels"
     files.update({name: (kernels / name).read_bytes() for name in rendered.kernel_files})
     files["graph.json"], files["graph.npz"] = serialize.to_files(graph)
     files["vectors.npz"] = _npz(vector_arrays(graph, inputs))
-    manifest = _manifest(graph, target, decisions, rendered, sorted(files), vectors_source)
+    manifest = {**_manifest(graph, target, decisions, rendered, sorted(files), vectors_source), **_memory_facts(graph, decisions.plan, options)}
     files[MANIFEST] = _json(manifest)
     return Artifact(rendered.name, target.name, dict(sorted(files.items())), decisions.plan, manifest["graph_hash"], manifest)
 
@@ -69,7 +73,6 @@ def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rende
         "inputs": [_tensor(graph.tensors[name]) for name in graph.inputs], "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
         "run": f"{rendered.name}_run", "arena_symbol": f"{rendered.name}_arena",
         "arena_bytes": plan.memory.arena_bytes, "lower_bound_bytes": plan.memory.lower_bound_bytes, "constant_bytes": plan.constant_bytes,
-        **({"state_bytes": plan.state_bytes} if plan.state_bytes else {}),
         "macs": plan.macs, "parameters": graph.parameters,
         "header": f"{rendered.name}.h", "sources": [name for name in files if name.endswith(".c")], "files": files,
         "kernels": list(plan.kernels),
@@ -77,3 +80,10 @@ def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rende
         "memory": [{**asdict(placement.buffer), "offset": placement.offset} for placement in plan.memory.placements],
         "vectors_source": vectors_source,
     }
+
+
+def _memory_facts(graph: QuantizedGraph, plan: LoweredPlan, options: LowerOptions) -> dict[str, Any]:
+    """What RAM holds beside the arena, and what was asked for. With io "arena" the arena holds inputs and outputs too."""
+    sizes = {f"{kind}_bytes": sum(graph.tensors[name].size for name in names) for kind, names in (("input", graph.inputs), ("output", graph.outputs))}
+    return {"io": options.io, **sizes, "state_bytes": plan.state_bytes, "recomputed_macs": plan.macs - graph.total_macs,
+            "ram_limit_bytes": options.ram_bytes, "weights_section": options.weights_section, "arena_section": options.arena_section}

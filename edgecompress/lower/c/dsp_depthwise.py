@@ -119,7 +119,7 @@ class Depthwise3x3Emitter(DepthwiseDspEmitter):
 
     def scratch_bytes(self, call: Call) -> int:
         width = call.output.shape[1]
-        return 8 * LANES * (width + 2) + LANES * (24 + FACTOR_BYTES) + 8 * width
+        return 8 * LANES * (width + 2) + LANES * (28 + FACTOR_BYTES) + 8 * width
 
     def features(self, call: Call) -> dict[str, float]:
         (height, width, channels), op = call.output.shape, call.op

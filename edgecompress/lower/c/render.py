@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,10 +13,12 @@ import numpy as np
 import edgecompress
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph, Tensor
+from edgecompress.lower.c.constants import make_constants
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
 from edgecompress.lower.c.state import reset_fills, state_offsets
+from edgecompress.lower.options import LowerOptions
 from edgecompress.resources import data_dir
 from edgecompress.units import format_bytes
 
@@ -63,14 +66,10 @@ def array_lines(array: ConstArray) -> list[str]:
     return [*lines, current]
 
 
-def _io_context(tensors: list[Tensor], kind: str) -> list[dict[str, Any]]:
-    """Tensors of one side of the run function: `input`, or `input0`, `input1`, ... for several."""
-    return [{
-        "argument": kind if len(tensors) == 1 else f"{kind}{index}",
-        "macro": kind.upper() if len(tensors) == 1 else f"{kind.upper()}{index}",
-        "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.size,
-        "scale": float_literal(tensor.scale), "zero_point": tensor.zero_point,
-    } for index, tensor in enumerate(tensors)]
+def _end_context(tensor: Tensor, argument: str, location: str) -> dict[str, Any]:
+    """An input or output of the model."""
+    return {"argument": argument, "macro": argument.upper(), "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.size,
+            "scale": float_literal(tensor.scale), "zero_point": tensor.zero_point, "location": location}
 
 
 def _class_names(graph: QuantizedGraph) -> list[str]:
@@ -93,14 +92,15 @@ def _raw_values(graph: QuantizedGraph) -> dict[str, str] | None:
 
 
 class _Layers:
-    """Template contexts of all calls."""
+    """Template contexts of all calls. Constant arrays of at least `section_over` bytes go into the section for weights; None: none does."""
 
-    def __init__(self, graph: QuantizedGraph, decisions: Decisions, name: str) -> None:
-        self.graph, self.decisions, self.name = graph, decisions, name
+    def __init__(self, decisions: Decisions, name: str, section_over: int | None) -> None:
+        self.graph, self.decisions, self.name, self.section_over = decisions.graph, decisions, name, section_over
+        self.constants = decisions.constants or make_constants(zip(decisions.emitters, decisions.calls, strict=True), share=False)
         placements = decisions.plan.memory.placements
         self.offsets = {placement.buffer.name: placement.offset for placement in placements}
         self.scratch = {node: placements[number].offset for node, number in decisions.storage.scratch.items()}
-        self.states = state_offsets(graph.nodes)
+        self.states = state_offsets(self.graph.nodes)
 
     def _location(self, tensor_name: str) -> str:
         storage = self.decisions.storage
@@ -111,39 +111,50 @@ class _Layers:
             return _address("output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}", offset)
         return _address(f"{self.name}_arena.bytes", self.offsets[root] + offset)
 
+    def ends(self, names: Sequence[str], kind: str) -> list[dict[str, Any]]:
+        """Inputs or outputs of the model: `input`, or `input0`, `input1`, ... for several."""
+        return [_end_context(self.graph.tensors[name], kind if len(names) == 1 else f"{kind}{index}", self._location(name))
+                for index, name in enumerate(names)]
+
     def _state(self, node_name: str) -> list[str]:
         return [f"{self.name}_state.bytes + {self.states[node_name]}"] if node_name in self.states else []
 
-    def prefix(self, index: int, call: Call) -> str:
+    def prefix(self, index: int) -> str:
         """What the C names of a call begin with."""
-        return f"{self.name}_{index}_{c_identifier(call.node.name, 'layer')}"
+        return f"{self.name}_{index}_{c_identifier(self.decisions.calls[index].node.name, 'layer')}"
+
+    def _array(self, index: int, suffix: str) -> str:
+        return f"{self.prefix(self.constants.owner(index, suffix))}_{suffix}"
 
     def resets(self) -> list[dict[str, Any]]:
         """What `<name>_reset` does, in order."""
-        prefixes = {call.node.name: self.prefix(index, call) for index, call in enumerate(self.decisions.calls)}
-        return [{"offset": fill.offset, "size": fill.size, "value": fill.value, "array": f"{prefixes[fill.node]}_initial" if fill.node else ""}
-                for fill in reset_fills(self.graph.nodes)]
+        numbers = {call.node.name: index for index, call in enumerate(self.decisions.calls)}
+        return [{"offset": fill.offset, "size": fill.size, "value": fill.value,
+                 "array": self._array(numbers[fill.node], "initial") if fill.node else ""} for fill in reset_fills(self.graph.nodes)]
 
-    def _field(self, prefix: str, field: str, value: int | Reference) -> str:
-        text = f"{prefix}_{value.suffix}" if isinstance(value, Reference) else c_integer(int(value))
+    def _field(self, index: int, field: str, value: int | Reference) -> str:
+        text = self._array(index, value.suffix) if isinstance(value, Reference) else c_integer(int(value))
         return f".{field} = {text}"
+
+    def _placed(self, array: ConstArray) -> bool:
+        return self.section_over is not None and array.size_bytes >= self.section_over
 
     def context(self, index: int, call: Call) -> dict[str, Any]:
         """Everything the templates print for one call."""
         emitter, layer = self.decisions.emitters[index], self.decisions.plan.layers[index]
-        prefix = self.prefix(index, call)
+        prefix = self.prefix(index)
         inputs = [self._location(call.node.inputs[position]) for position in emitter.argument_order(call)]
         scratch = _address(f"{self.name}_arena.bytes", self.scratch[call.node.name]) if layer.scratch_bytes else "0"
         arguments = ["inputs"] if emitter.takes_input_array else inputs
         arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else []),
                      *self._state(call.node.name)]
-        arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array)}
-                  for array in emitter.arrays(call)]
+        arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array),
+                   "placed": self._placed(array)} for array in self.constants.own(index)]
         return {
             "index": index, "comment": comment_text(call.node.name), "op": call.node.op.kind, "kernel": layer.kernel, "macs": layer.macs,
             "input_shapes": [_shape(shape) for shape in layer.input_shapes], "output_shape": _shape(layer.output_shape),
             "struct": emitter.struct(call), "params": f"{prefix}_params", "arrays": arrays, "arguments": ", ".join(arguments),
-            "fields": [self._field(prefix, field, value) for field, value in emitter.params(call).items()],
+            "fields": [self._field(index, field, value) for field, value in emitter.params(call).items()],
             "input_array": inputs if emitter.takes_input_array else [], "constant_bytes": layer.constant_bytes,
         }
 
@@ -158,15 +169,17 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _unused_inputs(graph: QuantizedGraph, decisions: Decisions) -> list[str]:
     """Arguments that no kernel reads; a compiler would warn of them."""
+    if not decisions.storage.inputs:
+        return []
     read = {decisions.storage.places[name][0] for call in decisions.calls for name in call.node.inputs}
     return ["input" if len(graph.inputs) == 1 else f"input{index}" for index, name in enumerate(graph.inputs) if name not in read]
 
 
-def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> RenderedModel:
+def render(graph: QuantizedGraph, target: Target, decisions: Decisions, options: LowerOptions) -> RenderedModel:
     """All generated text files; kernels are copied by the caller."""
     name = c_identifier(graph.name)
     plan = decisions.plan
-    contexts = _Layers(graph, decisions, name)
+    contexts = _Layers(decisions, name, options.weights_section_over if options.weights_section else None)
     layers = [contexts.context(index, call) for index, call in enumerate(decisions.calls)]
     pairs = zip(decisions.emitters, decisions.calls, strict=True)
     kernel_files = sorted({*COMMON_HEADERS, *(file for emitter, call in pairs for file in emitter.files(call))})
@@ -175,8 +188,8 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions) -> Rende
         "graph_hash": graph.hash, "graph_name": comment_text(graph.name), "arena_bytes": plan.memory.arena_bytes,
         "constant_bytes": plan.constant_bytes, "macs": plan.macs, "arena_text": format_bytes(plan.memory.arena_bytes),
         "constant_text": format_bytes(plan.constant_bytes), "state_bytes": plan.state_bytes, "resets": contexts.resets(),
-        "inputs": _io_context([graph.tensors[tensor] for tensor in graph.inputs], "input"),
-        "outputs": _io_context([graph.tensors[tensor] for tensor in graph.outputs], "output"),
+        "inputs": contexts.ends(graph.inputs, "input"), "outputs": contexts.ends(graph.outputs, "output"),
+        "io": options.io, "weights_section": options.weights_section, "arena_section": options.arena_section,
         "classes": _class_names(graph), "raw": _raw_values(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,
         "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],

@@ -73,18 +73,17 @@ class SvdfEmitter(SimpleEmitter):
         arrays: Params = {name: Reference(name) for name in ("feature_weights", "feature_bias", "time_weights", "bias")}
         return {**arrays, "inputs": call.inputs[0].size, "units": call.output.size, "rank": op.rank, "memory": op.memory,
                 "feature_multiplier": op.feature_requant.multiplier[0], "feature_shift": op.feature_requant.shift[0],
-                "state_zero_point": op.state_zero_point, "output_multiplier": op.output_requant.multiplier[0],
-                "output_shift": op.output_requant.shift[0], "output_zero_point": op.output_zero_point}
+                "output_multiplier": op.output_requant.multiplier[0], "output_shift": op.output_requant.shift[0],
+                "output_zero_point": op.output_zero_point}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
         filters = len(op.feature_weights)
-        unit_weights = op.time_weights.reshape(filters // op.rank, -1)
         dtype = {8: np.int8, 16: np.int16}[op.state_bits]
         feature_bias = _less_zero_point(op.feature_weights, op.input_zero_point, np.zeros(filters, dtype=np.int64))
         return (ConstArray("feature_weights", "int8_t", op.feature_weights.ravel()), ConstArray("feature_bias", "int32_t", feature_bias),
                 ConstArray("time_weights", f"int{op.state_bits}_t", op.time_weights.astype(dtype).ravel()),
-                ConstArray("bias", "int32_t", _less_zero_point(unit_weights, op.state_zero_point, op.bias.astype(np.int64))))
+                ConstArray("bias", "int32_t", op.bias))
 
     def array_bytes(self, call: Call) -> int:
         return int(call.op.constant_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from edgecompress.lower.c.convolution import Conv2DEmitter, DenseEmitter, DepthwiseConv2DEmitter
+from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter
 from edgecompress.lower.c.dsp_depthwise import Depthwise3x3Emitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.sequence import DelayLineEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
@@ -47,6 +48,7 @@ EMIT: dict[str, Emitter] = {
 
 # the first one that the core and the call allow is taken, so the fastest stands first
 FAST: dict[str, tuple[Emitter, ...]] = {
+    "conv2d": (Conv2DDspEmitter(),),
     "depthwise_conv2d": (Depthwise3x3Emitter(),),
 }
 

@@ -52,7 +52,7 @@ __attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tile *tile __att
         "ldrd r4, r5, [r1], #8\n\t"
         SINGLE(r4, r8)
         SINGLE(r5, r9)
-        "cbz r12, 3f\n"
+        "beq 3f\n"
         "2:\n\t"
         "ldm r1!, {r4-r7}\n\t"
         "ldm r0!, {r8-r11}\n\t"

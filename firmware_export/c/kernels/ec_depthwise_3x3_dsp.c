@@ -3,30 +3,29 @@
  * windows lie side by side in scratch, one LDRD, and are read once for all three columns of the kernel. Every other step
  * the two change places, because the lower word of one step is the upper word of the next.
  *
- * Scratch: uint32_t[output_width + 2][4 lanes][2], the lanes' constants, int32_t[output_width][2] sums. */
+ * Scratch: int32_t[output_width][2] sums, uint32_t[output_width + 2][4 lanes][2] words, the lanes' constants. */
 #include "ec_depthwise_dsp.h"
 #include "ec_requant.h"
 
 #define TAPS 9
+#define COLUMN_WORDS (2 * EC_DEPTHWISE_LANES)
 
-/* One channel. `pairs`: for each column of the kernel (w0, w1), (w1, w2). */
+/* `pairs`: for each column of the kernel (w0, w1), (w1, w2). */
 typedef struct {
+    const uint32_t *words;
     uint32_t pairs[6];
     ec_depthwise_scale scale;
 } lane_constants;
 
-typedef uint32_t ring_column[EC_DEPTHWISE_LANES][2];
-
-/* One channel of a step: sums[column][row] up to `sums_end` from the words at `words`, the lane's first. _even: the upper
- * rows come first; _odd: the lower rows do. */
-void ec_depthwise_3x3_sweep_even(const uint32_t *words, const uint32_t *pairs, int32_t *sums, const int32_t *sums_end);
-void ec_depthwise_3x3_sweep_odd(const uint32_t *words, const uint32_t *pairs, int32_t *sums, const int32_t *sums_end);
+/* Sums and outputs of all lanes. _even: the upper rows' words come first; _odd: the lower rows' do. */
+void ec_depthwise_3x3_step_even(ec_depthwise_step *step);
+void ec_depthwise_3x3_step_odd(ec_depthwise_step *step);
 
 #if EC_DSP
 /* A kernel column's share of a sum pair: row 0 gets w0 and w1 of the upper word and w2 of the lower word's first half, row 1
  * gets w0 of the upper word's second half and w1 and w2 of the lower word. The sums of two output columns are on their way,
  * (r3, r4) and (r11, r12); a column that is finished is stored, and its registers begin the next but one. With an odd number
- * of columns the second half of the loop comes first. */
+ * of columns, bit 3 of the sums' end, the second half of the loop comes first. */
 __asm__(
     ".syntax unified\n"
     ".macro ec_dw3_begin upper, lower, sum0, sum1, a, b\n"
@@ -41,17 +40,22 @@ __asm__(
     "    smlabt \\sum0, \\lower, \\b, \\sum0\n"
     "    smlad \\sum1, \\lower, \\b, \\sum1\n"
     ".endm\n"
-    ".macro ec_dw3_sweep name, upper, lower\n"
+    ".macro ec_dw3_step name, upper, lower\n"
     "    .section .text.\\name, \"ax\", %progbits\n"
     "    .balign 4\n"
     "    .global \\name\n"
     "    .type \\name, %function\n"
     "    .thumb_func\n"
     "\\name:\n"
-    "    push {r3-r11, lr}\n"
-    "    sub r3, r3, r2\n"
-    "    ldm r1, {r5-r10}\n"
-    "    lsls r3, r3, #28\n" /* bit 3, an odd number of columns, becomes the sign */
+    "    push {r4-r11, lr}\n"
+    "    ldm r0, {r1-r10}\n"
+    "    push {r1-r10}\n"
+    "    mov r1, r6\n"
+    "4:\n"
+    "    ldm r1!, {r0, r5-r10}\n"
+    "    ldrd r3, r2, [sp]\n"
+    "    str r1, [sp, #20]\n"
+    "    lsls r3, r3, #28\n"
     "    ldrd r1, lr, [r0], #32\n"
     "    bmi 3f\n"
     "    ec_dw3_begin \\upper, \\lower, r3, r4, r5, r6\n"
@@ -71,7 +75,13 @@ __asm__(
     "    ldr r11, [sp]\n"
     "    cmp r2, r11\n"
     "    bne 1b\n"
-    "    pop {r3-r11, pc}\n"
+    "    ldr r0, [sp, #28]\n"
+    "    blx r0\n"
+    "    ldrd r1, r0, [sp, #20]\n"
+    "    cmp r1, r0\n"
+    "    bne 4b\n"
+    "    add sp, sp, #40\n"
+    "    pop {r4-r11, pc}\n"
     "3:\n"
     "    ec_dw3_begin \\upper, \\lower, r11, r12, r5, r6\n"
     "    ldrd r1, lr, [r0], #32\n"
@@ -79,63 +89,68 @@ __asm__(
     "    b 2b\n"
     "    .size \\name, . - \\name\n"
     ".endm\n"
-    "ec_dw3_sweep ec_depthwise_3x3_sweep_even, r1, lr\n"
-    "ec_dw3_sweep ec_depthwise_3x3_sweep_odd, lr, r1\n"
-    ".purgem ec_dw3_sweep\n"
-    ".purgem ec_dw3_add\n"
-    ".purgem ec_dw3_begin\n"
+    "ec_dw3_step ec_depthwise_3x3_step_even, r1, lr\n"
+    "ec_dw3_step ec_depthwise_3x3_step_odd, lr, r1\n"
     ".text\n");
 #else
-static void sweep(const uint32_t *words, const uint32_t *pairs, int32_t *sums, const int32_t *sums_end, int32_t upper)
+static void make_step(const ec_depthwise_step *step, int32_t upper)
 {
-    for (; sums != sums_end; sums += 2) {
-        int32_t column;
-        sums[0] = 0;
-        sums[1] = 0;
-        for (column = 0; column < 3; ++column) {
-            const uint32_t *word = words + column * EC_DEPTHWISE_LANES * 2, a = pairs[2 * column], b = pairs[2 * column + 1];
-            sums[0] = ec_smlabt(word[1 - upper], b, ec_smlad(word[upper], a, sums[0]));
-            sums[1] = ec_smlad(word[1 - upper], b, ec_smlatb(word[upper], a, sums[1]));
+    ec_depthwise_step s = *step;
+    while (s.lane != s.lane_end) {
+        const lane_constants *lane = (const lane_constants *)(const void *)s.lane;
+        const uint32_t *words = lane->words;
+        int32_t *sums;
+        for (sums = s.sums; sums != s.sums_end; sums += 2) {
+            int32_t column;
+            sums[0] = 0;
+            sums[1] = 0;
+            for (column = 0; column < 3; ++column) {
+                const uint32_t *word = words + column * COLUMN_WORDS, a = lane->pairs[2 * column], b = lane->pairs[2 * column + 1];
+                sums[0] = ec_smlabt(word[1 - upper], b, ec_smlad(word[upper], a, sums[0]));
+                sums[1] = ec_smlad(word[1 - upper], b, ec_smlatb(word[upper], a, sums[1]));
+            }
+            words += COLUMN_WORDS;
         }
-        words += EC_DEPTHWISE_LANES * 2;
+        s.lane = (const char *)&lane->scale;
+        s.rescale(&s);
     }
 }
 
-void ec_depthwise_3x3_sweep_even(const uint32_t *words, const uint32_t *pairs, int32_t *sums, const int32_t *sums_end)
+void ec_depthwise_3x3_step_even(ec_depthwise_step *step)
 {
-    sweep(words, pairs, sums, sums_end, 0);
+    make_step(step, 0);
 }
 
-void ec_depthwise_3x3_sweep_odd(const uint32_t *words, const uint32_t *pairs, int32_t *sums, const int32_t *sums_end)
+void ec_depthwise_3x3_step_odd(ec_depthwise_step *step)
 {
-    sweep(words, pairs, sums, sums_end, 1);
+    make_step(step, 1);
 }
 #endif
 
 static void load_lane(const ec_depthwise_dsp_params *params, int32_t channel, lane_constants *lane)
 {
-    int8_t unpacked[TAPS + 3];
+    int8_t unpacked[TAPS];
     const int8_t *weights = ec_depthwise_weights(params, channel, TAPS, unpacked);
     int32_t column;
-    EC_NO_UNROLL
     for (column = 0; column < 3; ++column) {
-        lane->pairs[2 * column] = ec_pair(weights[0], weights[1]);
-        lane->pairs[2 * column + 1] = ec_pair(weights[1], weights[2]);
-        weights += 3;
+        const uint32_t middle = (uint32_t)weights[3 * column + 1];
+        lane->pairs[2 * column] = ec_pack_bottoms((uint32_t)weights[3 * column], middle);
+        lane->pairs[2 * column + 1] = ec_pack_bottoms(middle, (uint32_t)weights[3 * column + 2]);
     }
-    lane->scale = ec_depthwise_scale_of(params, channel);
+    ec_depthwise_load_scale(params, channel, &lane->scale);
 }
 
 /* The columns beside the image, which no step fills. */
-static void clear_borders(const ec_depthwise_dsp_params *params, ring_column *ring)
+static void clear_borders(const ec_depthwise_dsp_params *params, uint32_t *words)
 {
     const uint32_t zero_point = ec_pair(params->input_zero_point, params->input_zero_point);
     const int32_t first = params->padding_left, end = first + params->input_width;
     int32_t column, i;
     for (column = 0; column < params->output_width + 2; ++column) {
         if (column < first || column >= end) {
-            for (i = 0; i < EC_DEPTHWISE_LANES * 2; ++i) {
-                ring[column][i / 2][i % 2] = zero_point;
+            EC_NO_UNROLL
+            for (i = 0; i < COLUMN_WORDS; ++i) {
+                words[column * COLUMN_WORDS + i] = zero_point;
             }
         }
     }
@@ -143,34 +158,41 @@ static void clear_borders(const ec_depthwise_dsp_params *params, ring_column *ri
 
 void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    ring_column *ring = (ring_column *)scratch;
-    lane_constants *lanes = (lane_constants *)(void *)(ring + params->output_width + 2);
-    int32_t *sums = (int32_t *)(void *)(lanes + EC_DEPTHWISE_LANES);
-    const int32_t *sums_end = sums + 2 * params->output_width;
+    static ec_depthwise_rescale *const rescale[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
+                                                     ec_depthwise_rescale_rows_clamped};
     const int32_t channels = params->channels, row_bytes = params->output_width * channels;
-    int32_t done = 0;
+    int32_t *sums = (int32_t *)scratch;
+    uint32_t *ring = (uint32_t *)(sums + 2 * params->output_width), *image = ring + params->padding_left * COLUMN_WORDS;
+    lane_constants *lanes = (lane_constants *)(void *)(ring + (params->output_width + 2) * COLUMN_WORDS);
+    int32_t done = 0, lane;
+    ec_depthwise_step step;
+    ec_depthwise_begin(&step, params, sums, 2 * params->output_width, rescale);
+    step.lane_end = (const char *)(lanes + EC_DEPTHWISE_LANES);
+    for (lane = 0; lane < EC_DEPTHWISE_LANES; ++lane) {
+        lanes[lane].words = ring + 2 * lane;
+    }
     clear_borders(params, ring);
     while (done != channels) {
         /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
-        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES, first_lane = done - channel;
-        uint32_t *words = ring[params->padding_left][0];
-        int32_t row, lane;
-        for (lane = first_lane; lane < EC_DEPTHWISE_LANES; ++lane) {
+        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES;
+        int32_t row;
+        for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
             load_lane(params, channel + lane, &lanes[lane]);
         }
-        ec_depthwise_fill(params, input, channel, -params->padding_top, words, EC_DEPTHWISE_LANES * 2, 2);
+        step.lane = (const char *)(lanes + (done - channel));
+        step.output = output + done;
+        ec_depthwise_fill(params, input + channel, -params->padding_top, image);
+        EC_NO_UNROLL
         for (row = 0; row < params->output_height; row += 2) {
-            int8_t *target = output + row * row_bytes + channel;
-            const int32_t row_step = row + 1 < params->output_height ? row_bytes : 0;
-            ec_depthwise_fill(params, input, channel, row + 2 - params->padding_top, words + (row + 2) / 2 % 2, EC_DEPTHWISE_LANES * 2, 2);
-            for (lane = first_lane; lane < EC_DEPTHWISE_LANES; ++lane) {
-                if (row % 4 == 0) {
-                    ec_depthwise_3x3_sweep_even(ring[0][lane], lanes[lane].pairs, sums, sums_end);
-                } else {
-                    ec_depthwise_3x3_sweep_odd(ring[0][lane], lanes[lane].pairs, sums, sums_end);
-                }
-                ec_depthwise_rescale_rows(params, &lanes[lane].scale, sums, target + lane, row_step);
+            const int32_t odd = row / 2 % 2;
+            step.row_step = row + 1 < params->output_height ? row_bytes : 0;
+            ec_depthwise_fill(params, input + channel, row + 2 - params->padding_top, image + 1 - odd);
+            if (odd) {
+                ec_depthwise_3x3_step_odd(&step);
+            } else {
+                ec_depthwise_3x3_step_even(&step);
             }
+            step.output += 2 * row_bytes;
         }
         done = channel + EC_DEPTHWISE_LANES;
     }

@@ -328,7 +328,7 @@ typedef struct {
 void ec_lstm_s8(const ec_lstm_params *params, const int8_t *input, int8_t *output, void *state);
 
 /* Singular value decomposition filter. Weights: one row a filter, oldest step first; a unit has `rank` filters in a row.
- * Biases hold the zero points' share, modulo 2^32. State: int16_t (_s16) or int8_t (_s8) [units * rank][memory], the type
+ * `feature_bias` is -zero point * (sum of the row), modulo 2^32. State: int16_t (_s16) or int8_t (_s8) [units * rank][memory], the type
  * of the time weights. */
 typedef struct {
     const int8_t *feature_weights;
@@ -341,7 +341,6 @@ typedef struct {
     int32_t memory;
     int32_t feature_multiplier;
     int32_t feature_shift;
-    int32_t state_zero_point;
     int32_t output_multiplier;
     int32_t output_shift;
     int32_t output_zero_point;
@@ -372,6 +371,38 @@ typedef struct {
 } ec_rearrange_params;
 
 void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int8_t *output);
+
+/* Convolution on cores with the DSP extension, one group, no horizontal dilation. Weights are streams as ec_conv_tile_dsp.h
+ * describes them; a window is kernel_height runs of run_words words that begin run_step bytes apart, in the input if
+ * buffer_rows is 0, else in a buffer of rows that lie `pitch` bytes apart with left_bytes of padding before the image.
+ * Scratch, aligned to 4 bytes: uint32_t[6 * blocks], int8_t[buffer_rows * pitch], for an odd number of channels
+ * int8_t[3 * (output_channels + 1)]. */
+typedef struct {
+    const int32_t *weights;
+    int32_t weight_words;
+    int32_t blocks; /* kernel_height * run_words */
+    int32_t negatives; /* 0: the activation's lower end is the output's zero point */
+    int32_t activation_min;
+    int32_t activation_max;
+    int32_t input_height;
+    int32_t input_row_bytes;
+    int32_t input_zero_point;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t output_channels;
+    int32_t kernel_height;
+    int32_t stride_height;
+    int32_t padding_top;
+    int32_t run_words;
+    int32_t run_step;
+    int32_t column_step; /* bytes from a window to the next one */
+    int32_t row_step; /* bytes from a row of windows to the next one */
+    int32_t buffer_rows;
+    int32_t pitch;
+    int32_t left_bytes;
+} ec_conv2d_dsp_params;
+
+void ec_conv2d_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Body of ec_svdf_s16 and ec_svdf_s8; `bits`, the width of state and time weights, is a constant in each of them. Sums
- * wrap at 32 bits because the biases hold the zero points' share. */
+ * wrap at 32 bits: those of the features because their bias holds the zero point's share, those over time as defined. */
 #ifndef EC_SVDF_H
 #define EC_SVDF_H
 
@@ -52,8 +52,7 @@ static inline void ec_svdf(const ec_svdf_params *params, const int8_t *input, in
             } else if ((filter & 3) == 0) {
                 ec_dense_dot_4(input, features + filter * p.inputs, p.inputs, p.feature_bias + filter, block);
             }
-            feature = ec_requant(block[filter & 3], p.feature_multiplier, p.feature_shift);
-            feature = ec_clamp(feature, -limit - p.state_zero_point, limit - 1 - p.state_zero_point) + p.state_zero_point;
+            feature = ec_clamp(ec_requant(block[filter & 3], p.feature_multiplier, p.feature_shift), -limit, limit - 1);
             sum += ec_svdf_remember(memory, times, p.memory, feature, bits);
             memory += row_bytes;
             times += row_bytes;

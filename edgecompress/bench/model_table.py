@@ -1,0 +1,77 @@
+"""C source of the table that tells the harness how to call each model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgecompress.bench.machines import Machine
+from edgecompress.bench.subject import Subject, TensorShape
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Declarations, and the members of `struct bench_model`."""
+
+    code: list[str]
+    run: str
+    load: str = "0"
+    store: str = "0"
+
+
+def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
+    """`machine=None` leaves the timer out (host)."""
+    entries = [_arena_entry(subject) if subject.io == "arena" else _caller_entry(subject) for subject in subjects]
+    lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', "", *(line for entry in entries for line in entry.code)]
+    lines += [f"void {subject.name}_reset(void);" for subject in subjects if subject.state_bytes]
+    lines += ["", "const struct bench_model bench_models[] = {"]
+    for subject, entry in zip(subjects, entries, strict=True):
+        reset = f"{subject.name}_reset" if subject.state_bytes else "0"
+        lines.append(f"    {{{entry.run}, {reset}, {entry.load}, {entry.store}, {subject.input_bytes}u, {subject.output_bytes}u}},")
+    lines += ["};", f"const uint32_t bench_model_count = {len(subjects)}u;"]
+    for buffer, size in (("input", max(s.input_bytes for s in subjects)), ("output", max(s.output_bytes for s in subjects))):
+        lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
+    if machine is not None:
+        timer = machine.timer
+        registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
+        lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
+    return "\n".join(lines) + "\n"
+
+
+def _parts(tensors: Sequence[TensorShape]) -> list[tuple[int, TensorShape]]:
+    """Where each tensor lies in a frame."""
+    starts = [0]
+    for tensor in tensors:
+        starts.append(starts[-1] + tensor.size)
+    return list(zip(starts, tensors, strict=False))
+
+
+def _caller_entry(subject: Subject) -> _Entry:
+    """The run function itself, or an adapter when it has several inputs or outputs."""
+    run = f"{subject.name}_run"
+    if len(subject.inputs) == len(subject.outputs) == 1:
+        return _Entry([f"int {run}(const int8_t *input, int8_t *output);"], run)
+    kinds = ", ".join(["const int8_t *"] * len(subject.inputs) + ["int8_t *"] * len(subject.outputs))
+    arguments = [f"{base} + {start}" for base, tensors in (("input", subject.inputs), ("output", subject.outputs)) for start, _ in _parts(tensors)]
+    adapter = f"bench_adapter_{subject.name}"
+    return _Entry([f"int {run}({kinds});",
+                   f"static int {adapter}(const int8_t *input, int8_t *output) {{ return {run}({', '.join(arguments)}); }}"], adapter)
+
+
+def _arena_entry(subject: Subject) -> _Entry:
+    """Inputs and outputs are copied into and out of the arena by functions of their own, so that no copy is counted as the model's."""
+    name = subject.name
+    declared, loads, stores = [f"int {name}_run(void);"], [], []
+    for kind, tensors in (("input", subject.inputs), ("output", subject.outputs)):
+        for index, (start, tensor) in enumerate(_parts(tensors)):
+            place = f"{name}_{kind}{index if len(tensors) > 1 else ''}"
+            declared.append(f"{'const ' if kind == 'output' else ''}int8_t *{place}(void);")
+            if kind == "input":
+                loads.append(f"bench_copy({place}(), frame + {start}, {tensor.size}u);")
+            else:
+                stores.append(f"bench_copy(frame + {start}, {place}(), {tensor.size}u);")
+    run, load, store = (f"bench_{what}_{name}" for what in ("adapter", "load", "store"))
+    return _Entry([*declared,
+                   f"static int {run}(const int8_t *input, int8_t *output) {{ (void)input; (void)output; return {name}_run(); }}",
+                   f"static void {load}(const int8_t *frame) {{ {' '.join(loads)} }}",
+                   f"static void {store}(int8_t *frame) {{ {' '.join(stores)} }}"], run, load, store)

@@ -1,0 +1,79 @@
+"""Weights and rescaling constants as the convolution and dense kernels of the DSP extension read them (ec_conv_tile_dsp.h)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgecompress.ir.requant import Requant
+
+CONSTANT_WORDS = 4  # ec_rescale_dsp: doubled bias, multiplier, offset, shift
+LARGEST_SHIFT = 23
+INPUT_LIMIT = 128  # inputs enter the sums as they are, without their zero point
+
+
+def rescale_factors(requant: Requant, weights: np.ndarray, bias: np.ndarray, zero_point: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """(multipliers, right shifts), int64 [channels], for `((2 * sum * multiplier + 2^31) >> 32) + offset) >> shift`; None where it does not hold.
+
+    `weights` is [channels, positions]. The kernels need shifts from 1 to 23 and sums that leave room for the offset in 32 bits. A larger shift
+    makes 0 of every sum below half its power of two, and so does the multiplier 0, which the form takes with any shift.
+    """
+    sums = np.abs(bias.astype(np.int64)) + 255 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    repeat = len(sums) if len(requant.multiplier) == 1 else 1
+    multiplier, shift = np.array(requant.multiplier * repeat, dtype=np.int64), -np.array(requant.shift * repeat, dtype=np.int64)
+    nothing = (multiplier == 0) | ((shift > LARGEST_SHIFT) & (sums < np.int64(1) << np.maximum(shift - 1, 0)))
+    multiplier, shift = np.where(nothing, 0, multiplier), np.where(nothing, 1, shift)
+    if shift.min() < 1 or shift.max() > LARGEST_SHIFT:
+        return None
+    room = 2**31 - 1 - (abs(1 + 2 * zero_point) << (shift - 1))
+    return None if (sums >= np.minimum(room, 2**30)).any() else (multiplier, shift)
+
+
+def rescale_constants(op: Any, weights: np.ndarray) -> np.ndarray:
+    """int32 [channels, CONSTANT_WORDS] of a layer whose rescale_factors hold; the bias takes up the input's zero point."""
+    factors = rescale_factors(op.requant, weights, op.bias, op.output_zero_point)
+    assert factors is not None  # supports() saw to it
+    multiplier, shift = factors
+    folded = op.bias.astype(np.int64) - op.input_zero_point * weights.astype(np.int64).sum(axis=1)
+    offset = np.int64(1 + 2 * op.output_zero_point) << (shift - 1)
+    return np.stack([2 * folded, multiplier, offset, shift], axis=1).astype(np.uint32).view(np.int32)  # sums are modulo 2^32
+
+
+def sums_fit(weights: np.ndarray, bits: int) -> bool:
+    """Whether the sums of paired weights [channels, positions] can be taken apart again, and the pairs fit their bits."""
+    totals = np.abs(weights.astype(np.int64)).sum(axis=1) * INPUT_LIMIT
+    if bits == 8:
+        even = len(weights) // 2 * 2
+        pairs_fit = not ((weights[1:even:2] == -128) & (weights[0:even:2] < 0)).any()  # 256 * w1 + w0 below -2^15
+        return pairs_fit and bool((totals[1::2] < 2**23).all())
+    return bool((totals[0::2] < 2**19).all() and (totals[1::2] < 2**27).all())
+
+
+def paired(weights: np.ndarray) -> np.ndarray:
+    """int32 [pairs, 2, positions] of weights [channels, positions]; an odd last channel is paired with zeros."""
+    even = np.zeros((len(weights) + len(weights) % 2, weights.shape[1]), dtype=np.int32)
+    even[: len(weights)] = weights
+    return even.reshape(-1, 2, weights.shape[1])
+
+
+def pair_words(pairs: np.ndarray, bits: int) -> np.ndarray:
+    """int32 [pairs, words] of [pairs, 2, positions], positions in fours.
+
+    Four positions are two words (positions 0 and 2, 1 and 3) of halves 256 * w1 + w0, or, for 4 bits, one word of bytes 16 * w1 + w0.
+    """
+    if bits == 8:
+        halves = ((256 * pairs[:, 1] + pairs[:, 0]) & 0xFFFF).reshape(len(pairs), -1, 2, 2)  # [pair, block, second, first]: position 2 * second + first
+        words = halves[:, :, 0] | halves[:, :, 1] << 16
+    else:
+        digits = ((16 * pairs[:, 1] + pairs[:, 0]) & 0xFF).reshape(len(pairs), -1, 4)
+        words = (digits << np.arange(0, 32, 8)).sum(axis=2)
+    return words.astype(np.uint32).view(np.int32).reshape(len(pairs), -1)
+
+
+def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
+    """The words of all channel pairs, int32, each pair's weights before its constants. `weights` [channels, positions in fours]."""
+    pairs = paired(weights)
+    both = np.zeros((2 * len(pairs), CONSTANT_WORDS), dtype=np.int32)
+    both[: len(constants)] = constants
+    return np.concatenate([pair_words(pairs, bits), both.reshape(len(pairs), -1)], axis=1).ravel()
