@@ -91,8 +91,8 @@ SEQUENCE_CASES: dict[str, list[Spec]] = {
         delay_line("more_new_than_kept", 2, (3, 1, 5), -128),
         delay_line("equal", 3, (3, 4), 0),
         delay_line("random_start", 4, (2, 3, 3)),
-        delay_line("flat", 7, (3,), 127),
-        delay_line("one", 1, (1,)),
+        delay_line("numbers", 7, (3, 1), 127),
+        delay_line("one", 1, (1, 1)),
     ],
     "lstm": [
         lstm("plain", 4, 8, 8),

@@ -131,6 +131,15 @@ BAD_SHAPES: list[tuple[str, tuple[Shape, ...], str]] = [
     ("reshape", ((13,),), "cannot take the shape"),
     ("softmax", ((4096,),), "at most 4095"),
     ("resize_nearest", ((4,),), "height, width, channels"),
+    ("slice", ((4,),), "a slice of 2 axes does not fit"),
+    ("slice", ((4, 4),), "leaves an input of shape"),
+    ("slice", ((2, 6),), "leaves an input of shape"),
+    ("transpose", ((2, 3),), "a transposition of 3 axes does not fit"),
+    ("delay_line", ((2, 1, 3),), "does not continue a state"),
+    ("delay_line", ((2, 2),), "does not continue a state"),
+    ("lstm", ((5,),), r"shape \(time, 5\)"),
+    ("lstm", ((2, 4),), r"shape \(time, 5\)"),
+    ("svdf", ((2, 5),), r"shape \(5,\)"),
 ]
 
 

@@ -28,10 +28,10 @@ from edgecompress.units import format_bytes
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m33", "cortex-m4", "cortex-m7", "host", "rv32imc")
 PACKAGED = sorted(path.stem for path in resources.data_dir("targets").glob("*.toml"))
 CHIPS = [name for name in PACKAGED if load_target(name).bases]
-MICROCONTROLLERS = ("stm32f103", "stm32f411", "stm32f446", "stm32f746", "stm32f767", "stm32h743", "stm32h7a3", "stm32l4r5", "stm32l476", "stm32u575",
-                    "stm32u585", "stm32wb55", "stm32g474", "stm32l552", "nrf52840", "nrf5340", "nrf54l15", "rp2040", "rp2350", "imxrt1062",
-                    "imxrt1176", "lpc55s69", "samd51", "samd21", "efr32mg24", "apollo3", "apollo4p", "ra6m5", "ra4m1", "ra8d1", "alif-e7", "max78000", "psoc62",
-                    "gd32vf103", "ch32v307", "esp32c3", "esp32c6", "k64f")
+MICROCONTROLLERS = ("stm32f103", "stm32f411", "stm32f446", "stm32f746", "stm32f767", "stm32h743", "stm32h7a3", "stm32l4r5", "stm32l476",
+                    "stm32u575", "stm32u585", "stm32wb55", "stm32g474", "stm32l552", "nrf52840", "nrf5340", "nrf54l15", "rp2040", "rp2350",
+                    "imxrt1062", "imxrt1176", "lpc55s69", "samd51", "samd21", "efr32mg24", "apollo3", "apollo4p", "ra6m5", "ra4m1", "ra8d1",
+                    "alif-e7", "max78000", "psoc62", "gd32vf103", "ch32v307", "esp32c3", "esp32c6", "k64f")
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "targets.md"
 
 
@@ -43,7 +43,7 @@ def test_the_cores_and_chips_are_there() -> None:
 def test_figures_make_sense(name: str) -> None:
     target = load_target(name)
     assert target.lowering == "c" and target.source and target.description
-    assert 0 < target.ram_bytes <= target.flash_bytes
+    assert target.ram_bytes > 0 and target.flash_bytes > 0
     assert target.defaults.ram_bytes <= target.ram_bytes and target.defaults.flash_bytes <= target.flash_bytes
     assert target.seconds(target.clock_hz) == pytest.approx(target.cycles_per_instruction)
 
@@ -242,3 +242,12 @@ def test_the_verb_shows_one_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["targets", "stm32h743", "--format", "json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["regions"][1] == {"name": "AXI SRAM", "kind": "ram", "bytes": 512 * 1024, "note": "D1 domain"}
     assert main(["targets", "stm32h74"]) == ExitCode.USAGE
+
+
+def test_a_search_for_a_chip_uses_its_cores_profile() -> None:
+    from edgecompress.run.config import SearchConfig
+    from edgecompress.run.pipeline import _profile
+
+    assert _profile(SearchConfig(target="stm32f411"), load_target("stm32f411")).name == "cortex-m4-emulated"
+    with pytest.raises(ConfigError, match="was made for cortex-m7, not for stm32f411"):
+        _profile(SearchConfig(target="stm32f411", profile="cortex-m7-emulated"), load_target("stm32f411"))

@@ -12,7 +12,6 @@ from tools import require_tool
 from edgecompress.errors import ModelError
 from edgecompress.frontend.tflite import OPERATORS, load_tflite
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.ir.ops.dense import Dense
 from edgecompress.ir.reference import run_all
 
 AVAILABLE = find_spec("tflite_micro") is not None
@@ -65,7 +64,8 @@ def activation(name: str) -> int:
     return int(getattr(schema.ActivationFunctionType, name))
 
 
-def weights(file: File, generator: np.random.Generator, shape: Sequence[int], axis: int, per_channel: bool, bias: bool, source_scale: float) -> list[int]:
+def weights(file: File, generator: np.random.Generator, shape: Sequence[int], axis: int, per_channel: bool, bias: bool,
+            source_scale: float) -> list[int]:
     """Indices of weights (with some -128) and bias."""
     channels = shape[axis]
     scales = generator.uniform(0.002, 0.01, channels if per_channel else 1).astype(np.float32)
@@ -145,8 +145,8 @@ def test_fully_connected(source: tuple[int, ...], output: tuple[int, ...], per_c
     constants = weights(file, np.random.default_rng(3), (5, 12), 0, per_channel, bias, 0.05)
     y = file.tensor(output, scale=0.06, zero_point=-9)
     file.operator("FULLY_CONNECTED", [x, *constants], y, version=4, keepNumDims=len(output) == len(source), fusedActivationFunction=activation(fused))
-    graph = check(file.data(y))
-    assert isinstance(graph.nodes[-2 if len(source) == 4 and len(output) == 2 else 0].op, Dense) == (np.prod(source) == 12) or len(graph.nodes) > 1
+    kinds = {node.op.kind for node in check(file.data(y)).nodes}
+    assert ("dense" in kinds, "conv2d" in kinds) == (np.prod(source) == 12, np.prod(source) > 12)
 
 
 def test_fully_connected_with_a_weight_zero_point() -> None:
@@ -199,11 +199,9 @@ def test_subtraction_over_many_scales() -> None:
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["image first", "image second"])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 4), (4,)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 1, 4), (1, 4), (4,)], ids=str)
 @pytest.mark.parametrize("constant", [False, True], ids=["computed", "constant"])
 def test_products_with_one_value_a_channel(shape: tuple[int, ...], constant: bool, first: bool) -> None:
-    if not constant and len(shape) == 1:
-        shape = (1, 1, 4)
     file = File()
     a = file.input((1, 5, 3, 4), scale=0.05, zero_point=3)
     if constant:
@@ -212,8 +210,7 @@ def test_products_with_one_value_a_channel(shape: tuple[int, ...], constant: boo
         b = file.input(shape, scale=0.02, zero_point=-90)
     y = file.tensor((1, 5, 3, 4), scale=0.02, zero_point=-20)
     file.operator("MUL", [b, a] if first else [a, b], y, version=2)
-    if not constant and len(shape) > 1 and shape[0] == 1 or constant:
-        check(file.data(y))
+    check(file.data(y))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -225,8 +222,8 @@ def test_pools(builtin: str, window: tuple[int, int], stride: tuple[int, int], f
     x = file.input(IMAGE, scale=0.05, zero_point=-7)
     out = [-(-size // s) if same else (size - k) // s + 1 for size, k, s in zip(IMAGE[1:3], window, stride, strict=True)]
     y = file.tensor((1, *out, 4), scale=0.05, zero_point=-7)
-    file.operator(builtin, [x], y, version=2, padding=int(not same), filterHeight=window[0], filterWidth=window[1], strideH=stride[0], strideW=stride[1],
-                  fusedActivationFunction=activation(fused))
+    file.operator(builtin, [x], y, version=2, padding=int(not same), filterHeight=window[0], filterWidth=window[1], strideH=stride[0],
+                  strideW=stride[1], fusedActivationFunction=activation(fused))
     check(file.data(y))
 
 
@@ -284,7 +281,8 @@ def test_reshapes(builtin: str, source: tuple[int, ...], target: tuple[int, ...]
     file = File()
     x = file.input(source, scale=0.05, zero_point=-7)
     y = file.tensor(target, scale=0.05, zero_point=-7)
-    file.operator(builtin, [x, *([] if extra is None else [file.constant(np.array(extra, np.int32))])], y)
+    inputs = [x] if extra is None else [x, file.constant(np.array(extra, np.int32))]
+    file.operator(builtin, inputs, y, **({"squeezeDims": [2]} if builtin == "SQUEEZE" else {}))
     graph = check(file.data(y))
     assert all(node.op.kind == "reshape" for node in graph.nodes)
 
@@ -396,7 +394,8 @@ def test_transposes(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(("begin", "end", "step", "masks", "output"), [
     ((0, 1, 0, 0), (1, 5, 6, 4), (1, 1, 1, 1), {}, (1, 4, 6, 4)), ((0, 1, 0, 0), (1, 7, 6, 4), (1, 2, 3, 1), {}, (1, 3, 2, 4)),
-    ((0, -3, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), {"endMask": 15}, (1, 3, 6, 4)), ((0, 0, 0, 1), (1, 0, 0, 2), (1, 1, 1, 1), {"endMask": 6}, (1, 7, 6, 1)),
+    ((0, -3, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), {"endMask": 15}, (1, 3, 6, 4)),
+    ((0, 0, 0, 1), (1, 0, 0, 2), (1, 1, 1, 1), {"endMask": 6}, (1, 7, 6, 1)),
     ((0, 0, 5, 0), (1, 7, 0, 4), (1, 1, -2, 1), {}, (1, 7, 3, 4)), ((0, 2, 0, 0), (1, 3, 6, 4), (1, 1, 1, 1), {"shrinkAxisMask": 2}, (1, 6, 4)),
 ])
 def test_strided_slices(begin: tuple[int, ...], end: tuple[int, ...], step: tuple[int, ...], masks: dict, output: tuple[int, ...]) -> None:
@@ -443,16 +442,16 @@ def test_float_ends_are_dropped() -> None:
     assert [end["side"] for end in graph.metadata["tflite"]["dropped_ends"]] == ["input", "output"]
 
 
-@pytest.mark.parametrize(("scale", "zero_point", "nodes"), [(0.05, 121, 1), (0.05, 120, 2), (0.06, 121, 2)], ids=["shift", "other zero point", "other scale"])
-def test_uint8_ends_are_int8_with_the_zero_point_moved(scale: float, zero_point: int, nodes: int) -> None:
+@pytest.mark.parametrize(("scale", "zero_point", "shift"), [(0.05, 121, True), (0.05, 120, False), (0.06, 121, False)])
+def test_uint8_ends_are_int8_with_the_zero_point_moved(scale: float, zero_point: int, shift: bool) -> None:
     file = File()
     x, q = file.input((1, 256), "uint8", scale, zero_point), file.tensor((1, 256), scale=0.05, zero_point=-7)
-    z = file.tensor((1, 256), "uint8", 0.03 if nodes == 1 else 0.031, 108)
+    z = file.tensor((1, 256), "uint8", 0.03 if shift else 0.031, 108)
     file.operator("QUANTIZE", [x], q)
     file.operator("QUANTIZE", [body(file, q)], z)
     data = file.data(z)
     graph = loaded(data)
-    assert len(graph.nodes) == (1 if nodes == 1 else 3)
+    assert len(graph.nodes) == (1 if shift else 3)
     codes = np.arange(-128, 128).astype(np.int8)[None]
     expected = interpret(data, [[(codes.astype(np.int16) + 128).astype(np.uint8)]])[0][0]
     actual = run_all(graph, {graph.inputs[0]: codes})[graph.outputs[0]]

@@ -46,13 +46,27 @@ def _parts(tensors: Sequence[TensorShape]) -> list[tuple[int, TensorShape]]:
     return list(zip(starts, tensors, strict=False))
 
 
+def _ctype(tensor: TensorShape) -> str:
+    return {"int8": "int8_t", "float32": "float"}[tensor.dtype]
+
+
+def _cast(tensor: TensorShape, pointer: str, constant: bool) -> str:
+    """A place in a frame as a pointer to the tensor's type; frames of floats are aligned, as all their parts have whole words."""
+    if tensor.dtype == "int8":
+        return pointer
+    qualifier = "const " if constant else ""
+    return f"({qualifier}{_ctype(tensor)} *)({qualifier}void *)({pointer})"
+
+
 def _caller_entry(subject: Subject) -> _Entry:
     """The run function itself, or an adapter when it has several inputs or outputs."""
     run = f"{subject.name}_run"
-    if len(subject.inputs) == len(subject.outputs) == 1:
+    tensors = (*subject.inputs, *subject.outputs)
+    if len(subject.inputs) == len(subject.outputs) == 1 and not any(tensor.dtype != "int8" for tensor in tensors):
         return _Entry([f"int {run}(const int8_t *input, int8_t *output);"], run)
-    kinds = ", ".join(["const int8_t *"] * len(subject.inputs) + ["int8_t *"] * len(subject.outputs))
-    arguments = [f"{base} + {start}" for base, tensors in (("input", subject.inputs), ("output", subject.outputs)) for start, _ in _parts(tensors)]
+    kinds = ", ".join([f"const {_ctype(tensor)} *" for tensor in subject.inputs] + [f"{_ctype(tensor)} *" for tensor in subject.outputs])
+    arguments = [_cast(tensor, f"{base} + {start}", base == "input") for base, parts in (("input", subject.inputs), ("output", subject.outputs))
+                 for start, tensor in _parts(parts)]
     adapter = f"bench_adapter_{subject.name}"
     return _Entry([f"int {run}({kinds});",
                    f"static int {adapter}(const int8_t *input, int8_t *output) {{ return {run}({', '.join(arguments)}); }}"], adapter)
@@ -65,11 +79,11 @@ def _arena_entry(subject: Subject) -> _Entry:
     for kind, tensors in (("input", subject.inputs), ("output", subject.outputs)):
         for index, (start, tensor) in enumerate(_parts(tensors)):
             place = f"{name}_{kind}{index if len(tensors) > 1 else ''}"
-            declared.append(f"{'const ' if kind == 'output' else ''}int8_t *{place}(void);")
+            declared.append(f"{'const ' if kind == 'output' else ''}{_ctype(tensor)} *{place}(void);")
             if kind == "input":
-                loads.append(f"bench_copy({place}(), frame + {start}, {tensor.size}u);")
+                loads.append(f"bench_copy((int8_t *){place}(), frame + {start}, {tensor.size}u);")
             else:
-                stores.append(f"bench_copy(frame + {start}, {place}(), {tensor.size}u);")
+                stores.append(f"bench_copy(frame + {start}, (const int8_t *){place}(), {tensor.size}u);")
     run, load, store = (f"bench_{what}_{name}" for what in ("adapter", "load", "store"))
     return _Entry([*declared,
                    f"static int {run}(const int8_t *input, int8_t *output) {{ (void)input; (void)output; return {name}_run(); }}",

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecompress.errors import DataError, ModelError
 from edgecompress.ir import reference, serialize
-from edgecompress.ir.graph import MAX_ELEMENTS, QuantizedGraph
+from edgecompress.ir.graph import ITEM_BYTES, MAX_ELEMENTS, QuantizedGraph
 from edgecompress.lower.artifact import read_manifest
 from edgecompress.lower.options import IO_KINDS
 
@@ -36,11 +36,12 @@ class TensorShape:
 
     name: str
     shape: tuple[int, ...]
+    dtype: str = "int8"
 
     @property
     def size(self) -> int:
-        """Elements, which are bytes."""
-        return math.prod(self.shape)
+        """Bytes."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 def _batch(tensor: TensorShape) -> str:
@@ -80,13 +81,13 @@ class Subject:
         return 0 if self.io == "arena" else self.input_bytes + self.output_bytes
 
     def encode(self, values: Values) -> list[bytes]:
-        """Frames of int8 [n, *shape] inputs by name. Raises DataError for missing names, wrong types, shapes or unequal lengths."""
+        """Frames of [n, *shape] inputs by name, each of its dtype. Raises DataError for missing names, wrong types, shapes or unequal lengths."""
         if set(values) != {tensor.name for tensor in self.inputs}:
             raise DataError(f"the model takes the inputs {', '.join(t.name for t in self.inputs)}, got {', '.join(values) or 'none'}")
         for tensor in self.inputs:
             value = values[tensor.name]
-            if value.dtype != np.int8 or value.shape[1:] != tensor.shape:
-                raise DataError(f"input '{tensor.name}' must be int8 {_batch(tensor)}, got {value.dtype} {list(value.shape)}; "
+            if value.dtype != np.dtype(tensor.dtype) or value.shape[1:] != tensor.shape:
+                raise DataError(f"input '{tensor.name}' must be {tensor.dtype} {_batch(tensor)}, got {value.dtype} {list(value.shape)}; "
                                 "quantize it with the graph's input tensor")
         lengths = {len(values[tensor.name]) for tensor in self.inputs}
         if len(lengths) != 1:
@@ -94,10 +95,10 @@ class Subject:
         return [b"".join(values[tensor.name][index].tobytes() for tensor in self.inputs) for index in range(lengths.pop())]
 
     def decode(self, frames: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Outputs int8 [n, *shape] by name."""
+        """Outputs [n, *shape] by name, each of its tensor's dtype."""
         table = np.frombuffer(b"".join(frames), dtype=np.int8).reshape(len(frames), self.output_bytes)
         starts = np.cumsum([0, *(tensor.size for tensor in self.outputs)])
-        return {tensor.name: table[:, start : start + tensor.size].reshape(len(frames), *tensor.shape)
+        return {tensor.name: table[:, start : start + tensor.size].copy().view(tensor.dtype).reshape(len(frames), *tensor.shape)
                 for tensor, start in zip(self.outputs, starts, strict=False)}
 
 
@@ -143,10 +144,16 @@ def _identifier(value: Any) -> str:
 
 
 def _tensors(values: Any) -> tuple[TensorShape, ...]:
-    tensors = tuple(TensorShape(_text(value["name"]), _shape(value["shape"])) for value in values)
+    tensors = tuple(TensorShape(_text(value["name"]), _shape(value["shape"]), _dtype(value.get("dtype", "int8"))) for value in values)
     if not tensors or len({tensor.name for tensor in tensors}) != len(tensors):
         raise ValueError("a model needs at least one input and one output, each with a name of its own")
     return tensors
+
+
+def _dtype(value: Any) -> str:
+    if value not in ITEM_BYTES:
+        raise ValueError(f"{value!r} is not a type of tensor")
+    return str(value)
 
 
 def _shape(values: Any) -> tuple[int, ...]:
@@ -190,8 +197,8 @@ def load_vectors(subject: Subject, samples: int) -> Vectors:
         raise ModelError(f"'{path}' cannot be used: {error}; lower the model again") from None
     count = len(inputs[subject.inputs[0].name])
     for tensor, array in [(t, inputs[t.name]) for t in subject.inputs] + [(t, stored[t.name]) for t in subject.outputs]:
-        if array.dtype != np.int8 or array.shape != (count, *tensor.shape) or not count:
-            raise ModelError(f"'{path}' holds {array.dtype} {list(array.shape)} for '{tensor.name}', expected int8 {_batch(tensor)}; "
+        if array.dtype != np.dtype(tensor.dtype) or array.shape != (count, *tensor.shape) or not count:
+            raise ModelError(f"'{path}' holds {array.dtype} {list(array.shape)} for '{tensor.name}', expected {tensor.dtype} {_batch(tensor)}; "
                              "lower the model again")
     computed = reference.run_all(load_graph(subject), inputs)
     expected = {tensor.name: computed[tensor.name] for tensor in subject.outputs}
@@ -207,6 +214,10 @@ def _keys(kind: str, tensors: Sequence[TensorShape]) -> list[tuple[str, TensorSh
 
 
 def count_differing(left: Values, right: Values) -> int:
-    """Samples in which any tensor differs; both hold the same names and shapes."""
-    differs = [(left[name] != right[name]).reshape(len(right[name]), -1).any(axis=1) for name in right]
+    """Samples in which any bit of any tensor differs; both hold the same names, types and shapes."""
+    differs = [(_bytes(left[name]) != _bytes(right[name])).any(axis=1) for name in right]
     return int(np.count_nonzero(np.any(differs, axis=0)))
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)

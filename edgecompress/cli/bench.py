@@ -46,8 +46,8 @@ def _print(seen: Any, layers: bool) -> None:
     print_table(("bench", seen.target), [
         ("ran on", f"{seen.where} ({seen.emulator or 'this machine'}; {seen.compiler})"),
         ("instructions", "not counted" if seen.instructions is None else str(seen.instructions)),
-        *([] if seen.estimated_cycles is None else [("cycles, estimated", f"{seen.estimated_cycles} (pipeline model of bench/pipeline.py, no flash waits; "
-                                                     f"{seen.memory_words} memory words moved)")]),
+        *([] if seen.estimated_cycles is None else [
+            ("cycles, estimated", f"{seen.estimated_cycles} (pipeline model, no flash waits; {seen.memory_words} memory words moved)")]),
         ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
         ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
         ("RAM", "not measured" if seen.ram_bytes is None else

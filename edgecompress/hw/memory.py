@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgecompress.hw.memory_problem import Problem, build_problem, complete, first_place, lower_bound, restrict, round_up, split, top
+from edgecompress.hw.memory_problem import Problem, build_problem, complete, first_place, least_union, lower_bound, restrict, round_up, split, top
 from edgecompress.hw.memory_search import improve
 from edgecompress.hw.plan import Buffer, MemoryPlan, Overlap, Placement
 
@@ -36,6 +36,15 @@ def plan_memory(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = (), ste
     offsets = complete(problem, core, offsets, easy)
     placements = tuple(Placement(buffer, offset) for buffer, offset in zip(buffers, offsets, strict=True))
     return MemoryPlan(placements, top(problem, offsets), bound)
+
+
+def step_bounds(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = ()) -> dict[int, int]:
+    """Bytes that must be there at each step at which a buffer begins; steps between need no more than the one before."""
+    if not buffers:
+        return {}
+    problem = build_problem(buffers, overlaps)
+    return {step: least_union(problem, [i for i, buffer in enumerate(buffers) if buffer.first <= step <= buffer.last])
+            for step in sorted({buffer.first for buffer in buffers})}
 
 
 def _heuristic(problem: Problem, buffers: Sequence[Buffer], bound: int) -> list[int]:

@@ -96,11 +96,11 @@ def lower_bound(problem: Problem) -> int:
     best = 0
     for clique in problem.cliques:
         if sum(problem.sizes[i] for i in clique) > best:
-            best = max(best, _least_union(problem, clique))
+            best = max(best, least_union(problem, clique))
     return best
 
 
-def _least_union(problem: Problem, clique: Sequence[int]) -> int:
+def least_union(problem: Problem, clique: Sequence[int]) -> int:
     """Buffers without permission to overlap add up; each group tied by permissions needs at least what `_group_union` says."""
     groups = {i: {i} for i in clique}
     for i, j in combinations(clique, 2):

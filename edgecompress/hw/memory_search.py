@@ -19,9 +19,10 @@ OPEN, FORWARD, BACKWARD, JOINED, IMPOSSIBLE = range(5)  # orders of a pair (i, j
 def improve(problem: Problem, offsets: list[int], bound: int, steps: int) -> tuple[list[int], int]:
     """Better offsets and a greater proved bound, as far as `steps` looks at a pair go: first the bound itself, then by halves."""
     best, best_top, proved, limit = offsets, top(problem, offsets), bound, bound
+    cliques = _hard_cliques(problem)
     unanswered = bound  # limits below are known or given up
     while unanswered < best_top and steps > 0:
-        search = _Search(problem, limit, max(steps // SHARE, 1))
+        search = _Search(problem, cliques, limit, max(steps // SHARE, 1))
         found = search.run()
         steps -= search.steps
         if found is not None:
@@ -34,10 +35,30 @@ def improve(problem: Problem, offsets: list[int], bound: int, steps: int) -> tup
     return best, min(proved, best_top)
 
 
+def _hard_cliques(problem: Problem) -> list[tuple[int, ...]]:
+    """Per moment, buffers no two of which may overlap; where some may, twice: with and without the largest of those."""
+    partners: dict[int, set[int]] = {}
+    for i, j in problem.soft:
+        partners.setdefault(i, set()).add(j)
+        partners.setdefault(j, set()).add(i)
+    none: set[int] = set()
+    result = set()
+    for clique in problem.cliques:
+        alive = sorted(clique, key=lambda i: (-problem.sizes[i], i))
+        soft = [i for i in alive if not partners.get(i, none).isdisjoint(alive)]
+        for skipped in (None, *soft[:1]):
+            chosen: list[int] = []
+            for i in alive:
+                if i != skipped and partners.get(i, none).isdisjoint(chosen):
+                    chosen.append(i)
+            result.add(tuple(chosen))
+    return sorted(result)
+
+
 class _Search:
     """One question. `is_complete` is False when the steps ran out before the answer."""
 
-    def __init__(self, problem: Problem, limit: int, max_steps: int) -> None:
+    def __init__(self, problem: Problem, cliques: Sequence[Sequence[int]], limit: int, max_steps: int) -> None:
         self.problem, self.limit, self.max_steps = problem, limit, max_steps
         self.steps, self.is_complete = 0, True
         self.core, self.easy = split(problem, limit)
@@ -48,22 +69,9 @@ class _Search:
         for number, (i, j, _, _) in enumerate(self.pairs):
             self.incident[i].append(number)
             self.incident[j].append(number)
-        self.cliques = self._hard_cliques(members)
+        kept = {tuple(i for i in clique if i in members) for clique in cliques}
+        self.cliques = [clique for clique in sorted(kept) if len(clique) > 2]  # pairs are looked at one by one
         self.is_symmetric = not problem.soft and len(set(problem.alignments)) == 1
-
-    def _hard_cliques(self, members: set[int]) -> list[list[int]]:
-        """Per moment, buffers no two of which may overlap; where some may, twice: with and without the largest of those."""
-        problem, result = self.problem, set[tuple[int, ...]]()
-        for clique in problem.cliques:
-            alive = sorted((i for i in clique if i in members), key=lambda i: (-problem.sizes[i], i))
-            soft = [i for i in alive if any((i, j) in problem.soft or (j, i) in problem.soft for j in alive)]
-            for skipped in (None, *soft[:1]):
-                chosen: list[int] = []
-                for i in alive:
-                    if i != skipped and not any((i, j) in problem.soft or (j, i) in problem.soft for j in chosen):
-                        chosen.append(i)
-                result.add(tuple(chosen))
-        return [list(chosen) for chosen in sorted(result) if len(chosen) > 2]  # pairs are looked at one by one
 
     def run(self) -> list[int] | None:
         """Offsets below the limit, or None."""
@@ -159,7 +167,7 @@ class _Search:
             queue.append(lower)
         return low[upper] <= high[upper] and low[lower] <= high[lower]
 
-    def _has_room(self, clique: list[int], low: list[int], high: list[int]) -> bool:
+    def _has_room(self, clique: tuple[int, ...], low: list[int], high: list[int]) -> bool:
         """Whether those that cannot lie below some place or above some other fit between the two."""
         sizes = self.problem.sizes
         self.steps += len(clique)

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from edgecompress.errors import EdgecompressError, ModelError
-from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.float_ops import FLOAT_OPS
+from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, to_integer, to_integers, to_text
 from edgecompress.ir.ops import OPS
 from edgecompress.ir.requant import Requant
@@ -33,7 +33,8 @@ FORMAT_VERSION = 1
 MAX_JSON_BYTES = 16 * 1024**2
 MAX_ARRAY_BYTES = 256 * 1024**2
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
-NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i2|<i4|<f4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\), \} *\n")
+NPY_HEADER = re.compile(r"\{'descr': '(?P<type>\|i1|<i2|<i4|<f4)', 'fortran_order': False, 'shape': \((?P<shape>\d{1,10}(, ?\d{1,10}){0,5},?)\),"
+                        r" \} *\n")
 
 
 def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:

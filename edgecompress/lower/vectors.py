@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgecompress.errors import ConfigError, ModelError
-from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.reference import run_all
 
 RANDOM_VECTORS = 10
@@ -17,12 +17,19 @@ def named_vectors(graph: QuantizedGraph, vectors: np.ndarray | Mapping[str, np.n
     """Test inputs by name; None makes ten random ones. Raises ConfigError for one array beside several inputs."""
     if vectors is None:
         generator = np.random.default_rng(0)
-        return {name: generator.integers(-128, 128, (RANDOM_VECTORS, *graph.tensors[name].shape), dtype=np.int8) for name in graph.inputs}
+        return {name: _random(generator, graph.tensors[name]) for name in graph.inputs}
     if isinstance(vectors, Mapping):
         return dict(vectors)
     if len(graph.inputs) != 1:
         raise ConfigError(f"graph {graph.name!r} has {len(graph.inputs)} inputs; give test vectors as a mapping from input name to array")
     return {graph.inputs[0]: vectors}
+
+
+def _random(generator: np.random.Generator, tensor: Tensor) -> np.ndarray:
+    shape = (RANDOM_VECTORS, *tensor.shape)
+    if tensor.dtype == "float32":
+        return generator.normal(size=shape).astype(np.float32)
+    return generator.integers(-128, 128, shape, dtype=np.int8)
 
 
 def vector_arrays(graph: QuantizedGraph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

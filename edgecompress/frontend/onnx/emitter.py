@@ -14,6 +14,7 @@ from edgecompress.frontend.onnx.values import Quantization, Value, in_order, is_
 from edgecompress.ir.graph import MAX_RANK
 
 MAX_ACTIVATION = 2**26  # elements of one tensor: far above any device this tool knows
+MAX_GRAPH_NODES = 25_000
 CONSTANT_ELEMENTS = 2**24  # made at import beyond what the file itself holds
 
 
@@ -40,6 +41,8 @@ class Emitter:
 
     def add(self, kind: str, *inputs: str, suffix: str = "", **attributes: Any) -> str:
         """Appends a node. Raises ModelError if the kind cannot take the inputs, or if its result is absurdly large."""
+        if len(self.builder.nodes) >= MAX_GRAPH_NODES:
+            raise ModelError(f"is where the graph grows beyond {MAX_GRAPH_NODES} nodes; larger ones are refused")
         output = self.builder.add(kind, self.name + suffix, *inputs, **attributes)
         shape = self.builder.shapes[output]
         if math.prod(shape) > MAX_ACTIVATION:

@@ -15,6 +15,7 @@ from edgecompress.frontend.onnx.emitter import MAX_ACTIVATION, Budget, Emitter, 
 from edgecompress.frontend.onnx.model import InputInfo, OnnxModel, OnnxNode
 from edgecompress.frontend.onnx.operators import OPERATORS, REFUSED
 from edgecompress.frontend.onnx.tensors import FLOATS, tensor_array
+from edgecompress.frontend.onnx.text import shown
 from edgecompress.frontend.onnx.values import Constant, Operand, Quantization, StoredIntegers, Value, in_order, is_contiguous, row_major
 
 MAX_OUTPUTS = 64
@@ -62,8 +63,8 @@ class Importer:
         for name in chosen:
             if name not in made:
                 near = difflib.get_close_matches(name, [text for text in made if len(text) < 200][:2000], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ModelError(f"no node of the model makes the output {name!r}{hint}")
+                hint = f"; did you mean {shown(near[0])}?" if near else ""
+                raise ModelError(f"no node of the model makes the output {shown(name)}{hint}")
         return chosen
 
     def _needed_nodes(self) -> tuple[list[OnnxNode], set[str]]:
@@ -72,7 +73,7 @@ class Importer:
         for index, node in enumerate(self.model.nodes):
             for name in node.outputs:
                 if name and name in makers:
-                    raise ModelError(f"{node.label} writes {name!r}, which another node writes too")
+                    raise ModelError(f"{node.label} writes {shown(name)}, which another node writes too")
                 makers[name] = index
         wanted, used, names = list(self.outputs), set[int](), set[str](self.outputs)
         while wanted:
@@ -89,7 +90,7 @@ class Importer:
         if not inputs:
             raise ModelError("the outputs do not depend on any input of the model")
         if len(inputs) > 1:
-            named = ", ".join(f"{info.name!r} [{', '.join(info.labels)}]" for info in inputs[:6])
+            named = ", ".join(f"{shown(info.name)} [{', '.join(info.labels)}]" for info in inputs[:6])
             raise ModelError(f"the model has {len(inputs)} inputs ({named}); one is supported",
                              "export it with the others fixed as constants, or end the graph with --outputs where only one input matters")
         return inputs[0]
@@ -100,15 +101,15 @@ class Importer:
         """The input's shape with a batch of 1. Raises ModelError if a size is neither in the file nor given."""
         info, given = self.info, self.input_shape
         if info.data_type not in (*FLOATS, 2, 3):
-            raise ModelError(f"input {info.name!r} is of ONNX data type {info.data_type}; float, uint8 and int8 inputs are supported")
+            raise ModelError(f"input {shown(info.name)} is of ONNX data type {info.data_type}; float, uint8 and int8 inputs are supported")
         if given is not None and (not given or min(given) < 1):
             raise ModelError(f"an input shape needs at least one size, each at least 1, got {tuple(given)}")
         if info.shape is None:
             if given is None:
-                raise ModelError(f"input {info.name!r} has no shape in the file; give its sizes without the batch, as --input-shape 3x96x96")
+                raise ModelError(f"input {shown(info.name)} has no shape in the file; give its sizes without the batch, as --input-shape 3x96x96")
             return 1, *given
         if not info.shape:
-            raise ModelError(f"input {info.name!r} is a single number; a tensor is needed")
+            raise ModelError(f"input {shown(info.name)} is a single number; a tensor is needed")
         sizes = list(info.shape)
         free_batch = sizes[0] is None or sizes[0] == 1
         if sizes[0] is None:
@@ -117,17 +118,17 @@ class Importer:
             sizes = self._given(sizes, list(given), free_batch)
         if None in sizes:
             free = ", ".join(str(axis) for axis, size in enumerate(sizes) if size is None)
-            raise ModelError(f"input {info.name!r} has the shape [{', '.join(info.labels)}]: the file leaves axes {free} open; give all sizes without the "
+            raise ModelError(f"input {shown(info.name)} has the shape [{', '.join(info.labels)}]: the file leaves axes {free} open; give all sizes without the "
                              f"batch, as --input-shape {'x'.join(str(size or 96) for size in sizes[1:])}")
         known = tuple(int(size) for size in sizes if size is not None)
         if int(np.prod([float(size) for size in known])) > MAX_ACTIVATION:
-            raise ModelError(f"input {info.name!r} has shape {list(known)}; at most {MAX_ACTIVATION} elements are supported")
+            raise ModelError(f"input {shown(info.name)} has shape {list(known)}; at most {MAX_ACTIVATION} elements are supported")
         return known
 
     def _given(self, sizes: list[int | None], given: list[int], free_batch: bool) -> list[int | None]:
         wanted = [1, *given] if free_batch and len(given) == len(sizes) - 1 else given
         if len(wanted) != len(sizes) or any(have not in (None, want) for have, want in zip(sizes, wanted, strict=True)):
-            raise ModelError(f"--input-shape {'x'.join(map(str, given))} does not fit input {self.info.name!r} of shape [{', '.join(self.info.labels)}]; "
+            raise ModelError(f"--input-shape {'x'.join(map(str, given))} does not fit input {shown(self.info.name)} of shape [{', '.join(self.info.labels)}]; "
                              "give the sizes without the batch, equal to the file's where it fixes them")
         return list(wanted)
 
@@ -160,7 +161,7 @@ class Importer:
         read = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
         for name in missing:
             if name in read:
-                raise ModelError(f"its output {name!r} is used, which is not supported; only the first output is")
+                raise ModelError(f"its output {shown(name)} is used, which is not supported; only the first output is")
 
     def _results(self, node: OnnxNode) -> tuple[Operand, ...]:
         support = OPERATORS.get(node.operator)
@@ -174,7 +175,8 @@ class Importer:
         if node.operator in ("Shape", "Size") or (constant and support.fold is not None):
             return (self._folded(call, support.fold),)
         if support.handler is None or (constant and node.operator not in ("QuantizeLinear", "DequantizeLinear")):
-            raise ModelError("works on constants only" if support.handler is None else "is not computed on constants; simplify the model with onnxsim")
+            raise ModelError("is supported on constants only, and here it depends on the model's input; end the graph before it with --outputs"
+                             if support.handler is None else "is not computed on constants; simplify the model with onnxsim")
         result = support.handler(call)
         return result if isinstance(result, tuple) else (result,)
 
@@ -204,8 +206,8 @@ class Importer:
             return None
         if name not in self.known:
             if name not in self.model.initializers:
-                raise ModelError(f"reads {name!r}, which nothing before it writes: the graph has a cycle, is out of order, or misses a node")
-            self.known[name] = Constant(tensor_array(self.model.initializers[name], f"initializer {name!r}"))
+                raise ModelError(f"reads {shown(name)}, which nothing before it writes: the graph has a cycle, is out of order, or misses a node")
+            self.known[name] = Constant(tensor_array(self.model.initializers[name], f"initializer {shown(name)}"))
         return self.known[name]
 
     # ---- outputs
@@ -215,14 +217,14 @@ class Importer:
         value = self.known[name]
         self.emitter.name = name
         if isinstance(value, Constant):
-            raise ModelError(f"output {name!r} does not depend on the input")
+            raise ModelError(f"output {shown(name)} does not depend on the input")
         rank = len(value.axes)
         order: Sequence[int] = range(rank)
         if rank in (3, 4) and value.shape[0] == 1 and is_contiguous(in_order(value.axes, channels_last(rank))):
             order = channels_last(rank)
         tensor = self.emitter.arranged(value, order, _graph_shape(value.shape, order))
         if tensor == self.info.name:
-            raise ModelError(f"output {name!r} is the input itself; the model computes nothing")
+            raise ModelError(f"output {shown(name)} is the input itself; the model computes nothing")
         return tensor, value, order
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgecompress.errors import ModelError, ToolMissingError
 from edgecompress.frontend.onnx.tensors import tensor_array
+from edgecompress.frontend.onnx.text import checked, shown
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OLDEST_OPSET, NEWEST_OPSET = 7, 24
 MAX_NODES = 20_000
 MAX_NAMES = 100_000
+MAX_OPERANDS = 1024
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 REQUIRED: Any = object()
 
@@ -46,7 +48,7 @@ class OnnxNode:
     @property
     def label(self) -> str:
         """Operator and name for messages; a node without a name goes by its first output."""
-        return f"{self.operator} '{self.name or (self.outputs[0] if self.outputs else '')}'"
+        return f"{shown(self.operator)[1:-1]} {shown(self.name or (self.outputs[0] if self.outputs else ''))}"
 
     def _get(self, name: str, kind: int, field: str, default: Any) -> Any:
         attribute = self.attributes.get(name)
@@ -79,9 +81,9 @@ class OnnxNode:
         return self.number(name) if name in self.attributes else None
 
     def text(self, name: str, default: Any = REQUIRED) -> str:
-        """A string attribute."""
+        """A string attribute, on one line and not long: it is a word of ONNX or it will stand in a message."""
         value = self._get(name, 3, "s", default)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        return shown(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))[1:-1]
 
     def integers(self, name: str, default: Any = REQUIRED, count: int | None = None) -> tuple[int, ...]:
         """A list of integers, of `count` entries if given."""
@@ -127,8 +129,6 @@ def read_model(data: bytes) -> OnnxModel:
         return _converted(model, len(data))
     except DecodeError:
         raise ModelError("the file is not an ONNX model, or it is damaged: protobuf cannot read it") from None
-    except UnicodeDecodeError:
-        raise ModelError("the file is damaged: a name in it is not valid UTF-8") from None
 
 
 def _converted(model: ModelProto, size: int) -> OnnxModel:
@@ -141,9 +141,9 @@ def _converted(model: ModelProto, size: int) -> OnnxModel:
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ModelError(f"the model is written for operator set {opset}; supported: {OLDEST_OPSET} to {NEWEST_OPSET}",
                          "onnx.version_converter.convert_version(model, 17) brings most models there")
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    initializers = {checked(tensor.name): tensor for tensor in graph.initializer}
     inputs = tuple(_input(entry) for entry in graph.input if entry.name not in initializers)
-    return OnnxModel(tuple(_node(node, opset) for node in graph.node), initializers, inputs, tuple(entry.name for entry in graph.output), size)
+    return OnnxModel(tuple(_node(node, opset) for node in graph.node), initializers, inputs, tuple(checked(entry.name) for entry in graph.output), size)
 
 
 def _check_counts(graph: GraphProto) -> None:
@@ -156,20 +156,21 @@ def _check_counts(graph: GraphProto) -> None:
 
 
 def _node(node: NodeProto, opset: int) -> OnnxNode:
-    for attribute in node.attribute:
+    name, domain, operator = (checked(text) for text in (node.name, node.domain, node.op_type))
+    if max(len(node.input), len(node.output), len(node.attribute)) > MAX_OPERANDS:
+        raise ModelError(f"node {shown(name)} has more than {MAX_OPERANDS} inputs, outputs or attributes; that is refused as hostile")
+    attributes = {checked(attribute.name): attribute for attribute in node.attribute}
+    for key, attribute in attributes.items():
         if attribute.ref_attr_name:
-            raise ModelError(f"attribute '{attribute.name}' of node '{node.name}' refers to a parameter of a function that is not there")
-    operator = node.op_type if node.domain in DOMAINS else f"{node.domain}::{node.op_type}"
-    return OnnxNode(operator, node.name, tuple(node.input), tuple(node.output), {a.name: a for a in node.attribute}, opset)
+            raise ModelError(f"attribute {shown(key)} of node {shown(name)} refers to a parameter of a function that is not there")
+    return OnnxNode(operator if domain in DOMAINS else f"{domain}::{operator}", name, tuple(map(checked, node.input)), tuple(map(checked, node.output)),
+                    attributes, opset)
 
 
 def _input(entry: ValueInfoProto) -> InputInfo:
-    kind = entry.type.tensor_type
+    name, kind = checked(entry.name), entry.type.tensor_type
     if not entry.type.HasField("tensor_type") or not kind.HasField("shape"):
-        return InputInfo(entry.name, kind.elem_type, None, ())
-    sizes, labels = [], []
-    for dim in kind.shape.dim:
-        known = dim.HasField("dim_value") and dim.dim_value > 0
-        sizes.append(int(dim.dim_value) if known else None)
-        labels.append(str(dim.dim_value) if known else dim.dim_param or "?")
-    return InputInfo(entry.name, kind.elem_type, tuple(sizes), tuple(labels))
+        return InputInfo(name, kind.elem_type, None, ())
+    sizes = [int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in kind.shape.dim]
+    labels = [str(size) if size else checked(dim.dim_param)[:20] or "?" for size, dim in zip(sizes, kind.shape.dim, strict=True)]
+    return InputInfo(name, kind.elem_type, tuple(sizes), tuple(repr(label)[1:-1] for label in labels))

@@ -14,7 +14,8 @@ import numpy as np
 
 from edgecompress.errors import ModelError
 
-LEAST_ITEMS = 4096
+LEAST_ITEMS, MOST_ITEMS = 4096, 250_000  # as many take some seconds to look at
+MOST_FIELDS = 64  # entries of a field list that are looked at; no table of the schema has more
 LONGEST_TEXT = 1024  # bytes of a text that are looked at; names are for people
 
 FORMATS = {"int8": "<b", "uint8": "<B", "bool": "<?", "uint16": "<H", "int32": "<i", "uint32": "<I", "uint64": "<Q", "float32": "<f"}
@@ -29,17 +30,18 @@ class FlatBuffer:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.items_left = max(len(data), LEAST_ITEMS)
+        self.items_left = min(max(len(data), LEAST_ITEMS), MOST_ITEMS)
+        self._vtables: dict[int, tuple[int, ...]] = {}  # tables of one kind share theirs
 
     def bad(self, what: str) -> ModelError:
         """The error for a file that breaks the format."""
         return ModelError(f"it is not a valid TFLite file: {what}; it is damaged or cut short, get or export it again")
 
     def spend(self, items: int) -> None:
-        """Counts visited items; raises ModelError when the file makes more of them than its size allows."""
+        """Counts visited items; raises ModelError when the file makes more of them than its size, or any model, needs."""
         self.items_left -= items
         if self.items_left < 0:
-            raise self.bad("its parts refer to each other more often than a file of its size can need")
+            raise self.bad("its parts are more, or refer to each other more often, than a model of its size can need")
 
     def scalar(self, kind: str, position: int) -> int | float | bool:
         """The number of a kind in FORMATS at an absolute position."""
@@ -63,13 +65,23 @@ class FlatBuffer:
     def table(self, position: int) -> Table:
         """The table that starts at an absolute position, its vtable checked."""
         self.spend(1)
-        vtable = position - self.integer("int32", position)
-        if not 0 <= vtable <= len(self.data) - 4:
-            raise self.bad(f"the table at byte {position} has its field list outside the file")
-        vtable_size, table_size = self.integer("uint16", vtable), self.integer("uint16", vtable + 2)
-        if vtable_size < 4 or vtable_size % 2 or vtable + vtable_size > len(self.data) or table_size < 4 or position + table_size > len(self.data):
+        at = position - self.integer("int32", position)
+        vtable = self._vtables.get(at) or self._read_vtable(position, at)
+        if position + vtable[1] > len(self.data):
             raise self.bad(f"the table at byte {position} reaches beyond the end")
-        return Table(self, position, vtable, vtable_size, table_size)
+        return Table(self, position, vtable)
+
+    def _read_vtable(self, position: int, at: int) -> tuple[int, ...]:
+        if not 0 <= at <= len(self.data) - 4:
+            raise self.bad(f"the table at byte {position} has its field list outside the file")
+        size = self.integer("uint16", at)
+        if size < 4 or size % 2 or at + size > len(self.data):
+            raise self.bad(f"the field list at byte {at} reaches beyond the end")
+        entries = struct.unpack_from(f"<{min(size // 2, MOST_FIELDS)}H", self.data, at)
+        if entries[1] < 4:
+            raise self.bad(f"the table at byte {position} has a size of {entries[1]} bytes")
+        self._vtables[at] = entries
+        return entries
 
     def vector(self, position: int, element_size: int) -> tuple[int, int]:
         """(position of the first element, count) of the vector at an absolute position; checked to lie inside the file."""
@@ -79,25 +91,23 @@ class FlatBuffer:
         return position + 4, count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Table:
-    """One table. `slot` is a field's place in the schema, from 0; what is absent has its default."""
+    """One table. `slot` is a field's place in the schema, from 0; what is absent has its default.
+
+    `vtable` is (size of itself, size of the table, offset of each field or 0).
+    """
 
     buffer: FlatBuffer
     position: int
-    vtable: int
-    vtable_size: int
-    table_size: int
+    vtable: tuple[int, ...]
 
     def field(self, slot: int, size: int) -> int | None:
         """Absolute position of a field of `size` bytes; None when it is absent."""
-        entry = 4 + 2 * slot
-        if entry >= self.vtable_size:
-            return None
-        offset = self.buffer.integer("uint16", self.vtable + entry)
+        offset = self.vtable[2 + slot] if 2 + slot < len(self.vtable) else 0
         if offset == 0:
             return None
-        if offset < 4 or offset + size > self.table_size:
+        if offset < 4 or offset + size > self.vtable[1]:
             raise self.buffer.bad(f"a field of the table at byte {self.position} lies outside it")
         return self.position + offset
 
@@ -135,9 +145,9 @@ class Table:
     def integers(self, slot: int, dtype: str = "int32") -> tuple[int, ...]:
         """A short vector of numbers as Python integers; each one is counted. Empty when absent."""
         values = self.array(slot, dtype)
-        if values is None:
+        if values is None or not len(values):
             return ()
-        self.buffer.spend(len(values))
+        self.buffer.spend(1 + len(values) // 4)
         return tuple(values.tolist())
 
     def tables(self, slot: int) -> list[Table]:

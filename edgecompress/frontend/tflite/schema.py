@@ -15,7 +15,7 @@ from edgecompress.frontend.tflite.vocabulary import OPERATOR_NAMES, OPTIONS, TEN
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 MAX_RANK = 8
-MAX_SUBGRAPHS, MAX_TENSORS, MAX_OPERATORS = 64, 65_536, 16_384
+MAX_SUBGRAPHS, MAX_TENSORS, MAX_OPERATORS = 64, 32_768, 8_192
 MAX_NAME = 120  # characters of a name that are kept
 ABSENT = -1  # index of an optional input that is not given
 

@@ -184,8 +184,9 @@ def concatenation(context: IntegerContext, operator: OperatorInfo, otherwise: Ha
     if math.prod(shape[:axis]) != 1 or initial.shape != kept or (*new[:axis], kept[axis] + new[axis], *new[axis + 1:]) != shape:
         raise context.refuse(operator, f"joins variable {name!r} of shape {initial.shape} with {new} along axis {axis}, where all axes before it "
                                        "must be of size 1 and the others agree")
-    source = context.view(operator, context.input(operator, 1), new[axis:])
-    context.emit(operator, DelayLine(initial.reshape(kept[axis:])), (source,), output)
+    step = kept[axis + 1:] or (1,)
+    source = context.view(operator, context.input(operator, 1), (new[axis], *step))
+    context.emit(operator, DelayLine(initial.reshape(kept[axis], *step)), (source,), output)
 
 
 def strided_slice(context: IntegerContext, operator: OperatorInfo, otherwise: Handler) -> None:

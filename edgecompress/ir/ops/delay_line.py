@@ -21,8 +21,8 @@ class DelayLine(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "initial", frozen_array(self.initial, np.int8))
-        if self.initial.size == 0:
-            raise ModelError(f"a delay line needs at least one step to remember, got a state of shape {self.initial.shape}")
+        if self.initial.ndim < 2 or self.initial.size == 0:
+            raise ModelError(f"a delay line's state must be [steps, ...] with at least one step, got shape {self.initial.shape}")
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)

@@ -79,7 +79,7 @@ class Svdf(Op):
         sums = np.zeros_like(states)
         for step in range(self.memory):
             sums += stream[step : step + len(x)] * self.time_weights[:, step]
-        totals = sums.reshape(len(x), -1, self.rank).sum(axis=2) + self.bias
+        totals = sums.reshape(len(x), self.bias.size, self.rank).sum(axis=2) + self.bias
         return rescale_to_int8(totals.astype(np.int32), self.output_requant, self.output_zero_point)
 
     def macs(self, *shapes: Shape) -> int:

@@ -60,7 +60,8 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "scale": tensor.scale, "zero_point": tensor.zero_point}
+    return {"name": tensor.name, "shape": list(tensor.shape), "scale": tensor.scale, "zero_point": tensor.zero_point,
+            **({} if tensor.dtype == "int8" else {"dtype": tensor.dtype})}
 
 
 def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rendered: RenderedModel, files: list[str],

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecompress.ir.ops.conv2d import Conv2D
-from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, rescale_constants, rescale_factors, sums_fit
+from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_streams, rescale_constants, rescale_factors, sums_fit
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 TILE = 3  # pixels of ec_conv_tile
-CHAIN_BLOCKS = 8  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
+CHAIN_BLOCKS = 16  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Windows:
     buffer_rows: int
     pitch: int
     left_bytes: int
+    rgb: bool  # three runs of 9 bytes, whose last bytes share a word
 
     @property
     def blocks(self) -> int:
         """Words of 4 positions in a window."""
-        return self.kernel_height * self.run_words
+        return self.kernel_height * self.run_words + self.rgb
 
     @property
     def pixels(self) -> int:
@@ -42,21 +43,23 @@ class Windows:
 
 
 def windows(op: Conv2D, source: tuple[int, ...], output: tuple[int, ...]) -> Windows:
-    """Windows are read from the input itself where none leaves it and each of their rows is a whole number of words."""
+    """Windows are read from the input itself where none leaves it and no word reaches beyond it."""
     (height, width, channels), (kernel_height, kernel_width), (stride_height, stride_width) = source, op.kernel, op.stride
-    run_bytes, run_words, row_bytes = kernel_width * channels, -(-kernel_width * channels // 4), width * channels
+    run_bytes, row_bytes = kernel_width * channels, width * channels
+    rgb = kernel_height == 3 and run_bytes == 9
+    run_words = 2 if rgb else -(-run_bytes // 4)
     reach = (kernel_height - 1) * op.dilation[0] + 1
     inside = not (op.padding[0] or op.padding[2]) and (output[0] - 1) * stride_height + reach <= height \
         and (output[1] - 1) * stride_width + kernel_width <= width
-    if inside and run_bytes == 4 * run_words:
+    if inside and run_bytes >= 4 * run_words:
         flat = op.kernel == (1, 1) and op.stride == (1, 1)
         return Windows(*((1, output[0] * output[1]) if flat else output[:2]), kernel_height, run_words, op.dilation[0] * row_bytes,
-                       stride_width * channels, stride_height * row_bytes, stride_height, 0, 0, 0)
+                       stride_width * channels, stride_height * row_bytes, stride_height, 0, 0, 0, rgb)
     left = op.padding[2] * channels
-    pitch = -(-max(left + row_bytes, (output[1] - 1) * stride_width * channels + 4 * run_words) // 4) * 4
+    pitch = -(-max(left + row_bytes, (output[1] - 1) * stride_width * channels + max(4 * run_words, run_bytes)) // 4) * 4
     spanned = 0 if output[1] % TILE == 0 else 2 if output[1] == 1 else 1  # rows that a tile reaches beyond its first pixel's
     return Windows(output[0], output[1], kernel_height, run_words, op.dilation[0] * pitch, stride_width * channels, stride_height * pitch,
-                   stride_height, reach + spanned * stride_height, pitch, left)
+                   stride_height, reach + spanned * stride_height, pitch, left, rgb)
 
 
 class Conv2DDspEmitter(Emitter):
@@ -67,14 +70,16 @@ class Conv2DDspEmitter(Emitter):
     bits = (8,)
 
     def kernel(self, call: Call) -> str:
-        return f"ec_conv2d_s{call.op.weight_bits}_dsp"
+        return f"ec_conv2d_{'rgb_' if self._windows(call).rgb else ''}s{call.op.weight_bits}_dsp"
 
     def struct(self, call: Call) -> str:
         return "ec_conv2d_dsp_params"
 
     def files(self, call: Call) -> tuple[str, ...]:
-        return (f"{self.kernel(call)}.c", f"ec_conv_tile_s{call.op.weight_bits}_dsp.c", "ec_conv_gather_dsp.c", "ec_conv2d_dsp.h", "ec_conv_gather_dsp.h",
-                "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h", "ec_clamp_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
+        own = ("ec_conv_gather_rgb_dsp.c",) if self._windows(call).rgb else ()
+        return (f"{self.kernel(call)}.c", *own, f"ec_conv_tile_s{call.op.weight_bits}_dsp.c", "ec_conv2d_dsp.c", "ec_conv2d_dsp.h",
+                "ec_conv_gather_dsp.c", "ec_conv_gather_dsp.h", "ec_conv_gather_asm_dsp.h", "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h",
+                "ec_clamp_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
 
     def supports(self, call: Call) -> bool:
         op, rows = call.op, self._rows(call)
@@ -120,7 +125,10 @@ class Conv2DDspEmitter(Emitter):
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, shape = call.op, self._windows(call)
         runs = op.weights.reshape(op.weights.shape[0], shape.kernel_height, -1)
-        whole = np.pad(runs, ((0, 0), (0, 0), (0, 4 * shape.run_words - runs.shape[2]))).reshape(len(runs), -1)
+        if shape.rgb:
+            whole = np.concatenate([runs[:, :, :8].reshape(len(runs), -1), runs[:, :, 8], np.zeros((len(runs), 1), np.int8)], axis=1)
+        else:
+            whole = np.pad(runs, ((0, 0), (0, 0), (0, 4 * shape.run_words - runs.shape[2]))).reshape(len(runs), -1)
         return (ConstArray("weights", "int32_t", pair_streams(whole, op.weight_bits, rescale_constants(op, self._rows(call)))),)
 
     def array_bytes(self, call: Call) -> int:
@@ -153,3 +161,70 @@ class Conv2DDspEmitter(Emitter):
         loaded = shape.buffer_rows + moves * min(shape.buffer_rows, shape.stride_height)
         return {"buffer_bytes": shape.buffer_rows * shape.pitch, "moves": moves, "moved_words": moves * kept * shape.pitch // 4,
                 "loaded_rows": loaded, "loaded_sixteens": loaded * (width * channels // 16), "loaded_bytes": loaded * (width * channels % 16)}
+
+
+DENSE_UNIT, DENSE_CHAIN = 8, 8  # positions of a unit; EC_DENSE_CHAIN in ec_dense_tile_dsp.h
+
+
+class DenseDspEmitter(Emitter):
+    """ec_dense_s8_dsp, ec_dense_s4_dsp; also a convolution whose only window is the whole input."""
+
+    extensions = frozenset({"dsp"})
+    takes_scratch = True
+    bits = (8,)
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_dense_s{call.op.weight_bits}_dsp"
+
+    def struct(self, call: Call) -> str:
+        return "ec_dense_dsp_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        bits = call.op.weight_bits
+        return (f"ec_dense_s{bits}_dsp.c", f"ec_dense_tile_s{bits}_dsp.c", f"ec_conv_tile_s{bits}_dsp.c", "ec_dense_dsp.h", "ec_dense_tile_dsp.h",
+                "ec_dense_tile_asm_dsp.h", "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h", "ec_conv_gather_dsp.h", "ec_clamp_dsp.h",
+                "ec_rescale_dsp.h", "ec_dsp.h")
+
+    def supports(self, call: Call) -> bool:
+        op, rows = call.op, self._rows(call)
+        if op.kind == "conv2d" and (op.groups != 1 or any(op.padding) or rows.shape[1] != call.inputs[0].size):
+            return False
+        return op.weight_bits in self.bits and sums_fit(rows, op.weight_bits) \
+            and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
+
+    def _rows(self, call: Call) -> np.ndarray:
+        rows: np.ndarray = call.op.weights.reshape(call.op.weights.shape[0], -1)
+        return rows
+
+    def _sizes(self, call: Call) -> tuple[int, int, int]:
+        """(units of 8 positions, quads of channels, 1 if a pair remains)."""
+        channels, length = self._rows(call).shape
+        return -(-length // DENSE_UNIT), (channels + 1) // 4, int(channels % 4 in (1, 2))
+
+    def overlaps(self, call: Call) -> dict[int, int]:
+        """All inputs are in scratch before the first output is written."""
+        return {0: 0}
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        op, (channels, length) = call.op, self._rows(call).shape
+        return {"weights": Reference("weights"), "input_size": length, "output_size": channels, "activation_min": op.activation_min,
+                "activation_max": op.activation_max}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        op, rows = call.op, self._rows(call)
+        whole = np.pad(rows, ((0, 0), (0, -rows.shape[1] % DENSE_UNIT)))
+        return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, rescale_constants(op, rows))),)
+
+    def array_bytes(self, call: Call) -> int:
+        units, quads, pairs = self._sizes(call)
+        return (2 * quads + pairs) * (2 * units * call.op.weight_bits + 8 * CONSTANT_WORDS)
+
+    def scratch_bytes(self, call: Call) -> int:
+        return 16 * self._sizes(call)[0]
+
+    def features(self, call: Call) -> dict[str, float]:
+        (units, quads, pairs), channels, op = self._sizes(call), call.output.size, call.op
+        narrow = (op.activation_min, op.activation_max) != (-128, 127)
+        return {"call": 1, "expanded_units": units, "expanded_tail": call.inputs[0].size % DENSE_UNIT, "quads": quads, "quad_units": quads * units,
+                "quad_passes": quads * -(-units // DENSE_CHAIN), "pairs": pairs, "pair_units": pairs * units, "copied": channels % 4,
+                "clamped": channels * narrow}

@@ -98,10 +98,9 @@ class DepthwiseDspEmitter(Emitter):
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, rows, factors = call.op, self._rows(call), self._factors(call)
         assert factors is not None  # supports() saw to it
-        folded = op.bias.astype(np.int64) - op.input_zero_point * rows.astype(np.int64).sum(axis=1)
-        doubled = (2 * folded).astype(np.uint32).view(np.int32)  # the kernel's sums are modulo 2^32
+        doubled = 2 * op.bias.astype(np.int64)  # fits: supports() saw to that as well
         packed = np.ascontiguousarray(pack_rows(rows, op.weight_bits)).view(np.int8).ravel()
-        return (ConstArray("weights", "int8_t", packed), ConstArray("bias", "int32_t", doubled),
+        return (ConstArray("weights", "int8_t", packed), ConstArray("bias", "int32_t", doubled.astype(np.int32)),
                 ConstArray("multiplier", "int32_t", factors[0].astype(np.int32)), ConstArray("shift", "int8_t", factors[1].astype(np.int8)))
 
     def array_bytes(self, call: Call) -> int:
@@ -110,22 +109,29 @@ class DepthwiseDspEmitter(Emitter):
 
 
 class Depthwise3x3Emitter(DepthwiseDspEmitter):
-    """ec_depthwise_3x3_dsp: stride 1, two output rows a step."""
+    """ec_depthwise_3x3_dsp and ec_depthwise_3x3_stride2_dsp: two output rows a step."""
 
-    name = "3x3"
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+        self.name = "3x3" if stride == 1 else f"3x3_stride{stride}"
 
     def supports(self, call: Call) -> bool:
-        return call.op.kernel == (3, 3) and call.op.stride == (1, 1) and super().supports(call)
+        return call.op.kernel == (3, 3) and call.op.stride == (self.stride, self.stride) and super().supports(call)
 
     def scratch_bytes(self, call: Call) -> int:
-        width = call.output.shape[1]
-        return 8 * LANES * (width + 2) + LANES * (28 + FACTOR_BYTES) + 8 * width
+        words, pairs = self._columns(call) * LANES * (self.stride + 1), 7 - self.stride
+        return 4 * (2 * call.output.shape[1] + words + LANES * (1 + pairs)) + LANES * FACTOR_BYTES
+
+    def _columns(self, call: Call) -> int:
+        """Columns that the windows look at, borders included."""
+        return int((call.output.shape[1] - 1) * self.stride + 3)
 
     def features(self, call: Call) -> dict[str, float]:
-        (height, width, channels), op = call.output.shape, call.op
+        (height, width, channels), op, columns = call.output.shape, call.op, self._columns(call)
         groups, steps = math.ceil(channels / LANES), math.ceil(height / 2)
-        sweeps = channels * steps
-        return {"call": 1, "borders": width + 2, "lanes": channels, "unpacked": 9 * channels * (op.weight_bits != 8),
-                "fills": groups * (steps + 1), "filled": groups * (steps + 1) * call.inputs[0].shape[1],
-                "sweeps": sweeps, "odd_sweeps": sweeps * (width % 2), "columns": sweeps * width,
+        sweeps, fills = channels * steps, groups * (1 + self.stride * steps)
+        seen = min(call.inputs[0].shape[1], columns - op.padding[2])
+        return {"call": 1, "ring": columns * LANES * (self.stride + 1), 
+                "lanes": channels, "unpacked": 9 * channels * (op.weight_bits != 8), "groups": groups, "steps": groups * steps,
+                "fills": fills, "filled": fills * seen, "sweeps": sweeps, "odd_sweeps": sweeps * (width % 2), "columns": sweeps * width,
                 **{f"columns_{mode}": sweeps * width * (index == clamp_mode(op)) for index, mode in enumerate(MODES) if index}}

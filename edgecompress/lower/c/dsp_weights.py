@@ -77,3 +77,20 @@ def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     both = np.zeros((2 * len(pairs), CONSTANT_WORDS), dtype=np.int32)
     both[: len(constants)] = constants
     return np.concatenate([pair_words(pairs, bits), both.reshape(len(pairs), -1)], axis=1).ravel()
+
+
+def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
+    """The words of a dense layer (ec_dense_tile_dsp.h): quads of channels, then a pair where one or two remain; int32.
+
+    `weights` [channels, positions in eights]; three remaining channels make a quad with zeros.
+    """
+    rest = len(weights) % 4
+    whole = len(weights) - rest + (4 if rest == 3 else 0)
+    padded = np.zeros((max(whole, len(weights)), weights.shape[1]), dtype=np.int8)
+    padded[: len(weights)] = weights
+    filled = np.zeros((len(padded), CONSTANT_WORDS), dtype=np.int32)
+    filled[: len(constants)] = constants
+    words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, weights.shape[1] // 4, bits // 4)
+    step = words.transpose(0, 2, 3, 1).reshape(whole // 4, -1)  # words of both pairs in turn
+    quads = np.concatenate([step, filled[:whole].reshape(whole // 4, -1)], axis=1).ravel()
+    return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, constants[whole:])])

@@ -65,6 +65,8 @@ class Emitter:
     in_place: ClassVar[tuple[int, ...]] = ()  # inputs that the output may overwrite
     same_start: ClassVar[bool] = False  # overlaps() holds only where both buffers start at one address, not for any greater distance
     takes_scratch: ClassVar[bool] = False
+    element: ClassVar[str] = "int8_t"  # what the kernel's tensor pointers point at
+    header: ClassVar[str] = "ec_kernels.h"  # where its declaration stands
     takes_input_array: ClassVar[bool] = False
 
     def supports(self, call: Call) -> bool:
@@ -89,7 +91,7 @@ class Emitter:
         """C sources and headers beside COMMON_HEADERS."""
         raise NotImplementedError
 
-    def params(self, call: Call) -> Mapping[str, int | Reference]:
+    def params(self, call: Call) -> Mapping[str, Any]:
         """Fields of the params struct in order."""
         raise NotImplementedError
 

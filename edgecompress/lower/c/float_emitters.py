@@ -19,6 +19,9 @@ WIDE = 4  # output channels a loop of ec_f32_conv2d.c and ec_f32_dense.c shares
 class FloatEmitter(Emitter):
     """One kernel `ec_f32_<name>` in `ec_f32_<name>.c`."""
 
+    element = "float"
+    header = "ec_float.h"
+
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -11,9 +11,11 @@ from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower.c.constants import Constants, make_constants
 from edgecompress.lower.c.emitter import Call, Emitter
+from edgecompress.lower.c.fitting import Layout, fit
 from edgecompress.lower.c.state import state_bytes
 from edgecompress.lower.c.storage import Permission, Storage, resolve_storage
-from edgecompress.lower.c.table import UNSUPPORTED, select
+from edgecompress.lower.c.table import COPY, UNSUPPORTED, select
+from edgecompress.lower.c.views import view_offset
 from edgecompress.lower.options import QUICK, LowerOptions
 
 
@@ -30,21 +32,33 @@ class Decisions:
 
 
 def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK) -> Decisions:
-    """Raises ModelError for an op in UNSUPPORTED, naming the node and the reason."""
+    """Raises ModelError for an op in UNSUPPORTED, naming the node and the reason, BudgetError for a RAM limit that is out of reach."""
     for node in graph.nodes:
         if node.op.kind in UNSUPPORTED:
             raise ModelError(f"node {node.name!r} ({node.op.kind}) cannot be lowered to C: {UNSUPPORTED[node.op.kind]}")
+    layout = _layout(graph, target, options, THOROUGH if options.thorough else FAST)
+    if options.ram_bytes is not None and layout.ram_bytes > options.ram_bytes:
+        scratch = [_permission(emitter, call).scratch_bytes for emitter, call in _calls(graph, target)]
+        layout = fit(layout, options.ram_bytes, lambda split: _layout(split, target, options, FAST), scratch)
+    pairs = _calls(layout.graph, target)
+    kept = [index for index, (_, call) in enumerate(pairs) if call.node.output not in layout.storage.without_code]
+    pairs = [pairs[index] for index in kept]
+    constants = make_constants(pairs, share=True) if options.thorough else None
+    layers = tuple(_layer(layout.graph, call, emitter, constants.shared_bytes(index) if constants else 0, step)
+                   for index, ((emitter, call), step) in enumerate(zip(pairs, kept, strict=True)))
+    plan = LoweredPlan(target.name, layers, layout.memory, sum(layer.constant_bytes for layer in layers), state_bytes(layout.graph.nodes))
+    return Decisions(layout.graph, plan, layout.storage, tuple(call for _, call in pairs), tuple(emitter for emitter, _ in pairs), constants)
+
+
+def _calls(graph: QuantizedGraph, target: Target) -> list[tuple[Emitter, Call]]:
     calls = [Call(node, graph.input_tensors(node), graph.tensors[node.output]) for node in graph.nodes]
-    emitters = [select(call, target.extensions) for call in calls]
-    storage = resolve_storage(graph, [_permission(*pair) for pair in zip(emitters, calls, strict=True)], options.io)
-    memory = plan_memory(storage.buffers, storage.overlaps, THOROUGH if options.thorough else FAST)
-    kept = [index for index, call in enumerate(calls) if call.node.output not in storage.without_code]
-    calls, emitters = [calls[index] for index in kept], [emitters[index] for index in kept]
-    constants = make_constants(zip(emitters, calls, strict=True), share=True) if options.thorough else None
-    layers = tuple(_layer(graph, call, emitter, constants.shared_bytes(index) if constants else 0, step)
-                   for index, (call, emitter, step) in enumerate(zip(calls, emitters, kept, strict=True)))
-    plan = LoweredPlan(target.name, layers, memory, sum(layer.constant_bytes for layer in layers), state_bytes(graph.nodes))
-    return Decisions(graph, plan, storage, tuple(calls), tuple(emitters), constants)
+    return [(COPY if view_offset(graph, call.node) is not None else select(call, target.extensions), call) for call in calls]
+
+
+def _layout(graph: QuantizedGraph, target: Target, options: LowerOptions, steps: int) -> Layout:
+    storage = resolve_storage(graph, [_permission(emitter, call) for emitter, call in _calls(graph, target)], options.io)
+    memory = plan_memory(storage.buffers, storage.overlaps, steps)
+    return Layout(graph, storage, memory, memory.arena_bytes + state_bytes(graph.nodes))
 
 
 def _permission(emitter: Emitter, call: Call) -> Permission:

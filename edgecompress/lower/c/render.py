@@ -12,7 +12,7 @@ import numpy as np
 
 import edgecompress
 from edgecompress.hw.target import Target
-from edgecompress.ir.graph import QuantizedGraph, Tensor
+from edgecompress.ir.graph import ITEM_BYTES, QuantizedGraph, Tensor
 from edgecompress.lower.c.constants import make_constants
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
@@ -24,6 +24,7 @@ from edgecompress.units import format_bytes
 
 INT32_MIN = -(2**31)
 LINE_WIDTH = 120
+C_TYPES = {"int8": "int8_t", "float32": "float"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def array_lines(array: ConstArray) -> list[str]:
         return [f"{{{', '.join(c_integer(int(value)) for value in row)}}}," for row in array.values]
     lines, current = [], ""
     for value in array.values.tolist():
-        item = f"{c_integer(value)},"
+        item = f"{float_literal(value) if array.ctype == 'float' else c_integer(value)},"
         if current and len(current) + len(item) + 5 > LINE_WIDTH:
             lines.append(current)
             current = item
@@ -68,7 +69,8 @@ def array_lines(array: ConstArray) -> list[str]:
 
 def _end_context(tensor: Tensor, argument: str, location: str) -> dict[str, Any]:
     """An input or output of the model."""
-    return {"argument": argument, "macro": argument.upper(), "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.size,
+    return {"argument": argument, "macro": argument.upper(), "comment": comment_text(tensor.name), "shape": tensor.shape, "size": tensor.elements,
+            "ctype": C_TYPES[tensor.dtype], "dtype": tensor.dtype,
             "scale": float_literal(tensor.scale), "zero_point": tensor.zero_point, "location": location}
 
 
@@ -102,14 +104,30 @@ class _Layers:
         self.scratch = {node: placements[number].offset for node, number in decisions.storage.scratch.items()}
         self.states = state_offsets(self.graph.nodes)
 
-    def _location(self, tensor_name: str) -> str:
+    def _location(self, tensor_name: str, skipped: int = 0) -> str:
+        """C expression of the tensor's address, or of what comes `skipped` bytes later."""
         storage = self.decisions.storage
         root, offset = storage.places[tensor_name]
+        offset += skipped
         if root in storage.inputs:
-            return _address("input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}", offset)
+            return _address("input" if len(storage.inputs) == 1 else f"input{storage.inputs[root]}", self._steps(root, offset))
         if root in storage.outputs:
-            return _address("output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}", offset)
+            return _address("output" if len(self.graph.outputs) == 1 else f"output{storage.outputs[root]}", self._steps(root, offset))
         return _address(f"{self.name}_arena.bytes", self.offsets[root] + offset)
+
+    def _steps(self, root: str, offset: int) -> int:
+        """An offset in bytes as steps of the caller's pointer."""
+        return offset // ITEM_BYTES[self.graph.tensors[root].dtype]
+
+    def _argument(self, tensor_name: str, element: str, qualifier: str = "", skipped: int = 0) -> str:
+        """A tensor's location as a pointer to `element`."""
+        root = self.decisions.storage.places[tensor_name][0]
+        at_caller = root in self.decisions.storage.inputs or root in self.decisions.storage.outputs
+        location = self._location(tensor_name, skipped)
+        if (C_TYPES[self.graph.tensors[root].dtype] if at_caller else "int8_t") == element:
+            return location
+        # by way of void: arena buffers are aligned, but an int8_t pointer does not say so
+        return f"({qualifier}{element} *)({qualifier}void *)({location})"
 
     def ends(self, names: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """Inputs or outputs of the model: `input`, or `input0`, `input1`, ... for several."""
@@ -132,8 +150,9 @@ class _Layers:
         return [{"offset": fill.offset, "size": fill.size, "value": fill.value,
                  "array": self._array(numbers[fill.node], "initial") if fill.node else ""} for fill in reset_fills(self.graph.nodes)]
 
-    def _field(self, index: int, field: str, value: int | Reference) -> str:
-        text = self._array(index, value.suffix) if isinstance(value, Reference) else c_integer(int(value))
+    def _field(self, index: int, field: str, value: int | float | Reference) -> str:
+        text = self._array(index, value.suffix) if isinstance(value, Reference) else \
+            float_literal(value) if isinstance(value, float) else c_integer(int(value))
         return f".{field} = {text}"
 
     def _placed(self, array: ConstArray) -> bool:
@@ -143,11 +162,12 @@ class _Layers:
         """Everything the templates print for one call."""
         emitter, layer = self.decisions.emitters[index], self.decisions.plan.layers[index]
         prefix = self.prefix(index)
-        inputs = [self._location(call.node.inputs[position]) for position in emitter.argument_order(call)]
+        skipped = self.decisions.storage.copies.get(call.node.output, 0)
+        inputs = [self._argument(call.node.inputs[position], emitter.element, "const ", skipped) for position in emitter.argument_order(call)]
         scratch = _address(f"{self.name}_arena.bytes", self.scratch[call.node.name]) if layer.scratch_bytes else "0"
         arguments = ["inputs"] if emitter.takes_input_array else inputs
-        arguments = [f"&{prefix}_params", *arguments, self._location(call.node.output), *([scratch] if emitter.takes_scratch else []),
-                     *self._state(call.node.name)]
+        output = self._argument(call.node.output, emitter.element)
+        arguments = [f"&{prefix}_params", *arguments, output, *([scratch] if emitter.takes_scratch else []), *self._state(call.node.name)]
         arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array),
                    "placed": self._placed(array)} for array in self.constants.own(index)]
         return {
@@ -155,7 +175,7 @@ class _Layers:
             "input_shapes": [_shape(shape) for shape in layer.input_shapes], "output_shape": _shape(layer.output_shape),
             "struct": emitter.struct(call), "params": f"{prefix}_params", "arrays": arrays, "arguments": ", ".join(arguments),
             "fields": [self._field(index, field, value) for field, value in emitter.params(call).items()],
-            "input_array": inputs if emitter.takes_input_array else [], "constant_bytes": layer.constant_bytes,
+            "input_array": inputs if emitter.takes_input_array else [], "element": emitter.element, "constant_bytes": layer.constant_bytes,
         }
 
 
@@ -191,6 +211,8 @@ def render(graph: QuantizedGraph, target: Target, decisions: Decisions, options:
         "inputs": contexts.ends(graph.inputs, "input"), "outputs": contexts.ends(graph.outputs, "output"),
         "io": options.io, "weights_section": options.weights_section, "arena_section": options.arena_section,
         "classes": _class_names(graph), "raw": _raw_values(graph), "unused": _unused_inputs(graph, decisions), "layers": layers,
+        "headers": sorted({"ec_kernels.h", *(emitter.header for emitter in decisions.emitters)}),
+        "floats": all(graph.tensors[name].dtype == "float32" for name in (*graph.inputs, *graph.outputs)),
         "arrays": [array for layer in layers for array in layer["arrays"]],
         "sources": [f"{name}.c", f"{name}_weights.c", *(file for file in kernel_files if file.endswith(".c"))],
     }

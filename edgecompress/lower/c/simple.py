@@ -204,7 +204,10 @@ class ConcatEmitter(SimpleEmitter):
 
 
 class CopyEmitter(SimpleEmitter):
-    """ec_copy_s8, only for a reshape that must move bytes."""
+    """ec_copy_s8, only for a reshape or slice that must move bytes. Its input begins where the bytes to copy do."""
+
+    def overlaps(self, call: Call) -> dict[int, int]:
+        return {0: 0}
 
     def params(self, call: Call) -> Params:
         return {"size": call.output.size}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 from edgecompress.hw.plan import Buffer, Overlap
-from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.lower.c.views import Place, resolve_views
+from edgecompress.ir.graph import Node, QuantizedGraph
+from edgecompress.lower.c.views import Place, Views, resolve_views
 from edgecompress.lower.passes.rewrite import free_name
 
 SCRATCH_ALIGNMENT = 16  # kernels load whole vectors from scratch memory
@@ -31,6 +31,7 @@ class Storage:
     inputs: Mapping[str, int]  # root that the caller owns -> index of the model input that it is
     outputs: Mapping[str, int]  # root that the caller owns -> index of the model output that it is
     without_code: frozenset[str]  # outputs of nodes that need no kernel
+    copies: Mapping[str, int]  # outputs of reshapes and slices that are copied -> where their bytes lie within the input
     buffers: tuple[Buffer, ...]  # activations named by root, then scratch memory in the order of the nodes
     scratch: Mapping[str, int]  # node -> index of its scratch buffer
     overlaps: tuple[Overlap, ...]
@@ -50,7 +51,7 @@ def resolve_storage(graph: QuantizedGraph, permissions: Sequence[Permission], io
     """`permissions`: one a node. `io` as in LowerOptions. Raises ModelError for an output that is also an input."""
     views = resolve_views(graph, io)
     inputs = {name: index for index, name in enumerate(graph.inputs)} if io == "caller" else {}
-    pieces = _Tracer(graph, views.places, views.without_code, {*inputs, *views.outputs}).pieces()
+    pieces = _Tracer(graph, views, {*inputs, *views.outputs}).pieces()
     names = list(pieces)
     scratch: dict[str, int] = {}
     for index, (node, permission) in enumerate(zip(graph.nodes, permissions, strict=True)):
@@ -61,8 +62,8 @@ def resolve_storage(graph: QuantizedGraph, permissions: Sequence[Permission], io
     end = max(len(graph.nodes) - 1, 0)
     buffers = tuple(Buffer(name, *_extent(parts, end), *((SCRATCH_ALIGNMENT,) if position >= len(names) - len(scratch) else ()))
                     for position, (name, parts) in enumerate(pieces.items()))
-    overlaps = _Overlaps(graph, views.places, views.without_code, pieces, permissions).find()
-    return Storage(views.places, inputs, views.outputs, views.without_code, buffers, scratch, overlaps)
+    overlaps = _Overlaps(graph, views, pieces, permissions).find()
+    return Storage(views.places, inputs, views.outputs, views.without_code, views.copies, buffers, scratch, overlaps)
 
 
 def _extent(pieces: Sequence[_Piece], end: int) -> tuple[int, int, int]:
@@ -74,8 +75,8 @@ def _extent(pieces: Sequence[_Piece], end: int) -> tuple[int, int, int]:
 class _Tracer:
     """Follows every byte of the arena from the node that writes it to the last node that reads it."""
 
-    def __init__(self, graph: QuantizedGraph, places: Mapping[str, Place], without_code: frozenset[str], foreign: set[str]) -> None:
-        self.graph, self.places, self.without_code, self.foreign = graph, places, without_code, foreign
+    def __init__(self, graph: QuantizedGraph, views: Views, foreign: set[str]) -> None:
+        self.graph, self.views, self.foreign = graph, views, foreign
 
     def pieces(self) -> dict[str, list[_Piece]]:
         """The pieces of each root, in the order of first writing."""
@@ -83,13 +84,12 @@ class _Tracer:
         writes = [(name, -1) for name in self.graph.inputs]
         reads = []
         for index, node in enumerate(self.graph.nodes):
-            if node.output not in self.without_code:
+            if node.output not in self.views.without_code:
                 writes.append((node.output, index))
-                reads += [(name, index) for name in node.inputs]
-        reads += [(name, after) for name in self.graph.outputs]
+                reads += [(self._copied(node) or self._range(name), index) for name in node.inputs]
+        reads += [(self._range(name), after) for name in self.graph.outputs]
         read_ranges: dict[str, list[tuple[int, int, int]]] = {}
-        for name, index in reads:
-            root, low, high = self._range(name)
+        for (root, low, high), index in reads:
             read_ranges.setdefault(root, []).append((low, high, index))
         result: dict[str, list[_Piece]] = {}
         for name, index in writes:
@@ -99,8 +99,16 @@ class _Tracer:
         return result
 
     def _range(self, name: str) -> tuple[str, int, int]:
-        root, offset = self.places[name]
+        root, offset = self.views.places[name]
         return root, offset, offset + self.graph.tensors[name].size
+
+    def _copied(self, node: Node) -> tuple[str, int, int] | None:
+        """The part of its input that a copied view reads."""
+        if node.output not in self.views.copies:
+            return None
+        root, offset = self.views.places[node.inputs[0]]
+        offset += self.views.copies[node.output]
+        return root, offset, offset + self.graph.tensors[node.output].size
 
 
 def _split_by_reads(low: int, high: int, first: int, reads: Iterable[tuple[int, int, int]]) -> list[_Piece]:
@@ -132,9 +140,9 @@ class _Overlaps:
     in place) only some pieces are alive together.
     """
 
-    def __init__(self, graph: QuantizedGraph, places: Mapping[str, Place], without_code: frozenset[str], pieces: Mapping[str, list[_Piece]],
-                 permissions: Sequence[Permission]) -> None:
-        self.graph, self.places, self.without_code, self.pieces, self.permissions = graph, places, without_code, pieces, permissions
+    def __init__(self, graph: QuantizedGraph, views: Views, pieces: Mapping[str, list[_Piece]], permissions: Sequence[Permission]) -> None:
+        self.graph, self.pieces, self.permissions = graph, pieces, permissions
+        self.places, self.without_code, self.copies = views.places, views.without_code, views.copies
         self.number = {name: index for index, name in enumerate(pieces)}
 
     def find(self) -> tuple[Overlap, ...]:
@@ -165,28 +173,21 @@ class _Overlaps:
         return {(lower, upper) for lower, upper in pairs if lower != upper and upper in self.pieces}
 
     def _rule(self, lower: str, upper: str) -> _Rule:
-        """The least distance over all moments at which both are alive."""
-        a, b = self.pieces[lower], self.pieces[upper]
-        times = range(max(min(p.first for p in a), min(p.first for p in b)), min(max(p.last for p in a), max(p.last for p in b)) + 1)
-        plain = around = least = -max(piece.high for piece in b)  # from there on all of `upper` lies below `lower`
+        """The least distance over all pairs of pieces that are alive together."""
+        plain = around = -max(piece.high for piece in self.pieces[upper])  # from there on all of `upper` lies below `lower`
         exact: set[int] = set()
-        for time in times:
-            alive_a, alive_b = [p for p in a if p.first <= time <= p.last], [p for p in b if p.first <= time <= p.last]
-            apart = _apart(alive_a, alive_b)
-            if apart is None:
+        for one, other in product(self.pieces[lower], self.pieces[upper]):
+            if one.first > other.last or other.first > one.last:
                 continue
-            kernel = self._kernel_distance(lower, upper, time)
+            apart = one.high - other.low
+            kernel = self._kernel_distance(lower, upper, one.first) if one.first == other.last else None
             if kernel is None:
                 plain, around = max(plain, apart), max(around, apart)
-                continue
-            old, kept = [p for p in alive_a if p.first < time], [p for p in alive_b if p.last > time]
-            others = max((d for d in (_apart(alive_a, kept), _apart(old, alive_b)) if d is not None), default=least)
-            around = max(around, others)
-            if self.permissions[time].same_start:
+            elif self.permissions[one.first].same_start:
                 exact.add(kernel)
                 plain = max(plain, apart)
             else:
-                plain, around = max(plain, others, kernel), max(around, kernel)
+                plain, around = max(plain, kernel), max(around, kernel)
         return _Rule(plain, exact.pop() if len(exact) == 1 and around <= max(exact) else None)
 
     def _kernel_distance(self, lower: str, upper: str, time: int) -> int | None:
@@ -197,14 +198,10 @@ class _Overlaps:
         root, offset = self.places[node.output]
         if root != lower or node.output in self.without_code:
             return None
-        read = [(position, self.places[name][1]) for position, name in enumerate(node.inputs) if self.places[name][0] == upper]
+        skipped = self.copies.get(node.output, 0)
+        read = [(position, self.places[name][1] + skipped) for position, name in enumerate(node.inputs) if self.places[name][0] == upper]
         if not read or any(position not in permission.distances for position, _ in read):
             return None
         distances = {offset + permission.distances[position] - begin for position, begin in read}
         return max(distances) if len(distances) == 1 or not permission.same_start else None
-
-
-def _apart(below: Sequence[_Piece], above: Sequence[_Piece]) -> int | None:
-    """Least distance of two roots that keeps these pieces one above the other; None when one side has none."""
-    return max(p.high for p in below) - min(p.low for p in above) if below and above else None
 

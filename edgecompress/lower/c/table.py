@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from edgecompress.lower.c.convolution import Conv2DEmitter, DenseEmitter, DepthwiseConv2DEmitter
-from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter
+from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitter
 from edgecompress.lower.c.dsp_depthwise import Depthwise3x3Emitter
 from edgecompress.lower.c.emitter import Call, Emitter
+from edgecompress.lower.c.float_emitters import FLOAT_EMIT
+from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.sequence import DelayLineEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
@@ -23,6 +25,8 @@ from edgecompress.lower.c.simple import (
     TableEmitter,
 )
 
+COPY = CopyEmitter("copy")  # of any reshape or slice whose bytes lie in one piece
+
 EMIT: dict[str, Emitter] = {
     "conv2d": Conv2DEmitter(),
     "depthwise_conv2d": DepthwiseConv2DEmitter(),
@@ -34,7 +38,7 @@ EMIT: dict[str, Emitter] = {
     "global_average_pool": GlobalAveragePoolEmitter("global_average_pool"),
     "pad": PadEmitter("pad"),
     "concat": ConcatEmitter("concat"),
-    "reshape": CopyEmitter("copy"),  # nearly always an alias that needs no code, see storage.py
+    "reshape": COPY,  # nearly always an alias that needs no code, see views.py
     "softmax": SoftmaxEmitter("softmax"),
     "resize_nearest": ResizeNearestEmitter("resize_nearest"),
     "table": TableEmitter("table"),
@@ -48,8 +52,9 @@ EMIT: dict[str, Emitter] = {
 
 # the first one that the core and the call allow is taken, so the fastest stands first
 FAST: dict[str, tuple[Emitter, ...]] = {
-    "conv2d": (Conv2DDspEmitter(),),
-    "depthwise_conv2d": (Depthwise3x3Emitter(),),
+    "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), Conv2DDspEmitter()),
+    "dense": (DenseDspEmitter(),),
+    "depthwise_conv2d": (Depthwise3x3Emitter(1), Depthwise3x3Emitter(2)),
 }
 
 UNSUPPORTED: dict[str, str] = {}
@@ -60,4 +65,4 @@ def select(call: Call, extensions: Collection[str]) -> Emitter:
     for emitter in FAST.get(call.kind, ()):
         if emitter.extensions.issubset(extensions) and emitter.supports(call):
             return emitter
-    return EMIT[call.kind]
+    return FLOAT_EMIT[call.kind] if call.kind in FLOAT_EMIT else EMIT[call.kind]

@@ -23,17 +23,22 @@ class Views:
     places: Mapping[str, Place]
     without_code: frozenset[str]
     outputs: Mapping[str, int]  # root that the caller owns -> index of the model output that it is
+    copies: Mapping[str, int]  # outputs of reshapes and slices that are copied -> where their bytes lie within the input
 
 
 def view_offset(graph: QuantizedGraph, node: Node) -> int | None:
     """Where the output of a reshape or slice lies within its input, in bytes; None when it is not one piece of it."""
     if isinstance(node.op, Reshape):
         return 0
-    return _slice_offset(node.op, graph.tensors[node.inputs[0]].shape) if isinstance(node.op, Slice) else None
+    if not isinstance(node.op, Slice):
+        return None
+    source = graph.tensors[node.inputs[0]]
+    offset = _slice_offset(node.op, source.shape)
+    return None if offset is None else offset * (source.size // math.prod(source.shape))
 
 
 def _slice_offset(op: Slice, shape: Shape) -> int | None:
-    """One piece: single elements of the outer axes, a run of neighbours along one axis, and all of the inner axes."""
+    """One piece: single elements of the outer axes, a run of neighbours along one axis, and all of the inner axes. In elements."""
     varying = next((axis for axis, size in enumerate(op.size) if size > 1), len(shape) - 1)
     inner = slice(varying + 1, None)
     if op.size[inner] != shape[inner] or any(size > 1 and step != 1 for size, step in zip(op.size, op.step, strict=True)):
@@ -58,6 +63,7 @@ def resolve_views(graph: QuantizedGraph, io: str) -> Views:
     """`io` as in LowerOptions. Raises ModelError for an output that is also an input.
 
     The caller's inputs and outputs are memory of their own: an output that would be a view of something else is copied into its place.
+    So is a view that goes into a concatenation whose other parts are written in place.
     """
     for name in graph.outputs:
         if name in graph.inputs:
@@ -68,7 +74,7 @@ def resolve_views(graph: QuantizedGraph, io: str) -> Views:
         builder = _Builder(graph, fixed, frozenset(graph.outputs) if io == "caller" else frozenset(), copied)
         places = builder.places()
         outputs: dict[str, int] = {}
-        clashing = set()
+        clashing = builder.must_copy
         # tensors with bytes of their own go first: whoever clashes after them is a view, which can be copied
         for name in sorted(graph.outputs, key=lambda name: places[name][0] != name) if io == "caller" else ():
             root, offset = places[name]
@@ -77,7 +83,8 @@ def resolve_views(graph: QuantizedGraph, io: str) -> Views:
             else:
                 outputs[root] = graph.outputs.index(name)
         if not clashing:
-            return Views(places, frozenset(builder.without_code), outputs)
+            copies = {node.output: view_offset(graph, node) or 0 for node in graph.nodes if node.output in copied}
+            return Views(places, frozenset(builder.without_code), outputs, copies)
         assert not clashing & copied
         copied |= clashing
 
@@ -88,8 +95,10 @@ class _Builder:
     def __init__(self, graph: QuantizedGraph, fixed: frozenset[str], callers: frozenset[str], copied: frozenset[str]) -> None:
         self.graph, self.fixed, self.callers, self.copied = graph, fixed, callers, copied
         self.parent: dict[str, Place] = {}  # one step towards the root
+        self.views: set[str] = set()
         self.without_code: set[str] = set()
         self.holds_output: set[str] = set()
+        self.must_copy: set[str] = set()  # views to copy before the next walk
 
     def places(self) -> dict[str, Place]:
         """Root and offset of every tensor."""
@@ -102,6 +111,7 @@ class _Builder:
     def _add(self, name: str, parent: Place | None) -> None:
         if parent is not None:
             self.parent[name] = parent
+            self.views.add(name)
             self.without_code.add(name)
         if name in self.callers:
             self.holds_output.add(self._find(name)[0])
@@ -121,9 +131,14 @@ class _Builder:
             return
         roots = [self._find(name) for name in node.inputs]
         movable = [self._can_move(name, *place) for name, place in zip(node.inputs, roots, strict=True)]
-        if all(movable) and len({root for root, _ in roots}) == len(roots):
+        if len({root for (root, _), moves in zip(roots, movable, strict=True) if moves}) != sum(movable) or len(set(node.inputs)) != len(parts):
+            return  # one tensor twice
+        staying = {name for name, moves in zip(node.inputs, movable, strict=True) if not moves}
+        if not staying:
             self.parent.update({root: (node.output, part) for (root, _), part in zip(roots, parts, strict=True)})
             self.without_code.add(node.output)
+        elif staying <= self.views - self.callers:
+            self.must_copy |= staying
 
     def _can_move(self, name: str, root: str, offset: int) -> bool:
         """Whether the tensor is all of its root and the root may lie anywhere."""

@@ -1,21 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inputs of a tile of ec_conv_tile_dsp.h, from bytes to words of two positions. A window is `rows` runs of `words` words
- * (4 positions each) that begin `words` * 4 + `skip` bytes apart. Any address will do: single words are loaded. */
+ * Inputs of the tiles of ec_conv_tile_dsp.h, from bytes to words of two positions. 4 consecutive bytes of the input are 4
+ * positions, a block: the words (0, 2) and (1, 3), which SXTB16 gives without more ado. Any address will do: single
+ * words are loaded. */
 #ifndef EC_CONV_GATHER_DSP_H
 #define EC_CONV_GATHER_DSP_H
 
 #include <stdint.h>
 
+/* Windows of three pixels: runs of whole words in the input. The assembly reads the fields in this order. */
 typedef struct {
-    int32_t skip;
-    int32_t rows;
-    int32_t words;
-} ec_conv_window_shape;
+    uint32_t *x;      /* what is gathered: 6 words a block, first words of the pixels, then second words */
+    const int8_t *a;
+    const int8_t *b;
+    const int8_t *c;
+    int32_t skip;     /* bytes from the end of a run to the next one */
+    int32_t rows;     /* runs */
+    int32_t words;    /* of a run */
+} ec_conv_windows;
 
-/* 3 pixels, whose windows begin at a, b and c: 6 words of x for 4 positions, (0, 2) of the pixels and (1, 3) of the pixels. */
-void ec_conv_gather_dsp(uint32_t *x, const int8_t *a, const int8_t *b, const int8_t *c, const ec_conv_window_shape *shape);
+typedef void ec_conv_gather(const ec_conv_windows *windows);
 
-/* One pixel: 2 words for 4 positions. */
-void ec_conv_gather_single_dsp(uint32_t *x, const int8_t *a, const ec_conv_window_shape *shape);
+/* Any windows; and one pixel, which is `a`: 2 words a block. */
+ec_conv_gather ec_conv_gather_dsp;
+ec_conv_gather ec_conv_gather_single_dsp;
+
+/* Three runs of 9 bytes, the first layer of most image models: 2 words of each, then the last bytes of the runs as a word
+ * of 4 positions, the last of them of no meaning. `words` is 2, `skip` counts from the end of the second word. */
+ec_conv_gather ec_conv_gather_rgb_dsp;
+ec_conv_gather ec_conv_gather_rgb_single_dsp;
 
 #endif

@@ -11,21 +11,36 @@
 #define EC_NEXT(sum, w, x) "smlad " #sum ", " #w ", " #x ", " #sum "\n\t"
 #define EC_MAC_3(mac, a, b, c, w) mac(a, w, r10) mac(b, w, r11) mac(c, w, r12)
 
-/* The stack then holds output, output_step, end, x, passes, address in the chain, address of the finish. Addresses are
- * odd: Thumb. */
-#define EC_TILE_BEGIN                 \
+/* The stack holds the ec_conv_tiles: output at 0, output_step 4, end 8, x 12, passes 16, address in the chain 20, address of the
+ * finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48. Addresses of code are odd:
+ * Thumb. r11 is the chain, r12 its loop. */
+#define EC_TILES_BEGIN                \
     "push {r4-r11, lr}\n\t"           \
-    "ldm r0, {r3-r10}\n\t"            \
+    "sub sp, #76\n\t"                 \
+    "mov r12, sp\n\t"                 \
+    "ldm r0!, {r1-r10}\n\t"           \
+    "stm r12!, {r1-r10}\n\t"          \
+    "ldm r0, {r1-r4, r8-r11, lr}\n\t" \
+    "stm r12, {r1-r4, r8-r11, lr}\n\t" \
     "adr.w r11, 2f + 1\n\t"           \
-    "add r8, r8, r11\n\t"             \
-    "cmp r9, #0\n\t"                  \
-    "adr.w r9, 3f + 1\n\t"            \
+    "add r6, r6, r11\n\t"             \
+    "cmp r7, #0\n\t"                  \
+    "adr.w r7, 3f + 1\n\t"            \
     "it ne\n\t"                       \
-    "adrne.w r9, 4f + 1\n\t"          \
-    "push {r3-r9}\n\t"                \
-    "mov r0, r10\n\t"                 \
-    "mov r1, r6\n\t"                  \
-    "mov lr, r7\n"
+    "adrne.w r7, 4f + 1\n\t"          \
+    "strd r6, r7, [sp, #20]\n\t"      \
+    "adr.w r12, 5f + 1\n\t"           \
+    "cmp r5, #2\n\t"                  \
+    "it lt\n\t"                       \
+    "movlt r12, r7\n\t"               \
+    "str r12, [sp, #28]\n"            \
+    "6:\n\t"                          \
+    "add r0, sp, #48\n\t"             \
+    "ldr r1, [sp, #36]\n\t"           \
+    "blx r1\n\t"                      \
+    "ldr r0, [sp, #32]\n\t"           \
+    "ldr r1, [sp, #12]\n\t"           \
+    "ldr lr, [sp, #16]\n"
 
 /* r1 bias, r2 multiplier, r3 offset, r10 shift: ec_rescale_dsp_one of three sums. */
 #define EC_RESCALE(t)                       \
@@ -64,29 +79,47 @@
     "str r1, [sp]\n\t"                      \
     "cmp r0, r3\n\t"                        \
     "mov r1, r10\n\t"                       \
-    "bne.w 1b\n\t"                          \
-    "add sp, #28\n\t"                       \
-    "pop {r4-r11, pc}\n"
+    "bne.w 1b\n\t"
 
-/* The chain's loop, whose length before the jump ec_conv_tile_size knows, and both ways to finish. */
-#define EC_TILE_END(second, part, first)    \
-    "subs.w lr, lr, #1\n\t"                 \
+/* The end of the chain, its loop, both ways to finish, the next tile. */
+#define EC_TILES_END(second, part, first)   \
+    "ldr.w pc, [sp, #28]\n\t"               \
+    ".balign 4\n"                           \
+    "5:\n\t"                                \
+    "subs lr, lr, #1\n\t"                   \
     "bne.w 2b\n\t"                          \
-    "ldr.w pc, [sp, #24]\n\t"               \
+    "ldr pc, [sp, #24]\n\t"                 \
+    ".balign 4\n"                           \
+    "4:\n\t"                                \
+    EC_TILE_FINISH(EC_RESCALE_NEGATIVES, second, part, first) \
+    "b 7f\n\t"                              \
     ".balign 4\n"                           \
     "3:\n\t"                                \
     EC_TILE_FINISH(EC_RESCALE, second, part, first) \
-    ".balign 4\n"                           \
-    "4:\n\t"                                \
-    EC_TILE_FINISH(EC_RESCALE_NEGATIVES, second, part, first)
+    "7:\n\t"                                \
+    "ldr r1, [sp]\n\t"                      \
+    "add r1, r1, r2, lsl #1\n\t"            \
+    "str r1, [sp]\n\t"                      \
+    "add r12, sp, #52\n\t"                  \
+    "ldm r12, {r1, r2, r3}\n\t"             \
+    "ldrd r4, r5, [sp, #40]\n\t"            \
+    "add r1, r1, r5\n\t"                    \
+    "add r2, r2, r5\n\t"                    \
+    "add r3, r3, r5\n\t"                    \
+    "stm r12, {r1, r2, r3}\n\t"             \
+    "subs r4, r4, #1\n\t"                   \
+    "str r4, [sp, #40]\n\t"                 \
+    "bne.w 6b\n\t"                          \
+    "add sp, #76\n\t"                       \
+    "pop {r4-r11, pc}\n"
 
-/* One pixel: the stack holds output, output_step, end, x, blocks. Negatives are always corrected, which is always right. */
+/* One pixel: the stack holds output, output_step, end, x, blocks. Negatives are always corrected, which is never wrong. */
 #define EC_SINGLE_BEGIN                     \
     "push {r4-r11, lr}\n\t"                 \
     "ldm r0, {r3-r6}\n\t"                   \
-    "ldr r7, [r0, #32]\n\t"                 \
+    "ldr r7, [r0, #76]\n\t"                 \
     "push {r3-r7}\n\t"                      \
-    "ldr r0, [r0, #28]\n\t"                 \
+    "ldr r0, [r0, #32]\n\t"                 \
     "mov r1, r6\n\t"                        \
     "mov lr, r7\n"
 

@@ -6,17 +6,17 @@
 
 #include "ec_conv_tile_asm_dsp.h"
 
-/* 4 positions of both channels, 3 pixels: 68 bytes, the length EC_CONV_BLOCK_BYTES_S8 of dsp_convolution's chain. */
-#define STEP(mac, w)                          \
-    "ldm r1!, {r10, r11, r12}\n\t"            \
-    EC_MAC_3(mac, r4, r5, r6, w)              \
-    "sxtb16 " #w ", " #w "\n\t"               \
+/* A block: 4 positions of both channels, 3 pixels. EC_CONV_BLOCK_BYTES_S8 long. */
+#define STEP(mac, w)                \
+    "ldm r1!, {r10, r11, r12}\n\t"  \
+    EC_MAC_3(mac, r4, r5, r6, w)    \
+    "sxtb16 " #w ", " #w "\n\t"     \
     EC_MAC_3(mac, r7, r8, r9, w)
 
-__attribute__((naked)) void ec_conv_tile_s8_dsp(const ec_conv_tile *tile __attribute__((unused)))
+__attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_TILE_BEGIN
+        EC_TILES_BEGIN
         "1:\n\t"
         "ldrd r2, r3, [r0], #8\n\t"
         STEP(EC_FIRST, r2)
@@ -24,22 +24,22 @@ __attribute__((naked)) void ec_conv_tile_s8_dsp(const ec_conv_tile *tile __attri
         "ldr pc, [sp, #20]\n\t"
         ".balign 4\n"
         "2:\n\t"
-        ".rept 8\n\t"
+        ".rept 16\n\t"
         "ldrd r2, r3, [r0], #8\n\t"
         STEP(EC_NEXT, r2)
         STEP(EC_NEXT, r3)
         ".endr\n\t"
-        EC_TILE_END("lsl #1", "", "asr #7")
+        EC_TILES_END("lsl #1", "", "asr #7")
     );
 }
 
-/* 8 positions of both channels, one pixel: 56 bytes. r0 weights, r1 inputs, r2 sums 256 * S1 + S0, r3 S0. */
-#define SINGLE(x, w)                          \
-    "smlad r2, " #w ", " #x ", r2\n\t"        \
-    "sxtb16 " #w ", " #w "\n\t"               \
+/* 2 positions of both channels, one pixel: r2 sums 256 * S1 + S0, r3 S0. */
+#define SINGLE(x, w)                      \
+    "smlad r2, " #w ", " #x ", r2\n\t"    \
+    "sxtb16 " #w ", " #w "\n\t"           \
     "smlad r3, " #w ", " #x ", r3\n\t"
 
-__attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tile *tile __attribute__((unused)))
+__attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
         EC_SINGLE_BEGIN
@@ -69,14 +69,14 @@ __attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tile *tile __att
 
 #else
 
-void ec_conv_tile_s8_dsp(const ec_conv_tile *tile)
+void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles)
 {
-    ec_conv_tile_portable(tile, 3, 8);
+    ec_conv_tiles_portable(tiles, 8);
 }
 
-void ec_conv_single_s8_dsp(const ec_conv_tile *tile)
+void ec_conv_single_s8_dsp(const ec_conv_tiles *tiles)
 {
-    ec_conv_tile_portable(tile, 1, 8);
+    ec_conv_compute_portable(tiles, tiles->output, 1, 8);
 }
 
 #endif

@@ -2,22 +2,12 @@
  * Depthwise 3x3, stride 1. A step makes two output rows: the words of input rows 0 and 1 and those of rows 2 and 3 of its
  * windows lie side by side in scratch, one LDRD, and are read once for all three columns of the kernel. Every other step
  * the two change places, because the lower word of one step is the upper word of the next.
- *
- * Scratch: int32_t[output_width][2] sums, uint32_t[output_width + 2][4 lanes][2] words, the lanes' constants. */
+ */
 #include "ec_depthwise_dsp.h"
-#include "ec_requant.h"
 
-#define TAPS 9
+#define PAIRS 6 /* for each column of the kernel (w0, w1), (w1, w2) */
 #define COLUMN_WORDS (2 * EC_DEPTHWISE_LANES)
 
-/* `pairs`: for each column of the kernel (w0, w1), (w1, w2). */
-typedef struct {
-    const uint32_t *words;
-    uint32_t pairs[6];
-    ec_depthwise_scale scale;
-} lane_constants;
-
-/* Sums and outputs of all lanes. _even: the upper rows' words come first; _odd: the lower rows' do. */
 void ec_depthwise_3x3_step_even(ec_depthwise_step *step);
 void ec_depthwise_3x3_step_odd(ec_depthwise_step *step);
 
@@ -97,21 +87,20 @@ static void make_step(const ec_depthwise_step *step, int32_t upper)
 {
     ec_depthwise_step s = *step;
     while (s.lane != s.lane_end) {
-        const lane_constants *lane = (const lane_constants *)(const void *)s.lane;
-        const uint32_t *words = lane->words;
+        const uint32_t *words = *(const uint32_t *const *)(const void *)s.lane, *pairs = s.lane + 1;
         int32_t *sums;
         for (sums = s.sums; sums != s.sums_end; sums += 2) {
             int32_t column;
             sums[0] = 0;
             sums[1] = 0;
             for (column = 0; column < 3; ++column) {
-                const uint32_t *word = words + column * COLUMN_WORDS, a = lane->pairs[2 * column], b = lane->pairs[2 * column + 1];
+                const uint32_t *word = words + column * COLUMN_WORDS, a = pairs[2 * column], b = pairs[2 * column + 1];
                 sums[0] = ec_smlabt(word[1 - upper], b, ec_smlad(word[upper], a, sums[0]));
                 sums[1] = ec_smlad(word[1 - upper], b, ec_smlatb(word[upper], a, sums[1]));
             }
             words += COLUMN_WORDS;
         }
-        s.lane = (const char *)&lane->scale;
+        s.lane += 1 + PAIRS;
         s.rescale(&s);
     }
 }
@@ -127,73 +116,23 @@ void ec_depthwise_3x3_step_odd(ec_depthwise_step *step)
 }
 #endif
 
-static void load_lane(const ec_depthwise_dsp_params *params, int32_t channel, lane_constants *lane)
+static void load(const int8_t *weights, uint32_t *pairs)
 {
-    int8_t unpacked[TAPS];
-    const int8_t *weights = ec_depthwise_weights(params, channel, TAPS, unpacked);
     int32_t column;
     for (column = 0; column < 3; ++column) {
         const uint32_t middle = (uint32_t)weights[3 * column + 1];
-        lane->pairs[2 * column] = ec_pack_bottoms((uint32_t)weights[3 * column], middle);
-        lane->pairs[2 * column + 1] = ec_pack_bottoms(middle, (uint32_t)weights[3 * column + 2]);
+        pairs[2 * column] = ec_pack_bottoms((uint32_t)weights[3 * column], middle);
+        pairs[2 * column + 1] = ec_pack_bottoms(middle, (uint32_t)weights[3 * column + 2]);
     }
-    ec_depthwise_load_scale(params, channel, &lane->scale);
 }
 
-/* The columns beside the image, which no step fills. */
-static void clear_borders(const ec_depthwise_dsp_params *params, uint32_t *words)
+EC_OUTLINED void fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words)
 {
-    const uint32_t zero_point = ec_pair(params->input_zero_point, params->input_zero_point);
-    const int32_t first = params->padding_left, end = first + params->input_width;
-    int32_t column, i;
-    for (column = 0; column < params->output_width + 2; ++column) {
-        if (column < first || column >= end) {
-            EC_NO_UNROLL
-            for (i = 0; i < COLUMN_WORDS; ++i) {
-                words[column * COLUMN_WORDS + i] = zero_point;
-            }
-        }
-    }
+    ec_depthwise_fill(params, input, row, columns, words, 2);
 }
 
 void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    static ec_depthwise_rescale *const rescale[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
-                                                     ec_depthwise_rescale_rows_clamped};
-    const int32_t channels = params->channels, row_bytes = params->output_width * channels;
-    int32_t *sums = (int32_t *)scratch;
-    uint32_t *ring = (uint32_t *)(sums + 2 * params->output_width), *image = ring + params->padding_left * COLUMN_WORDS;
-    lane_constants *lanes = (lane_constants *)(void *)(ring + (params->output_width + 2) * COLUMN_WORDS);
-    int32_t done = 0, lane;
-    ec_depthwise_step step;
-    ec_depthwise_begin(&step, params, sums, 2 * params->output_width, rescale);
-    step.lane_end = (const char *)(lanes + EC_DEPTHWISE_LANES);
-    for (lane = 0; lane < EC_DEPTHWISE_LANES; ++lane) {
-        lanes[lane].words = ring + 2 * lane;
-    }
-    clear_borders(params, ring);
-    while (done != channels) {
-        /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
-        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES;
-        int32_t row;
-        for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
-            load_lane(params, channel + lane, &lanes[lane]);
-        }
-        step.lane = (const char *)(lanes + (done - channel));
-        step.output = output + done;
-        ec_depthwise_fill(params, input + channel, -params->padding_top, image);
-        EC_NO_UNROLL
-        for (row = 0; row < params->output_height; row += 2) {
-            const int32_t odd = row / 2 % 2;
-            step.row_step = row + 1 < params->output_height ? row_bytes : 0;
-            ec_depthwise_fill(params, input + channel, row + 2 - params->padding_top, image + 1 - odd);
-            if (odd) {
-                ec_depthwise_3x3_step_odd(&step);
-            } else {
-                ec_depthwise_3x3_step_even(&step);
-            }
-            step.output += 2 * row_bytes;
-        }
-        done = channel + EC_DEPTHWISE_LANES;
-    }
+    static const ec_depthwise_3x3_kernel kernel = {1, PAIRS, load, fill, {ec_depthwise_3x3_step_even, ec_depthwise_3x3_step_odd}};
+    ec_depthwise_3x3_run(&kernel, params, input, output, scratch);
 }

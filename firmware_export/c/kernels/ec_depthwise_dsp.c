@@ -4,17 +4,6 @@
 #include "ec_requant.h"
 #include "ec_weights.h"
 
-void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t count,
-                        ec_depthwise_rescale *const rescale[3])
-{
-    step->sums_end = sums + count;
-    step->sums = sums;
-    step->channels = params->channels;
-    step->rescale = rescale[params->mode];
-    step->activation_min = params->activation_min;
-    step->activation_max = params->activation_max;
-}
-
 const int8_t *ec_depthwise_unpack(const ec_depthwise_dsp_params *params, int32_t channel, int32_t count, int8_t *unpacked)
 {
     const int32_t bits = params->weight_bits;
@@ -27,39 +16,66 @@ const int8_t *ec_depthwise_unpack(const ec_depthwise_dsp_params *params, int32_t
     return unpacked;
 }
 
-void ec_depthwise_fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, uint32_t *words)
+static void load_lane(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, int32_t channel, uint32_t *lane)
 {
-    const int32_t channels = params->channels, row_bytes = params->input_width * channels, height = params->input_height;
-    const int8_t *upper = input + row * row_bytes, *lower = upper + row_bytes;
-    int32_t upper_step = channels, lower_step = channels, columns = params->input_width;
-    int8_t zeros[4]; /* a row of zero points: one pixel, read again and again */
-    if (row < 0 || row + 1 >= height) {
-        ec_store_word(zeros, (uint8_t)params->input_zero_point * 0x01010101u);
-        if (row < 0 || row >= height) {
-            upper = zeros;
-            upper_step = 0;
-        }
-        if (row + 1 < 0 || row + 1 >= height) {
-            lower = zeros;
-            lower_step = 0;
-        }
-    }
-    EC_NO_UNROLL
-    do {
-        const uint32_t a = ec_load_word(upper), b = ec_load_word(lower);
-        const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b);
-        words[0] = ec_sxtb16(low);
-        words[2] = ec_sxtb16_odd(low);
-        words[4] = ec_sxtb16(high);
-        words[6] = ec_sxtb16_odd(high);
-        upper += upper_step;
-        lower += lower_step;
-        words += 8;
-    } while (--columns != 0);
+    int8_t unpacked[9];
+    kernel->load(ec_depthwise_weights(params, channel, 9, unpacked), lane + 1);
+    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(lane + 1 + kernel->pairs));
 }
 
+void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
+                          void *scratch)
+{
+    const int32_t stride = kernel->stride, slots = stride + 1, lane_words = 1 + kernel->pairs + EC_DEPTHWISE_SCALE_WORDS;
+    const int32_t channels = params->channels, row_bytes = params->output_width * channels;
+    const int32_t columns = (params->output_width - 1) * stride + 3, left = params->padding_left;
+    const int32_t seen = left + params->input_width < columns ? params->input_width : columns - left; /* input columns that matter */
+    int32_t *sums = (int32_t *)scratch;
+    uint32_t *ring = (uint32_t *)(sums + 2 * params->output_width), *image = ring + left * 4 * slots, *lanes = ring + columns * 4 * slots;
+    int32_t done = 0, lane;
+    ec_depthwise_step step;
+    step.sums_end = sums + 2 * params->output_width;
+    step.sums = sums;
+    step.channels = channels;
+    step.lane_end = lanes + EC_DEPTHWISE_LANES * lane_words;
+    step.rescale = ec_depthwise_rescale_rows[params->mode];
+    step.activation_min = params->activation_min;
+    step.activation_max = params->activation_max;
+    for (lane = 0; lane < EC_DEPTHWISE_LANES; ++lane) {
+        *(const uint32_t **)(void *)(lanes + lane * lane_words) = ring + lane * slots;
+    }
+    memset(ring, 0, (size_t)(columns * 4 * slots) * sizeof *ring); /* for the columns beside the image, which no step fills */
+    while (done != channels) {
+        /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
+        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES;
+        int32_t row = -params->padding_top, rest, odd = 0;
+        step.lane = lanes + (done - channel) * lane_words;
+        step.output = output + done;
+        for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
+            load_lane(kernel, params, channel + lane, lanes + lane * lane_words);
+        }
+        kernel->fill(params, input + channel, row, seen, image);
+        EC_NO_UNROLL
+        for (rest = params->output_height; rest > 0; rest -= 2) {
+            int32_t slot;
+            for (slot = 1; slot < slots; ++slot) {
+                row += 2;
+                kernel->fill(params, input + channel, row, seen, image + (odd ? stride - slot : slot));
+            }
+            step.row_step = rest > 1 ? row_bytes : 0;
+            kernel->step[odd](&step);
+            step.output += 2 * row_bytes;
+            odd = !odd;
+        }
+        done = channel + EC_DEPTHWISE_LANES;
+    }
+}
+
+ec_depthwise_rescale *const ec_depthwise_rescale_rows[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
+                                                            ec_depthwise_rescale_rows_clamped};
+
 #if EC_DSP
-/* r2 sums, r3 to r6 the ec_depthwise_scale, r7 output, r8 row_step, r9 channels. Two columns at a time, an odd one first;
+/* r2 sums, r3 to r6 the ec_rescale_dsp, r7 output, r8 row_step, r9 channels. Two columns at a time, an odd one first;
  * a row that is not there has its outputs stored before those of the first row, at their place. The sums take turns, for
  * cores that would wait for a product. */
 __asm__(
@@ -155,26 +171,24 @@ __asm__(
     "    .size ec_depthwise_rescale_rows_clamped, . - ec_depthwise_rescale_rows_clamped\n"
     ".text\n");
 #else
-static int32_t rescale(int32_t sum, const ec_depthwise_scale *s, const ec_depthwise_step *step, int32_t mode)
+static int8_t rescale(int32_t sum, const ec_rescale_dsp *scale, const ec_depthwise_step *step, int32_t mode)
 {
-    const int32_t doubled = (int32_t)((uint32_t)s->bias + (uint32_t)sum * 2u);
-    const int32_t offset = mode == EC_DEPTHWISE_RECTIFIED ? s->offset : s->offset + (doubled >> 31);
-    const int32_t result = ec_smmlar(doubled, s->multiplier, offset) >> s->shift;
-    return mode == EC_DEPTHWISE_CLAMPED ? ec_clamp(result, step->activation_min, step->activation_max) : ec_ssat8(result);
+    const int8_t result = ec_rescale_dsp_one(scale, ec_doubled_sum(sum, scale->bias), mode != EC_DEPTHWISE_RECTIFIED);
+    return mode == EC_DEPTHWISE_CLAMPED ? (int8_t)ec_clamp(result, step->activation_min, step->activation_max) : result;
 }
 
 static void rescale_rows(ec_depthwise_step *step, int32_t mode)
 {
-    const ec_depthwise_scale *scale = (const ec_depthwise_scale *)(const void *)step->lane;
+    const ec_rescale_dsp *scale = (const ec_rescale_dsp *)(const void *)step->lane;
     const int32_t *sums;
     int8_t *output = step->output;
     for (sums = step->sums; sums != step->sums_end; sums += 2) {
-        output[step->row_step] = (int8_t)rescale(sums[1], scale, step, mode);
-        output[0] = (int8_t)rescale(sums[0], scale, step, mode);
+        output[step->row_step] = rescale(sums[1], scale, step, mode);
+        output[0] = rescale(sums[0], scale, step, mode);
         output += step->channels;
     }
     step->output += 1;
-    step->lane += sizeof *scale;
+    step->lane += EC_DEPTHWISE_SCALE_WORDS;
 }
 
 void ec_depthwise_rescale_rows_rectified(ec_depthwise_step *step)

@@ -3,8 +3,7 @@
  *
  * SMLAD multiplies two pairs of halves, so each kernel first brings four channels into scratch as words of two input rows:
  * the upper one in the low half, the lower one in the high half. Such words serve two output rows and all columns of the
- * kernel. Whatever lies outside the image is filled with the input's zero point, whose share the folded bias takes off
- * again: no window is clipped. The sums of an output row or two of one channel, a lane, stand in scratch until they are
+ * kernel. SXTAB16 takes the zero point off on the way, so that whatever lies outside the image is 0. The sums of an output row or two of one channel, a lane, stand in scratch until they are
  * rescaled: the multiplications need every register, the weights included.
  *
  * In place: the four channels of a group are finished before the next ones are looked at, and within a group the rows that
@@ -16,21 +15,16 @@
 
 #include "ec_dsp.h"
 #include "ec_kernels.h"
+#include "ec_requant.h"
+#include "ec_rescale_dsp.h"
 
 #define EC_DEPTHWISE_LANES 4
-
-/* Rescaling of one channel: clamp(ec_smmlar(2 * sum + bias, multiplier, offset) >> shift). */
-typedef struct {
-    int32_t bias; /* doubled */
-    int32_t multiplier;
-    int32_t offset; /* rounds the shift and adds the output's zero point: (1 << (shift - 1)) + (zero_point << shift) */
-    int32_t shift;
-} ec_depthwise_scale;
+#define EC_DEPTHWISE_SCALE_WORDS 4 /* ec_rescale_dsp */
 
 /* What a step over the lanes of a group needs. Functions in assembly keep a copy on their stack: the order matters to them. */
 typedef struct ec_depthwise_step ec_depthwise_step;
 
-/* Rescales the sums of one lane, moves `output` to the next lane and `lane` behind the lane's ec_depthwise_scale. Where
+/* Rescales the sums of one lane, moves `output` to the next lane and `lane` behind the lane's ec_rescale_dsp. Where
  * EC_DSP is 1 these are no C functions: the step lies at the stack pointer, and all registers change. */
 typedef void ec_depthwise_rescale(ec_depthwise_step *step);
 
@@ -40,8 +34,8 @@ struct ec_depthwise_step {
     int8_t *output;    /* first output of the next lane */
     int32_t row_step;  /* bytes from the first output row to the second; 0: there is no second row */
     int32_t channels;
-    const char *lane;     /* constants of the next lane, its ec_depthwise_scale at the end */
-    const char *lane_end; /* one after those of the last lane */
+    const uint32_t *lane;     /* constants of the next lane, its ec_rescale_dsp at the end */
+    const uint32_t *lane_end; /* one after those of the last lane */
     ec_depthwise_rescale *rescale;
     int32_t activation_min;
     int32_t activation_max;
@@ -51,13 +45,10 @@ struct ec_depthwise_step {
 ec_depthwise_rescale ec_depthwise_rescale_rows_rectified;
 ec_depthwise_rescale ec_depthwise_rescale_rows_whole;
 ec_depthwise_rescale ec_depthwise_rescale_rows_clamped;
-
-/* The fields that are the same for all steps of a call; `rescale` by mode from those given. */
-void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t count,
-                        ec_depthwise_rescale *const rescale[3]);
+extern ec_depthwise_rescale *const ec_depthwise_rescale_rows[3];
 
 /* The rescaling of one channel. */
-static inline void ec_depthwise_load_scale(const ec_depthwise_dsp_params *params, int32_t channel, ec_depthwise_scale *scale)
+static inline void ec_depthwise_load_scale(const ec_depthwise_dsp_params *params, int32_t channel, ec_rescale_dsp *scale)
 {
     const int32_t shift = params->shift[channel];
     scale->bias = params->bias[channel];
@@ -74,8 +65,55 @@ static inline const int8_t *ec_depthwise_weights(const ec_depthwise_dsp_params *
     return params->weight_bits == 8 ? params->weights + channel * count : ec_depthwise_unpack(params, channel, count, unpacked);
 }
 
-/* Input rows `row` and `row + 1` of four channels, the first at `input` in row 0, as words: lane l of column x goes to
- * words[8 * x + 2 * l]. Rows outside the image are filled with the zero point. */
-void ec_depthwise_fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, uint32_t *words);
+/* One pixel of `row` after the other, or the zero point again and again where there is no such row. */
+static inline const int8_t *ec_depthwise_row(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, const int8_t *zero_point,
+                                             int32_t *step)
+{
+    const int inside = row >= 0 && row < params->input_height;
+    *step = inside ? params->channels : 0;
+    return inside ? input + row * params->input_width * params->channels : zero_point;
+}
+
+/* Input rows `row` and `row + 1` of four channels less their zero point, the first channel at `input` in row 0, as words: lane l
+ * of column x goes to words[(4 * x + l) * slots]. Rows outside the image are 0. At least one column. */
+static inline void ec_depthwise_fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words,
+                                     const int32_t slots)
+{
+    const uint32_t minus = ec_pair(-params->input_zero_point, -params->input_zero_point);
+    int32_t upper_step, lower_step;
+    int8_t zero_point[4];
+    const int8_t *upper, *lower;
+    ec_store_word(zero_point, (uint8_t)params->input_zero_point * 0x01010101u);
+    upper = ec_depthwise_row(params, input, row, zero_point, &upper_step);
+    lower = ec_depthwise_row(params, input, row + 1, zero_point, &lower_step);
+    EC_NO_UNROLL
+    do {
+        const uint32_t a = ec_load_word(upper), b = ec_load_word(lower);
+        const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b);
+        words[0] = ec_sxtab16(minus, low);
+        words[slots] = ec_sxtab16_odd(minus, low);
+        words[2 * slots] = ec_sxtab16(minus, high);
+        words[3 * slots] = ec_sxtab16_odd(minus, high);
+        upper += upper_step;
+        lower += lower_step;
+        words += 4 * slots;
+    } while (--columns != 0);
+}
+
+/* A 3x3 kernel. A step makes two output rows from stride + 1 words a column and lane, the last of which is the first one of
+ * the next step: step[0] finds them from top to bottom, step[1] from bottom to top.
+ * A lane's constants: where its words begin, `pairs` words of weights, its ec_rescale_dsp. */
+typedef struct {
+    int32_t stride;
+    int32_t pairs;
+    void (*load)(const int8_t *weights, uint32_t *pairs);
+    void (*fill)(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words);
+    void (*step[2])(ec_depthwise_step *step);
+} ec_depthwise_3x3_kernel;
+
+/* Scratch: int32_t[output_width][2] sums, uint32_t[(output_width - 1) * stride + 3][4][stride + 1] words, the constants of
+ * four lanes. */
+void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
+                          void *scratch);
 
 #endif

@@ -78,6 +78,29 @@ static inline uint32_t ec_sxtb16_odd(uint32_t x)
 #endif
 }
 
+/* The same added to the halves of a word, each modulo 2^16. */
+static inline uint32_t ec_sxtab16(uint32_t sum, uint32_t x)
+{
+#if EC_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sum), "r"(x));
+    return result;
+#else
+    return ec_pair(ec_bottom(sum) + (int8_t)(uint8_t)x, ec_top(sum) + (int8_t)(uint8_t)(x >> 16));
+#endif
+}
+
+static inline uint32_t ec_sxtab16_odd(uint32_t sum, uint32_t x)
+{
+#if EC_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sum), "r"(x));
+    return result;
+#else
+    return ec_sxtab16(sum, x >> 8);
+#endif
+}
+
 /* sum + bottom * bottom + top * top. */
 static inline int32_t ec_smlad(uint32_t x, uint32_t y, int32_t sum)
 {

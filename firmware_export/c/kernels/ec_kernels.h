@@ -93,10 +93,9 @@ void ec_depthwise_conv2d_s4(const ec_depthwise_conv2d_params *params, const int8
 void ec_depthwise_conv2d_s2(const ec_depthwise_conv2d_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Depthwise convolution for cores with the DSP extension, one input channel an output channel, at least four channels, no
- * dilation. Weights: one row a channel, column by column (the kernel's first column from top to bottom, then the next),
- * packed as above. `bias` holds 2 * (bias - input_zero_point * (sum of the row)) and shift the right shift, 1 to 23;
- * multiplier m itself. Input and output may start at the same address where the output has at most as many rows and columns.
- * Scratch: see each kernel's file. */
+ * dilation, strides 1 and 2. Weights: one row a channel, column by column (the kernel's first column from top to bottom,
+ * then the next), packed as above. `bias` is doubled, `multiplier` m itself, `shift` the right shift, 1 to 23. Output and
+ * input may start at one address where the file of a kernel says so; scratch is aligned to 16 bytes, its size stands there. */
 #define EC_DEPTHWISE_RECTIFIED 0 /* activation range and output zero point are -128 to 127 and -128 */
 #define EC_DEPTHWISE_WHOLE 1     /* activation range -128 to 127 */
 #define EC_DEPTHWISE_CLAMPED 2
@@ -119,12 +118,21 @@ typedef struct {
     int32_t output_width;
     int32_t kernel_height;
     int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
     int32_t padding_top;
     int32_t padding_left;
 } ec_depthwise_dsp_params;
 
 void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_3x3_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_width5_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_width5_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_width7_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_width7_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_window_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Fully connected layer. Weights: one row an output, packed as above. `bias` already holds
  * bias - input_zero_point * (sum of the row), modulo 2^32. */
@@ -380,7 +388,7 @@ void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int
 typedef struct {
     const int32_t *weights;
     int32_t weight_words;
-    int32_t blocks; /* kernel_height * run_words */
+    int32_t blocks; /* words of 4 positions in a window: kernel_height * run_words; for _rgb_, 3 runs of 2 words and a byte, 7 */
     int32_t negatives; /* 0: the activation's lower end is the output's zero point */
     int32_t activation_min;
     int32_t activation_max;
@@ -403,6 +411,68 @@ typedef struct {
 } ec_conv2d_dsp_params;
 
 void ec_conv2d_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Convolution on cores with Helium: one group, no dilation, right shifts of at least 1. Weights and parameters are blocks as
+ * ec_matmul_mve.h describes them (weights of 4 and 2 bits packed as in ec_unpack_mve.h); a window has its elements in the order of
+ * the sweep: (row, column, channel), or for rows (column, row, channel). Entries are ec_conv2d_<variant>_<ties>_mve. Scratch:
+ * int8_t[strip_bytes], int8_t[tail_bytes], for packed weights int32_t[16 * chunks]. */
+#define EC_SWEEP_POINTS 0  /* 1x1 without padding: pixel by pixel */
+#define EC_SWEEP_ROWS 1    /* along rows of outputs */
+#define EC_SWEEP_COLUMNS 2 /* along columns of outputs */
+
+typedef struct {
+    const int32_t *weights;
+    const int32_t *parameters;
+    int32_t weight_bits;
+    int32_t sweep;
+    int32_t stepwise; /* not 0: the variant _n */
+    int32_t chunks; /* of 16 bytes a window */
+    int32_t tile; /* most windows at a time */
+    int32_t strip_bytes;
+    int32_t tail_bytes;
+    int32_t input_height;
+    int32_t input_width;
+    int32_t input_channels;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t output_channels;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t padding_top;
+    int32_t padding_left;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_conv2d_mve_params;
+
+#define EC_CONV2D_MVE_ENTRIES(ties) \
+    void ec_conv2d_k1_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_k2_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_k3_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_k4_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_s1_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_s2_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_s3_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_s4_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_conv2d_n_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch)
+EC_CONV2D_MVE_ENTRIES(any);
+EC_CONV2D_MVE_ENTRIES(relu);
+void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Fully connected layer on cores with the DSP extension, weights as ec_dense_tile_dsp.h describes them.
+ * Scratch, aligned to 4 bytes: uint32_t[4 * n], n = input_size / 8 rounded up. */
+typedef struct {
+    const int32_t *weights;
+    int32_t input_size;
+    int32_t output_size;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_dense_dsp_params;
+
+void ec_dense_s8_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 #ifdef __cplusplus
 }

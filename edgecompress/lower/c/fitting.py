@@ -1,0 +1,125 @@
+"""Brings a model under a RAM limit: the stretch of layers that needs too much is computed in bands of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgecompress.errors import BudgetError
+from edgecompress.hw.memory import step_bounds
+from edgecompress.hw.plan import MemoryPlan
+from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.lower.c.storage import Storage
+from edgecompress.lower.passes.bands import Band, Stretch, find_stretches, plan_bands, recomputed_macs, split_stretch
+from edgecompress.units import format_bytes
+
+SLACK = 1.15  # candidates whose estimate is that much above the limit may still fit: the estimate knows little of working in place
+MOST_PLANS, LAST_PLANS = 60, 20  # graphs that are planned exactly, in the order of their cost, and then of their estimated memory
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tensors of a graph lie; `ram_bytes` is arena and state."""
+
+    graph: QuantizedGraph
+    storage: Storage
+    memory: MemoryPlan
+    ram_bytes: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    stretch: Stretch
+    bands: Sequence[Band]
+    extra_macs: int
+    calls: int  # about as many kernel calls as the stretch becomes
+    estimated_bytes: int
+
+
+def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph], Layout], scratch_bytes: Sequence[int]) -> Layout:
+    """The layout with the least extra work that keeps `ram_bytes` at or below `limit`; `scratch_bytes` one a node, `plan` as for the layout given.
+
+    Of candidates with equal work the one with the fewest calls. Raises BudgetError with the least that was reached and the layer in the way.
+    """
+    found = sorted(_candidates(layout, limit, scratch_bytes), key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes))
+    likely = [one for one in found if one.estimated_bytes <= SLACK * limit][:MOST_PLANS]
+    others = sorted((one for one in found if one not in likely), key=lambda one: one.estimated_bytes)[:LAST_PLANS]
+    best = layout
+    for candidate in (*likely, *others):
+        split = plan(split_stretch(layout.graph, candidate.stretch, candidate.bands))
+        if split.ram_bytes < best.ram_bytes:
+            best = split
+        if best.ram_bytes <= limit:
+            return best
+    raise _out_of_reach(layout, best, limit)
+
+
+def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Iterator[_Candidate]:
+    """All ways to split one stretch that leave no layer outside that alone needs more than the limit."""
+    graph = layout.graph
+    fixed = layout.ram_bytes - layout.memory.arena_bytes
+    large = [step for step, needed in step_bounds(layout.storage.buffers, layout.storage.overlaps).items() if needed + fixed > limit]
+    for stretch in find_stretches(graph):
+        if any(not stretch.first <= step <= stretch.last for step in large):
+            continue
+        estimate = _Estimate(layout, stretch, scratch_bytes)
+        height = graph.tensors[stretch.result].shape[0]
+        for count in sorted({-(-height // rows) for rows in range(1, height)}):  # one for each height that a band can have
+            for keep in (True, False):
+                bands = plan_bands(graph, stretch, count, keep)
+                if bands is not None:
+                    calls = sum(need.new < need.end for band in bands for need in band.values())
+                    yield _Candidate(stretch, bands, max(recomputed_macs(graph, stretch, bands), 0), calls, fixed + estimate.arena_bytes(bands))
+
+
+class _Estimate:
+    """About the arena of a split stretch, without making the graph: what is alive at each call, as if no kernel worked in place."""
+
+    def __init__(self, layout: Layout, stretch: Stretch, scratch_bytes: Sequence[int]) -> None:
+        graph = layout.graph
+        self.nodes = graph.nodes[stretch.first:stretch.last + 1]
+        self.scratch = scratch_bytes[stretch.first:stretch.last + 1]
+        self.row_bytes = {name: tensor.size // tensor.shape[0] for name, tensor in graph.tensors.items()}
+        buffers = {buffer.name for buffer in layout.storage.buffers}
+        self.source = graph.tensors[stretch.source].size if layout.storage.places[stretch.source][0] in buffers else 0
+        self.result = stretch.result
+        self.counts_result = layout.storage.places[stretch.result][0] in buffers
+        self.readers: dict[str, int] = {}  # last reader of each tensor in a band
+        for index, node in enumerate(self.nodes):
+            self.readers.update(dict.fromkeys(node.inputs, index))
+
+    def arena_bytes(self, bands: Sequence[Band]) -> int:
+        """Most bytes alive at once."""
+        there: dict[str, int] = {}  # bytes of each tensor inside the stretch
+        done = peak = 0
+        for band, following in zip(bands, [*bands[1:], {}], strict=True):
+            for index, node in enumerate(self.nodes):
+                need = band.get(node.output)
+                if need is None or need.new == need.end:
+                    continue
+                if node.output == self.result:
+                    done += (need.end - need.new) * self.row_bytes[node.output] * self.counts_result
+                else:
+                    there[node.output] = (need.end - need.first) * self.row_bytes[node.output]
+                peak = max(peak, self.source + done + sum(there.values()) + self.scratch[index])
+                for name in node.inputs:
+                    if name in there and self.readers[name] == index:
+                        there[name] = self._kept(name, band, following)
+        return peak
+
+    def _kept(self, name: str, band: Band, following: Band) -> int:
+        """Bytes of a tensor that the next band takes over."""
+        coming = following.get(name)
+        if coming is None or coming.new == coming.first or name not in band:
+            return 0
+        return max(band[name].end - coming.first, 0) * self.row_bytes[name]
+
+
+def _out_of_reach(layout: Layout, best: Layout, limit: int) -> BudgetError:
+    bounds = step_bounds(best.storage.buffers, best.storage.overlaps)
+    step = max(bounds, key=lambda step: (bounds[step], -step))
+    reached = "no stretch of its layers can be split into bands of rows" if best is layout else f"{format_bytes(best.ram_bytes)} ({best.ram_bytes} bytes) " \
+        "is the least found by computing its layers in bands of rows"
+    return BudgetError(f"model {layout.graph.name!r} needs {format_bytes(layout.ram_bytes)} of RAM, above the limit of {format_bytes(limit)}; {reached}",
+                       f"largest layer: '{best.graph.nodes[step].name}' needs {format_bytes(bounds[step])}",
+                       f"try: a limit of at least {best.ram_bytes} bytes, or a smaller model")

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ec_conv2d_mve.h"
+
+EC_CONV2D_MVE(k4_any)
+EC_CONV2D_MVE(k4_relu)

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ec_conv2d_mve.h"
+
+EC_CONV2D_MVE(n_any)
+EC_CONV2D_MVE(n_relu)
