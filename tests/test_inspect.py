@@ -131,7 +131,7 @@ def test_the_table_covers_all_devices_those_that_fit_first(capsys: pytest.Captur
     fitting = [(row["ram_available_bytes"], row["flash_available_bytes"]) for row in rows if row["fits"]]
     assert fitting == sorted(fitting) and len(fitting) >= 25
     code, shown = run(capsys, folder)
-    assert code == ExitCode.DONE and "stm32h743" in shown and "no profile" in shown
+    assert code == ExitCode.DONE and "stm32h743" in shown
     assert [line.split()[0] for line in shown.splitlines()[2:2 + len(rows)]] == [row["target"] for row in rows]
 
 

@@ -87,7 +87,8 @@ def test_the_bench_starts_every_run_from_reset_and_keeps_streams_apart(where: st
     for case in chosen:
         lower(case.graph, target, case.inputs).write(tmp_path / case.name)
     subjects = [load_subject(tmp_path / case.name) for case in chosen]
-    frames = [(index, subject.encode(case.inputs)[step]) for step in range(6) for index, (case, subject) in enumerate(zip(chosen, subjects, strict=True))]
+    encoded = [subject.encode(case.inputs) for case, subject in zip(chosen, subjects, strict=True)]
+    frames = [(index, steps[step]) for step in range(6) for index, steps in enumerate(encoded)]
     outputs = run_subjects(subjects, frames, target, where)
     for index, (case, subject) in enumerate(zip(chosen, subjects, strict=True)):
         expected = reference.run_all(case.graph, case.inputs)["y"]

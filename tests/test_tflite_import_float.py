@@ -88,7 +88,8 @@ def test_weights_may_be_float16_or_int8() -> None:
     full, y = file.tensor((5, 168), "float32"), file.tensor((1, 5), "float32")
     file.operator("DEQUANTIZE", [half], full)
     file.operator("FULLY_CONNECTED", [x, full], y)
-    check(file.data(y), lambda x: x.reshape(1, -1) @ weights.astype(np.float32).T)
+    graph = check(file.data(y), lambda x: x.reshape(1, -1) @ weights.astype(np.float32).T)
+    assert "float16" in graph.metadata["tflite"]["weights_stored_as"]
 
     codes, scales = np.random.default_rng(0).integers(-127, 128, (5, 168)).astype(np.int8), np.linspace(0.001, 0.01, 5).astype(np.float32)
     file = File()

@@ -172,7 +172,7 @@ CHANGES: dict[str, tuple[Callable[[Any], None], str]] = {
     "no output": (lambda model: setattr(model.subgraphs[0], "outputs", []), "no input or no output"),
     "output out of range": (lambda model: setattr(model.subgraphs[0], "outputs", [99]), "names tensor 99"),
     "constant as output": (lambda model: setattr(model.subgraphs[0], "outputs", [1]), "is a constant or is never written"),
-    "output twice": (lambda model: setattr(model.subgraphs[0], "outputs", [5, 5]), "two outputs"),
+    "output twice": (lambda model: setattr(model.subgraphs[0], "outputs", [5, 5]), "are the same tensor"),
     "no subgraph": (lambda model: setattr(model, "subgraphs", []), "0 subgraphs"),
     "schema version": (lambda model: setattr(model, "version", 9), "schema version 9"),
 }

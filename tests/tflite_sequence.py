@@ -107,7 +107,8 @@ def _lstm(writer: Writer, node: Node) -> None:
     options = schema.UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = schema.ActivationFunctionType.TANH
     options.cellClip = op.cell_clip * 2.0**op.cell_power
-    writer.operator(Builtin.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [writer.activation(node.output)], Options.UnidirectionalSequenceLSTMOptions, options)
+    writer.operator(Builtin.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [writer.activation(node.output)], Options.UnidirectionalSequenceLSTMOptions,
+                    options)
 
 
 def _svdf(writer: Writer, node: Node) -> None:

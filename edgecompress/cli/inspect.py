@@ -28,7 +28,7 @@ def register(subparsers: Any) -> None:
     choice.add_argument("--target", help="device name or the path of its TOML file")
     choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
-    parser.add_argument("--input-shape", help="the input's shape without batch in the file's axes, such as 1,49,10, if an ONNX file leaves it open")
+    parser.add_argument("--input-shape", help="the input's shape without batch, axes as in the file, such as 3x96x96, if an ONNX file leaves it open")
     parser.add_argument("--outputs", help="comma-separated names of the tensors to end the model at (default: the file's outputs)")
     add_format(parser)
     parser.set_defaults(run=run)
@@ -74,9 +74,9 @@ def _load(arguments: argparse.Namespace) -> tuple[QuantizedGraph, str]:
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(int(part) for part in text.split("x"))
     except ValueError:
-        raise ConfigError(f"--input-shape '{text}' must be whole numbers with commas between them, such as 1,49,10") from None
+        raise ConfigError(f"--input-shape '{text}' must be whole numbers with an x between them, such as 3x96x96") from None
 
 
 def _fits(row: Inspection | Refusal) -> bool:
@@ -156,25 +156,24 @@ def _print_all(table: list[Inspection | Refusal], graph: QuantizedGraph, kind: s
     from edgecompress.lower.inspection import Refusal
 
     rows: list[tuple[object, ...]] = []
-    refused: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for row in table:
         target = row.target
         device = (target.name, target.core, f"{target.clock_hz / 1e6:g} MHz")
         if isinstance(row, Refusal):
-            refused.setdefault(row.reason, []).append(target.name)
+            notes.setdefault(row.reason, []).append(target.name)
             rows.append((*device, "no", "", format_bytes(target.ram_bytes), "", format_bytes(target.flash_bytes), ""))
             continue
-        latency = "no profile" if row.cost is None else format_duration(row.cost.latency_s)
-        more = "" if row.cost is not None else "+"
-        rows.append((*device, "yes" if not row.misses else "no", format_bytes(row.ram_bytes) + more, format_bytes(target.ram_bytes),
+        if row.cost is None:
+            notes.setdefault(f"+ code, stack and latency not included: {row.profile_note}", []).append(target.name)
+        more, latency = ("+", "") if row.cost is None else ("", format_duration(row.cost.latency_s))
+        rows.append((*device, "no" if row.misses else "yes", format_bytes(row.ram_bytes) + more, format_bytes(target.ram_bytes),
                      format_bytes(row.flash_bytes) + more, format_bytes(target.flash_bytes), latency))
     print(f"{graph.name} ({kind}; {graph.parameters} parameters) fits {sum(_fits(row) for row in table)} of {len(table)} devices; "
           "RAM is that for arena, state, stack, input and output")
     print_table(("device", "core", "clock", "fits", "RAM needed", "RAM", "flash needed", "flash", "latency (predicted)"), rows)
-    if any(row[4].endswith("+") for row in rows if isinstance(row[4], str)):
-        print("+ without the code and the stack, which only a latency profile of the device tells")
-    for reason, names in refused.items():
-        print(f"{', '.join(names)}: {reason}")
+    for note, names in notes.items():
+        print(f"{note} ({', '.join(names)})")
     _say_stale(table)
 
 

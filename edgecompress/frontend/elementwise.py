@@ -116,17 +116,20 @@ def fuse_chains(graph: FloatGraph) -> FloatGraph:
     consumers = graph.consumers
     kept: list[FloatNode] = []
     place: dict[str, int] = {}
+    chains: dict[int, tuple[Steps, str]] = {}  # place in kept: steps of the joined chain, its output
     for node in graph.nodes:
         at = place.get(node.inputs[0]) if node.kind in ("unary", "clamp") else None
         if at is not None and len(consumers[node.inputs[0]]) == 1 and node.inputs[0] not in graph.outputs:
-            inner, outer = node_steps(kept[at]), node_steps(node)
+            inner, outer = chains[at][0] if at in chains else node_steps(kept[at]), node_steps(node)
             if inner and outer and len(inner) + len(outer) <= MAX_STEPS:
-                kept[at] = unary_node(kept[at].name, kept[at].inputs[0], node.output, joined(inner, outer))
+                chains[at] = joined(inner, outer), node.output
                 place[node.output] = at
                 continue
         if node.kind in ("unary", "clamp"):
             place[node.output] = len(kept)
         kept.append(node)
+    for at, (steps, output) in chains.items():
+        kept[at] = unary_node(kept[at].name, kept[at].inputs[0], output, steps)
     return graph.rebuilt(kept)
 
 

@@ -10,7 +10,6 @@ from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode, Shape
 from edgecompress.frontend.passes import prepare
 from edgecompress.ir.float_ops import (
-    FloatAffine,
     FloatBinary,
     FloatConcat,
     FloatConv2D,
@@ -45,7 +44,6 @@ CONVERT: dict[str, Callable[[FloatNode], Op]] = {
     "conv2d": lambda node: FloatConv2D(**_windowed(node), groups=int(node.attributes["groups"])),  # type: ignore[arg-type]
     "depthwise_conv2d": lambda node: FloatDepthwiseConv2D(**_windowed(node)),  # type: ignore[arg-type]
     "dense": lambda node: FloatDense(node.attributes["weights"], node.attributes["bias"], _bounds(node)),
-    "batch_norm": lambda node: FloatAffine(node.attributes["scale"], node.attributes["offset"]),
     "add": lambda node: FloatBinary("add", _bounds(node)),
     "mul": lambda node: FloatBinary("mul", _bounds(node)),
     "average_pool2d": _pool("average"),

@@ -43,7 +43,8 @@ def quantize(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig 
 
         biases = corrected_biases(prepared, calibration, tensors, weights)
     constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
-    return emit_graph(prepared, tensors, constants, {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibration), notes)})
+    metadata = {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibration), notes)}
+    return emit_graph(prepared, tensors, constants, metadata)
 
 
 def _checked(graph: FloatGraph, calibration: np.ndarray) -> np.ndarray:

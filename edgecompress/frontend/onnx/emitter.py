@@ -62,7 +62,8 @@ class Emitter:
         if key not in self._arranged:
             memory = sorted(target, key=lambda atom: -atom.stride)
             if len(memory) > MAX_RANK:
-                raise ModelError(f"needs its input in another order of elements, which takes a transpose of {len(memory)} axes; at most {MAX_RANK} are supported")
+                raise ModelError(f"needs its input in another order of elements, which takes a transpose of {len(memory)} axes; at most {MAX_RANK} "
+                                 "are supported")
             view = self.reshaped(value.tensor, tuple(atom.size for atom in memory))
             self._arranged[key] = self.add("transpose", view, suffix="_transpose", permutation=tuple(memory.index(atom) for atom in target))
         return self.reshaped(self._arranged[key], shape)
@@ -84,7 +85,8 @@ class Emitter:
         if len(shape) not in (3, 4):
             raise ModelError(f"{what} needs an input [1, c, h, w] or [1, c, l], got {list(shape)}")
         if shape[0] != 1:
-            raise ModelError(f"{what} works on a batch of {shape[0]}; one sample at a time is supported: export the model with a batch of 1 or with a free batch axis")
+            raise ModelError(f"{what} works on a batch of {shape[0]}; one sample at a time is supported: export the model with a batch of 1, "
+                             "or with a free batch axis")
         size = (1, shape[2]) if len(shape) == 3 else shape[2:]
         return self.arranged(value, channels_last(len(shape)), (*size, shape[1]))
 

@@ -19,10 +19,12 @@ from edgecompress.frontend.onnx.text import shown
 from edgecompress.frontend.onnx.values import Constant, Operand, Quantization, StoredIntegers, Value, in_order, is_contiguous, row_major
 
 MAX_OUTPUTS = 64
-CHANNELS_FIRST = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "Resize", "Upsample",
-                            "InstanceNormalization", "PRelu", "QLinearConv", "QLinearAveragePool", "QLinearGlobalAveragePool", "DepthToSpace", "SpaceToDepth"))
-KEEPS_LAYOUT = frozenset(("Identity", "Dropout", "Cast", "CastLike", "Relu", "Clip", "Sigmoid", "Tanh", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt",
-                          "Pow", "Pad", "QuantizeLinear", "DequantizeLinear", "Concat", "Slice", "Split"))
+CHANNELS_FIRST = frozenset((  # have their channels at axis 1
+    "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "Resize", "Upsample", "PRelu", "DepthToSpace",
+    "SpaceToDepth", "QLinearConv", "QLinearAveragePool", "QLinearGlobalAveragePool"))
+KEEPS_LAYOUT = frozenset((
+    "Identity", "Dropout", "Cast", "CastLike", "Relu", "Clip", "Sigmoid", "Tanh", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Pow", "Pad",
+    "QuantizeLinear", "DequantizeLinear", "Concat", "Slice", "Split"))
 
 
 class Importer:
@@ -31,9 +33,9 @@ class Importer:
     def __init__(self, model: OnnxModel, name: str, input_shape: Sequence[int] | None, outputs: Sequence[str] | None) -> None:
         self.model, self.name, self.input_shape = model, name, input_shape
         self.outputs = self._chosen_outputs(outputs)
-        self.nodes, needed = self._needed_nodes()
+        self.nodes, self.read = self._needed_nodes()
         self.known: dict[str, Operand] = {}
-        self.info = self._input(needed)
+        self.info = self._input(self.read)
 
     def run(self) -> FloatGraph:
         """The float graph. Raises ModelError naming the operator and node that cannot be imported."""
@@ -158,9 +160,8 @@ class Importer:
             raise ModelError(f"{node.label}: {error.message}", *error.details) from None
 
     def _refuse_missing(self, missing: list[str]) -> None:
-        read = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
         for name in missing:
-            if name in read:
+            if name in self.read:
                 raise ModelError(f"its output {shown(name)} is used, which is not supported; only the first output is")
 
     def _results(self, node: OnnxNode) -> tuple[Operand, ...]:

@@ -52,6 +52,7 @@ class Context:
         self.folded: dict[int, np.ndarray] = {}
         self.values: dict[int, str] = {}  # activation tensors that have been written: file index -> graph tensor
         self.dropped: list[dict[str, Any]] = []
+        self.weight_types: set[str] = set()  # of constants that became real numbers
         self.resources: dict[str, Any] = {}
         self._bytes_left = max(CONSTANT_FACTOR * len(model.file.data), LEAST_CONSTANT_BYTES)
 
@@ -340,6 +341,7 @@ class FloatContext(Context):
 def to_real(context: Context, operator: OperatorInfo, values: np.ndarray, tensor: TensorInfo) -> np.ndarray:
     """float32 of a constant's values: floats as they are, quantized integers as scale * (q - zero point) along their dimension."""
     context.spend(4 * values.size)
+    context.weight_types.add(tensor.type)
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             result = values.astype(np.float32)

@@ -26,7 +26,7 @@ def quantize(context: IntegerContext, operator: OperatorInfo) -> None:
     kind, written = context.info(source).type, context.info(output).type
     if kind == "int8" and written == "int8":
         _requantize(context, operator, context.value(operator, source), output)
-    elif written == "int8" and source in context.graph.inputs and kind in FOREIGN_INPUTS:
+    elif written == "int8" and kind in FOREIGN_INPUTS and source in _ends(context)[0]:
         _drop_input(context, operator, source, output)
     elif source in context.values and written in FOREIGN_OUTPUTS and is_last(context, output):
         _drop_output(context, operator, source, output)
@@ -46,9 +46,17 @@ def dequantize(context: IntegerContext, operator: OperatorInfo) -> None:
 
 def is_last(context: IntegerContext, index: int) -> bool:
     """Whether a tensor is a model output that no operator reads."""
-    if "read" not in context.resources:
-        context.resources["read"] = {source for operator in context.graph.operators for source in operator.inputs}
-    return index in context.graph.outputs and index not in context.resources["read"]
+    _, outputs, read = _ends(context)
+    return index in outputs and index not in read
+
+
+def _ends(context: IntegerContext) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
+    """(model inputs, model outputs, tensors that an operator reads)."""
+    if "ends" not in context.resources:
+        read = frozenset(source for operator in context.graph.operators for source in operator.inputs)
+        context.resources["ends"] = frozenset(context.graph.inputs), frozenset(context.graph.outputs), read
+    found: tuple[frozenset[int], frozenset[int], frozenset[int]] = context.resources["ends"]
+    return found
 
 
 def _one_quantization(tensor: TensorInfo) -> tuple[float, int]:

@@ -93,7 +93,8 @@ def _is_integer(graph: SubGraph) -> bool:
 
 def _known_at_import(context: Context) -> list[bool]:
     """For each operator whether it can be computed at import. `context` has written nothing yet."""
-    known = {tensor.index for tensor in context.graph.tensors if tensor.index not in context.graph.inputs and context.is_constant(tensor.index)}
+    inputs = set(context.graph.inputs)
+    known = {tensor.index for tensor in context.graph.tensors if tensor.index not in inputs and context.is_constant(tensor.index)}
     result = []
     for operator in context.graph.operators:
         one = folds(context, operator, known)
@@ -160,20 +161,30 @@ def _integer_graph(model: Model, graph: SubGraph, name: str) -> QuantizedGraph:
             raise ModelError(f"input {graph.tensors[index].name!r} is {graph.tensors[index].type} and nothing quantizes it; "
                              "export the model without it")
     _run_handlers(context, folded, "int8")
-    inputs = tuple(_written(context, index, "input") for index in graph.inputs)
-    outputs = tuple(_written(context, index, "output") for index in graph.outputs)
+    inputs, outputs = _ends(context, graph.inputs, "input"), _ends(context, graph.outputs, "output")
     return QuantizedGraph(name, context.tensors, tuple(context.nodes), inputs, outputs, _metadata(context))
 
 
-def _written(context: Context, index: int, what: str) -> str:
-    if index not in context.values:
-        raise ModelError(f"{what} {context.info(index).name!r} is a constant or is never written; export the model without it")
-    return context.values[index]
+def _ends(context: Context, indices: Iterable[int], what: str) -> tuple[str, ...]:
+    """Graph tensors of the model's inputs or outputs, all different."""
+    names: dict[str, str] = {}
+    for index in indices:
+        name = context.info(index).name
+        if index not in context.values:
+            raise ModelError(f"{what} {name!r} is a constant or is never written; export the model without it")
+        if context.values[index] in names:
+            raise ModelError(f"{what}s {names[context.values[index]]!r} and {name!r} are the same tensor; export the model with one of them")
+        names[context.values[index]] = name
+    return tuple(names)
 
 
 def _metadata(context: Context) -> dict[str, Any]:
-    described = {"source_format": "tflite", "description": context.model.description}
-    return {"tflite": {**described, "dropped_ends": context.dropped} if context.dropped else described}
+    described: dict[str, Any] = {"source_format": "tflite", "description": context.model.description}
+    if context.dropped:
+        described["dropped_ends"] = context.dropped
+    if context.weight_types - {"float32"}:
+        described["weights_stored_as"] = sorted(context.weight_types)
+    return {"tflite": described}
 
 
 def _float_graph(model: Model, graph: SubGraph, name: str) -> FloatGraph:
@@ -186,5 +197,4 @@ def _float_graph(model: Model, graph: SubGraph, name: str) -> FloatGraph:
     folded = _known_at_import(context)
     _check_supported(context, folded, "float32")
     _run_handlers(context, folded, "float32")
-    outputs = [_written(context, index, "output") for index in graph.outputs]
-    return context.builder.build(*outputs, metadata=_metadata(context))
+    return context.builder.build(*_ends(context, graph.outputs, "output"), metadata=_metadata(context))

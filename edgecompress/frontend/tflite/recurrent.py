@@ -77,7 +77,8 @@ def _weights(context: IntegerContext, operator: OperatorInfo, position: int) -> 
     weights = read_weights(context, operator, position, rank=2, channel_axis=0)
     tensor = context.info(context.input(operator, position))
     if tensor.type != "int8" or len(weights.scales) != 1:
-        raise context.refuse(operator, f"has weights {tensor.name!r} of type {tensor.type} with {len(weights.scales)} scales; supported is int8 with one")
+        raise context.refuse(operator, f"has weights {tensor.name!r} of type {tensor.type} with {len(weights.scales)} scales; "
+                                       "supported is int8 with one")
     return weights
 
 
@@ -126,7 +127,8 @@ def svdf(context: IntegerContext, operator: OperatorInfo) -> None:
     source, output = context.input(operator, 0), context.output(operator)
     code = operator.option("activation")
     if not 0 <= code < len(ACTIVATIONS) or ACTIVATIONS[code] not in ("NONE", "RELU"):
-        raise context.refuse(operator, "has another fused activation than RELU; tflite-micro would not compute it, export it as an operator of its own")
+        raise context.refuse(operator, "has another fused activation than RELU, which tflite-micro would not compute; "
+                                       "export it as an operator of its own")
     shape = context.info(source).shape
     if len(shape) != 2 or shape[0] != 1:
         raise context.refuse(operator, f"reads shape {shape}; supported is (1, inputs), export the model for a batch of 1")
@@ -154,10 +156,10 @@ def _time_weights(context: IntegerContext, operator: OperatorInfo, features: Wei
     """(values [filters, memory], scale); their type must be the state's."""
     tensor, state = context.info(context.input(operator, 2)), context.info(context.input(operator, 4))
     if tensor.type not in ("int16", "int8") or state.type != tensor.type or not state.is_variable:
-        raise context.refuse(operator, f"has time weights of type {tensor.type} and a state of type {state.type}; supported are both int16 or both int8, "
-                                       "the state a variable: convert the model with full int8 quantization")
+        raise context.refuse(operator, f"has time weights of type {tensor.type} and a state of type {state.type}; supported are both int16 or "
+                                       "both int8, the state a variable: convert the model with full int8 quantization")
     given = tensor.quantization
     if given is None or len(given.scales) != 1 or given.zero_points.any() or len(tensor.shape) != 2 or tensor.shape[0] != len(features.values):
-        raise context.refuse(operator, f"has time weights {tensor.name!r} of shape {tensor.shape}; needed are {len(features.values)} rows with one scale "
-                                       "and zero point 0")
+        raise context.refuse(operator, f"has time weights {tensor.name!r} of shape {tensor.shape}; needed are {len(features.values)} rows with "
+                                       "one scale and zero point 0")
     return context.constant(operator, tensor.index), np.float32(given.scales[0])

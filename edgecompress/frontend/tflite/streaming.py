@@ -161,7 +161,8 @@ def _check_last_steps(context: IntegerContext, assign: OperatorInfo, found: Vari
         same_quantization(context, maker, joined, source)
         fits = [one if one[1] > 1 else (*one[:2], 1) for one in ranges] == wanted and not dropped
     if not fits:
-        raise context.refuse(assign, f"assigns variable {name!r} something else than the last {kept[axis]} steps of {context.info(joined).name!r}; {HELP}")
+        raise context.refuse(assign, f"assigns variable {name!r} something else than the last {kept[axis]} steps of "
+                                     f"{context.info(joined).name!r}; {HELP}")
 
 
 def _time_axis(context: IntegerContext, join: OperatorInfo) -> int:

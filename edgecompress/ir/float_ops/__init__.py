@@ -4,12 +4,12 @@ The numpy reference here is again the definition, to the last bit: every sum is 
 itself (no fused multiply-add), and the exponential is our own (functions.py), so that the C kernels give the same 32 bits.
 """
 
-from edgecompress.ir.float_ops.elementwise import FloatAffine, FloatBinary, FloatConcat, FloatPad, FloatUnary
+from edgecompress.ir.float_ops.elementwise import FloatBinary, FloatConcat, FloatPad, FloatUnary
 from edgecompress.ir.float_ops.layers import FloatConv2D, FloatDense, FloatDepthwiseConv2D
 from edgecompress.ir.float_ops.reductions import FloatGlobalAveragePool, FloatPool2D, FloatSoftmax
 from edgecompress.ir.op import Op
 
 FLOAT_OPS: dict[str, type[Op]] = {op.kind: op for op in (
-    FloatConv2D, FloatDepthwiseConv2D, FloatDense, FloatBinary, FloatUnary, FloatAffine, FloatPool2D, FloatGlobalAveragePool, FloatSoftmax,
+    FloatConv2D, FloatDepthwiseConv2D, FloatDense, FloatBinary, FloatUnary, FloatPool2D, FloatGlobalAveragePool, FloatSoftmax,
     FloatConcat, FloatPad,
 )}

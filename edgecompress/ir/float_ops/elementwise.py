@@ -64,42 +64,6 @@ class FloatUnary(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class FloatAffine(Op):
-    """y = clamp(x * scale + offset), float32 [channels] each along the last axis: a batch norm that no layer could take in."""
-
-    kind = "float_affine"
-    scale: np.ndarray
-    offset: np.ndarray
-    bounds: np.ndarray = field(default_factory=unbounded)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("scale", "offset"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name), np.float32))
-        object.__setattr__(self, "bounds", frozen_bounds(self.bounds))
-        if self.scale.ndim != 1 or self.scale.shape != self.offset.shape:
-            raise ModelError(f"scale and offset must be of one length, got {self.scale.shape} and {self.offset.shape}")
-
-    def infer_shape(self, *shapes: Shape) -> Shape:
-        self.check_arity(shapes)
-        if shapes[0][-1] != len(self.scale):
-            raise ModelError(f"an input of shape {shapes[0]} does not fit {len(self.scale)} channels")
-        return shapes[0]
-
-    def reference(self, *inputs: np.ndarray) -> np.ndarray:
-        (x,) = inputs
-        return clamp(x * self.scale + self.offset, self.bounds)
-
-    @property
-    def parameters(self) -> int:
-        return 2 * len(self.scale)
-
-    @property
-    def constant_bytes(self) -> int:
-        return 4 * self.parameters
-
-
-@dataclass(frozen=True, eq=False)
 class FloatConcat(Op):
     """Inputs one after the other along `axis`, counted without the batch."""
 

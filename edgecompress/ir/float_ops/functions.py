@@ -44,11 +44,13 @@ def tanh(x: np.ndarray) -> np.ndarray:
     """1 - 2 / (e^2|x| + 1) with x's sign; a polynomial where that would cancel."""
     size = np.abs(x)
     large = ONE - TWO / (exp(size + size) + ONE)
-    square = x * x
-    small = np.full_like(x, TANH_TERMS[0])
-    for term in TANH_TERMS[1:]:
-        small = small * square + term
-    result: np.ndarray = np.where(size < SMALL_TANH, (small * square) * x + x, np.where(x < ZERO, -large, large))
+    with np.errstate(over="ignore"):  # far out, where the other branch is taken
+        square = x * x
+        small = np.full_like(x, TANH_TERMS[0])
+        for term in TANH_TERMS[1:]:
+            small = small * square + term
+        small = (small * square) * x + x
+    result: np.ndarray = np.where(size < SMALL_TANH, small, np.where(x < ZERO, -large, large))
     return result
 
 

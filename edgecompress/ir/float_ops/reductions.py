@@ -42,7 +42,7 @@ class FloatPool2D(Op):
         start = np.float32(0 if self.function == "average" else -np.inf)
         total, count = np.full((len(x), *out), start, np.float32), np.zeros((*out[:2], 1), np.float32)
         for row, column in np.ndindex(*self.kernel):
-            part, (rows, columns) = _taps(x, row, column, out[:2], self.stride, (1, 1), self.padding)
+            part, (rows, columns) = _taps(x, row, column, (out[0], out[1]), self.stride, (1, 1), self.padding)
             if self.function == "average":
                 total[:, rows, columns] += part
             else:

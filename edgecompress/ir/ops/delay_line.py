@@ -35,7 +35,8 @@ class DelayLine(Op):
         stream = np.concatenate([self.initial, x.reshape(-1, *x.shape[2:])])
         kept, new = len(self.initial), x.shape[1]
         positions = np.arange(len(x))[:, None] * new + np.arange(kept + new)
-        return stream[positions]
+        joined: np.ndarray = stream[positions]
+        return joined
 
     @property
     def state_bytes(self) -> int:

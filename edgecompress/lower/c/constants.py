@@ -1,44 +1,60 @@
-"""Constant arrays of all layers; layers with the same array share it."""
+"""Constant arrays and parameters of all layers; layers with the same ones share them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgecompress.lower.c.emitter import Call, ConstArray, Emitter
+from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
+
+PARAMS = "params"
 
 
 @dataclass(frozen=True)
 class Constants:
-    """`arrays`: one tuple a call. `owners`: (call, suffix) of an array -> the earlier call that has the same array."""
+    """`arrays`: one tuple a call. `owners`: (call, suffix) of an array -> the earlier call that has the same array; PARAMS stands for the
+    struct of parameters."""
 
     arrays: tuple[tuple[ConstArray, ...], ...]
     owners: Mapping[tuple[int, str], int]
+    params_bytes: tuple[int, ...]
 
     def owner(self, call: int, suffix: str) -> int:
-        """The call under whose name an array is stored."""
+        """The call under whose name an array or the parameters are stored."""
         return self.owners.get((call, suffix), call)
 
     def own(self, call: int) -> list[ConstArray]:
         """Arrays that are stored under this call's name."""
         return [array for array in self.arrays[call] if (call, array.suffix) not in self.owners]
 
+    def owns_params(self, call: int) -> bool:
+        """Whether the parameters are stored under this call's name."""
+        return (call, PARAMS) not in self.owners
+
     def shared_bytes(self, call: int) -> int:
-        """Bytes of the call's arrays that an earlier call stores."""
-        return sum(array.size_bytes for array in self.arrays[call] if (call, array.suffix) in self.owners)
+        """Bytes of the call's constants that an earlier call stores."""
+        arrays = sum(array.size_bytes for array in self.arrays[call] if (call, array.suffix) in self.owners)
+        return arrays + (0 if self.owns_params(call) else self.params_bytes[call])
 
 
-def make_constants(pairs: Iterable[tuple[Emitter, Call]], share: bool) -> Constants:
-    """All arrays; with `share` those of the same suffix, type and values are stored once."""
+def make_constants(pairs: Sequence[tuple[Emitter, Call]], share: bool) -> Constants:
+    """All constants; with `share` arrays of the same suffix, type and values are stored once, and so are equal structs of parameters."""
     arrays = tuple(emitter.arrays(call) for emitter, call in pairs)
+    sizes = tuple(emitter.constant_bytes(call) - emitter.array_bytes(call) for emitter, call in pairs)
     owners: dict[tuple[int, str], int] = {}
-    seen: dict[tuple[str, str, tuple[int, ...], bytes], int] = {}
-    for index, own in enumerate(arrays if share else ()):
-        for array in own:
-            key = (array.suffix, array.ctype, array.values.shape, np.ascontiguousarray(array.values).tobytes())
-            first = seen.setdefault(key, index)
-            if first != index:
-                owners[index, array.suffix] = first
-    return Constants(arrays, owners)
+    seen: dict[Hashable, int] = {}
+
+    def find(index: int, suffix: str, key: Hashable) -> None:
+        first = seen.setdefault(key, index)
+        if first != index:
+            owners[index, suffix] = first
+
+    for index, (emitter, call) in enumerate(pairs if share else ()):
+        for array in arrays[index]:
+            find(index, array.suffix, (array.suffix, array.ctype, array.values.shape, np.ascontiguousarray(array.values).tobytes()))
+        fields = tuple((name, (value.suffix, owners.get((index, value.suffix), index)) if isinstance(value, Reference) else value)
+                       for name, value in emitter.params(call).items())
+        find(index, PARAMS, (emitter.struct(call), fields))
+    return Constants(arrays, owners, sizes)

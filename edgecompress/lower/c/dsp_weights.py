@@ -63,12 +63,12 @@ def pair_words(pairs: np.ndarray, bits: int) -> np.ndarray:
     Four positions are two words (positions 0 and 2, 1 and 3) of halves 256 * w1 + w0, or, for 4 bits, one word of bytes 16 * w1 + w0.
     """
     if bits == 8:
-        halves = ((256 * pairs[:, 1] + pairs[:, 0]) & 0xFFFF).reshape(len(pairs), -1, 2, 2)  # [pair, block, second, first]: position 2 * second + first
+        halves = ((256 * pairs[:, 1] + pairs[:, 0]) & 0xFFFF).reshape(len(pairs), pairs.shape[2] // 4, 2, 2)  # position 2 * i + j at [:, :, i, j]
         words = halves[:, :, 0] | halves[:, :, 1] << 16
     else:
-        digits = ((16 * pairs[:, 1] + pairs[:, 0]) & 0xFF).reshape(len(pairs), -1, 4)
+        digits = ((16 * pairs[:, 1] + pairs[:, 0]) & 0xFF).reshape(len(pairs), pairs.shape[2] // 4, 4)
         words = (digits << np.arange(0, 32, 8)).sum(axis=2)
-    return words.astype(np.uint32).view(np.int32).reshape(len(pairs), -1)
+    return words.astype(np.uint32).view(np.int32).reshape(len(pairs), pairs.shape[2] * bits // 16)
 
 
 def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
@@ -91,6 +91,6 @@ def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     filled = np.zeros((len(padded), CONSTANT_WORDS), dtype=np.int32)
     filled[: len(constants)] = constants
     words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, weights.shape[1] // 4, bits // 4)
-    step = words.transpose(0, 2, 3, 1).reshape(whole // 4, -1)  # words of both pairs in turn
-    quads = np.concatenate([step, filled[:whole].reshape(whole // 4, -1)], axis=1).ravel()
+    step = words.transpose(0, 2, 3, 1).reshape(whole // 4, weights.shape[1] * bits // 8)  # words of both pairs in turn
+    quads = np.concatenate([step, filled[:whole].reshape(whole // 4, 4 * CONSTANT_WORDS)], axis=1).ravel()
     return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, constants[whole:])])

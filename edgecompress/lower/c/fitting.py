@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgecompress.errors import BudgetError
-from edgecompress.hw.memory import step_bounds
+from edgecompress.hw.memory import FAST, step_bounds
 from edgecompress.hw.plan import MemoryPlan
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower.c.storage import Storage
@@ -29,38 +29,55 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Candidate:
+    graph: QuantizedGraph
     stretch: Stretch
     bands: Sequence[Band]
     extra_macs: int
     calls: int  # about as many kernel calls as the stretch becomes
     estimated_bytes: int
 
+    def split(self) -> QuantizedGraph:
+        """The graph with the stretch in bands."""
+        return split_stretch(self.graph, self.stretch, self.bands)
 
-def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph], Layout], scratch_bytes: Sequence[int]) -> Layout:
-    """The layout with the least extra work that keeps `ram_bytes` at or below `limit`; `scratch_bytes` one a node, `plan` as for the layout given.
 
-    Of candidates with equal work the one with the fewest calls. Raises BudgetError with the least that was reached and the layer in the way.
+def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout], scratch_bytes: Sequence[int]) -> Layout:
+    """The layout with the least extra work that keeps `ram_bytes` at or below `limit`; of those with equal work the one with the fewest calls.
+
+    `plan` makes the layout of another graph with so many steps of search; `scratch_bytes`: one a node of the graph given.
+    Raises BudgetError with the least that was reached and the layer in the way.
     """
-    found = sorted(_candidates(layout, limit, scratch_bytes), key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes))
-    likely = [one for one in found if one.estimated_bytes <= SLACK * limit][:MOST_PLANS]
-    others = sorted((one for one in found if one not in likely), key=lambda one: one.estimated_bytes)[:LAST_PLANS]
-    best = layout
-    for candidate in (*likely, *others):
-        split = plan(split_stretch(layout.graph, candidate.stretch, candidate.bands))
+    likely = [one for one in _candidates(layout, limit, scratch_bytes) if one.estimated_bytes <= SLACK * limit]
+    best = _least(layout, sorted(likely, key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes))[:MOST_PLANS], limit, plan)
+    if best.ram_bytes > limit:  # nothing that promised to fit does: what promises least
+        others = _candidates(layout, layout.ram_bytes - 1, scratch_bytes)
+        best = _least(best, sorted(others, key=lambda one: (one.estimated_bytes, one.extra_macs, one.calls))[:LAST_PLANS], limit, plan)
+    if best.ram_bytes > limit:
+        raise _out_of_reach(layout, best, limit)
+    return best
+
+
+def _least(best: Layout, candidates: Sequence[_Candidate], limit: int, plan: Callable[[QuantizedGraph, int], Layout]) -> Layout:
+    """The first candidate below the limit, else the one that needs least, or the layout given."""
+    for candidate in candidates:
+        split = plan(candidate.split(), 0)
+        if split.ram_bytes > limit and split.memory.lower_bound_bytes < min(split.memory.arena_bytes, best.memory.arena_bytes):
+            split = plan(split.graph, FAST)
         if split.ram_bytes < best.ram_bytes:
             best = split
         if best.ram_bytes <= limit:
-            return best
-    raise _out_of_reach(layout, best, limit)
+            break
+    return best
 
 
 def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Iterator[_Candidate]:
     """All ways to split one stretch that leave no layer outside that alone needs more than the limit."""
     graph = layout.graph
     fixed = layout.ram_bytes - layout.memory.arena_bytes
-    large = [step for step, needed in step_bounds(layout.storage.buffers, layout.storage.overlaps).items() if needed + fixed > limit]
+    bounds = step_bounds(layout.storage.buffers, layout.storage.overlaps)
     for stretch in find_stretches(graph):
-        if any(not stretch.first <= step <= stretch.last for step in large):
+        outside = fixed + max((needed for step, needed in bounds.items() if not stretch.first <= step <= stretch.last), default=0)
+        if outside > limit:
             continue
         estimate = _Estimate(layout, stretch, scratch_bytes)
         height = graph.tensors[stretch.result].shape[0]
@@ -69,7 +86,8 @@ def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Ite
                 bands = plan_bands(graph, stretch, count, keep)
                 if bands is not None:
                     calls = sum(need.new < need.end for band in bands for need in band.values())
-                    yield _Candidate(stretch, bands, max(recomputed_macs(graph, stretch, bands), 0), calls, fixed + estimate.arena_bytes(bands))
+                    needed = max(outside, fixed + estimate.arena_bytes(bands))
+                    yield _Candidate(graph, stretch, bands, max(recomputed_macs(graph, stretch, bands), 0), calls, needed)
 
 
 class _Estimate:
@@ -118,8 +136,9 @@ class _Estimate:
 def _out_of_reach(layout: Layout, best: Layout, limit: int) -> BudgetError:
     bounds = step_bounds(best.storage.buffers, best.storage.overlaps)
     step = max(bounds, key=lambda step: (bounds[step], -step))
-    reached = "no stretch of its layers can be split into bands of rows" if best is layout else f"{format_bytes(best.ram_bytes)} ({best.ram_bytes} bytes) " \
-        "is the least found by computing its layers in bands of rows"
+    reached = f"computed in bands of rows it still needs {format_bytes(best.ram_bytes)}"
+    if best is layout:
+        reached = "no stretch of its layers can be split into bands of rows that need less"
     return BudgetError(f"model {layout.graph.name!r} needs {format_bytes(layout.ram_bytes)} of RAM, above the limit of {format_bytes(limit)}; {reached}",
-                       f"largest layer: '{best.graph.nodes[step].name}' needs {format_bytes(bounds[step])}",
+                       f"largest layer: '{best.graph.nodes[step].name}' with {format_bytes(bounds[step])}",
                        f"try: a limit of at least {best.ram_bytes} bytes, or a smaller model")

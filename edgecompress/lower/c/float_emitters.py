@@ -35,7 +35,7 @@ class FloatEmitter(Emitter):
         return (f"ec_f32_{self.name}.c", "ec_float.h", "ec_f32_functions.h", "ec_f32_window.h")
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
-        return tuple(ConstArray(name, "float", getattr(call.op, name).ravel()) for name in ("weights", "bias", "scale", "offset")
+        return tuple(ConstArray(name, "float", getattr(call.op, name).ravel()) for name in ("weights", "bias")
                      if hasattr(call.op, name))
 
     def array_bytes(self, call: Call) -> int:
@@ -140,20 +140,6 @@ class FloatUnaryEmitter(FloatEmitter):
         return {"call": 1, call.op.function: call.output.elements}
 
 
-class FloatAffineEmitter(FloatEmitter):
-    """ec_f32_affine."""
-
-    in_place = (0,)
-
-    def params(self, call: Call) -> Params:
-        channels = len(call.op.scale)
-        return {"scale": Reference("scale"), "offset": Reference("offset"), **_bounds(call), "pixels": call.output.elements // channels,
-                "channels": channels}
-
-    def features(self, call: Call) -> dict[str, float]:
-        return {"call": 1, "pixels": call.output.elements // len(call.op.scale), "elements": call.output.elements}
-
-
 class FloatPool2DEmitter(FloatEmitter):
     """ec_f32_pool2d."""
 
@@ -230,7 +216,6 @@ FLOAT_EMIT: dict[str, Emitter] = {
     "float_dense": FloatDenseEmitter("dense"),
     "float_binary": FloatBinaryEmitter("binary"),
     "float_unary": FloatUnaryEmitter("unary"),
-    "float_affine": FloatAffineEmitter("affine"),
     "float_pool2d": FloatPool2DEmitter("pool2d"),
     "float_global_average_pool": FloatGlobalAveragePoolEmitter("global_average_pool"),
     "float_softmax": FloatSoftmaxEmitter("softmax"),

@@ -18,6 +18,8 @@ from edgecompress.lower.c.table import COPY, UNSUPPORTED, select
 from edgecompress.lower.c.views import view_offset
 from edgecompress.lower.options import QUICK, LowerOptions
 
+FPUS = {"fpu", "fpu64"}
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -36,10 +38,13 @@ def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK)
     for node in graph.nodes:
         if node.op.kind in UNSUPPORTED:
             raise ModelError(f"node {node.name!r} ({node.op.kind}) cannot be lowered to C: {UNSUPPORTED[node.op.kind]}")
+    if not FPUS & set(target.extensions) and any(tensor.dtype == "float32" for tensor in graph.tensors.values()):
+        raise ModelError(f"graph {graph.name!r} is float32 and '{target.name}' has no FPU", "try: --calibrate DATA, which makes the model int8")
     layout = _layout(graph, target, options, THOROUGH if options.thorough else FAST)
     if options.ram_bytes is not None and layout.ram_bytes > options.ram_bytes:
         scratch = [_permission(emitter, call).scratch_bytes for emitter, call in _calls(graph, target)]
-        layout = fit(layout, options.ram_bytes, lambda split: _layout(split, target, options, FAST), scratch)
+        layout = fit(layout, options.ram_bytes, lambda split, steps: _layout(split, target, options, steps), scratch)
+        layout = _layout(layout.graph, target, options, THOROUGH) if options.thorough else layout
     pairs = _calls(layout.graph, target)
     kept = [index for index, (_, call) in enumerate(pairs) if call.node.output not in layout.storage.without_code]
     pairs = [pairs[index] for index in kept]

@@ -13,7 +13,7 @@ import numpy as np
 import edgecompress
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import ITEM_BYTES, QuantizedGraph, Tensor
-from edgecompress.lower.c.constants import make_constants
+from edgecompress.lower.c.constants import PARAMS, make_constants
 from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
@@ -98,7 +98,7 @@ class _Layers:
 
     def __init__(self, decisions: Decisions, name: str, section_over: int | None) -> None:
         self.graph, self.decisions, self.name, self.section_over = decisions.graph, decisions, name, section_over
-        self.constants = decisions.constants or make_constants(zip(decisions.emitters, decisions.calls, strict=True), share=False)
+        self.constants = decisions.constants or make_constants(list(zip(decisions.emitters, decisions.calls, strict=True)), share=False)
         placements = decisions.plan.memory.placements
         self.offsets = {placement.buffer.name: placement.offset for placement in placements}
         self.scratch = {node: placements[number].offset for node, number in decisions.storage.scratch.items()}
@@ -167,13 +167,13 @@ class _Layers:
         scratch = _address(f"{self.name}_arena.bytes", self.scratch[call.node.name]) if layer.scratch_bytes else "0"
         arguments = ["inputs"] if emitter.takes_input_array else inputs
         output = self._argument(call.node.output, emitter.element)
-        arguments = [f"&{prefix}_params", *arguments, output, *([scratch] if emitter.takes_scratch else []), *self._state(call.node.name)]
+        arguments = [f"&{self._array(index, PARAMS)}", *arguments, output, *([scratch] if emitter.takes_scratch else []), *self._state(call.node.name)]
         arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array),
                    "placed": self._placed(array)} for array in self.constants.own(index)]
         return {
             "index": index, "comment": comment_text(call.node.name), "op": call.node.op.kind, "kernel": layer.kernel, "macs": layer.macs,
             "input_shapes": [_shape(shape) for shape in layer.input_shapes], "output_shape": _shape(layer.output_shape),
-            "struct": emitter.struct(call), "params": f"{prefix}_params", "arrays": arrays, "arguments": ", ".join(arguments),
+            "struct": emitter.struct(call), "params": f"{prefix}_{PARAMS}" if self.constants.owns_params(index) else "", "arrays": arrays, "arguments": ", ".join(arguments),
             "fields": [self._field(index, field, value) for field, value in emitter.params(call).items()],
             "input_array": inputs if emitter.takes_input_array else [], "element": emitter.element, "constant_bytes": layer.constant_bytes,
         }

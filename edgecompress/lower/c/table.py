@@ -10,6 +10,7 @@ from edgecompress.lower.c.dsp_depthwise import Depthwise3x3Emitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
+from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.sequence import DelayLineEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
@@ -53,7 +54,7 @@ EMIT: dict[str, Emitter] = {
 # the first one that the core and the call allow is taken, so the fastest stands first
 FAST: dict[str, tuple[Emitter, ...]] = {
     "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), Conv2DDspEmitter()),
-    "dense": (DenseDspEmitter(),),
+    "dense": (DenseMveEmitter(), DenseDspEmitter()),
     "depthwise_conv2d": (Depthwise3x3Emitter(1), Depthwise3x3Emitter(2)),
 }
 

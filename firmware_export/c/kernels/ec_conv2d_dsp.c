@@ -112,11 +112,15 @@ static inline void ec_conv_move_rows(const ec_conv2d_dsp_params *p, const int8_t
 static void ec_conv_write(const ec_conv2d_dsp_params *p, ec_conv_tiles *tiles, int8_t *output, int8_t *spare, int32_t pixels,
                           ec_conv_compute *compute)
 {
-    const int odd = p->output_channels & 1;
-    tiles->output = odd ? spare : output;
+    if ((p->output_channels & 1) == 0) {
+        tiles->output = output;
+        compute(tiles);
+        return;
+    }
+    tiles->output = spare;
     compute(tiles);
     EC_NO_UNROLL
-    for (; odd && pixels != 0; --pixels) {
+    for (; pixels != 0; --pixels) {
         ec_conv_copy_row(output, spare, p->output_channels);
         output += p->output_channels;
         spare += p->output_channels + 1;

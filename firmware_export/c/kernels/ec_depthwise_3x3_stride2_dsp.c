@@ -40,6 +40,7 @@ __asm__(
     "    ldm r1!, {r0, r5-r9}\n"
     "    ldrd r12, r2, [sp]\n"
     "    str r1, [sp, #20]\n"
+    "    add r0, r12\n"
     "    ec_dw3s2_load r1, r10, r11\n"
     "2:\n"
     "    smuad r3, \\upper, r5\n"
@@ -70,7 +71,7 @@ static void make_step(const ec_depthwise_step *step, int32_t upper)
 {
     ec_depthwise_step s = *step;
     while (s.lane != s.lane_end) {
-        const uint32_t *words = *(const uint32_t *const *)(const void *)s.lane, *pairs = s.lane + 1;
+        const uint32_t *pairs = s.lane + 1, *words = (const uint32_t *)(const void *)s.sums_end + *s.lane / 4;
         int32_t *sums;
         for (sums = s.sums; sums != s.sums_end; sums += 2) {
             int32_t column;

@@ -4,6 +4,18 @@
 #include "ec_requant.h"
 #include "ec_weights.h"
 
+void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t columns, int32_t column_step)
+{
+    static ec_depthwise_rescale *const rescale[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
+                                                     ec_depthwise_rescale_rows_clamped};
+    step->sums_end = sums + 2 * columns;
+    step->sums = sums;
+    step->column_step = column_step;
+    step->rescale = rescale[params->mode];
+    step->activation_min = params->activation_min;
+    step->activation_max = params->activation_max;
+}
+
 const int8_t *ec_depthwise_unpack(const ec_depthwise_dsp_params *params, int32_t channel, int32_t count, int8_t *unpacked)
 {
     const int32_t bits = params->weight_bits;
@@ -34,15 +46,10 @@ void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthw
     uint32_t *ring = (uint32_t *)(sums + 2 * params->output_width), *image = ring + left * 4 * slots, *lanes = ring + columns * 4 * slots;
     int32_t done = 0, lane;
     ec_depthwise_step step;
-    step.sums_end = sums + 2 * params->output_width;
-    step.sums = sums;
-    step.channels = channels;
+    ec_depthwise_begin(&step, params, sums, params->output_width, channels);
     step.lane_end = lanes + EC_DEPTHWISE_LANES * lane_words;
-    step.rescale = ec_depthwise_rescale_rows[params->mode];
-    step.activation_min = params->activation_min;
-    step.activation_max = params->activation_max;
     for (lane = 0; lane < EC_DEPTHWISE_LANES; ++lane) {
-        *(const uint32_t **)(void *)(lanes + lane * lane_words) = ring + lane * slots;
+        lanes[lane * lane_words] = (uint32_t)(4 * lane * slots);
     }
     memset(ring, 0, (size_t)(columns * 4 * slots) * sizeof *ring); /* for the columns beside the image, which no step fills */
     while (done != channels) {
@@ -71,11 +78,8 @@ void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthw
     }
 }
 
-ec_depthwise_rescale *const ec_depthwise_rescale_rows[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
-                                                            ec_depthwise_rescale_rows_clamped};
-
 #if EC_DSP
-/* r2 sums, r3 to r6 the ec_rescale_dsp, r7 output, r8 row_step, r9 channels. Two columns at a time, an odd one first;
+/* r2 sums, r3 to r6 the ec_rescale_dsp, r7 output, r8 row_step, r9 column_step. Two columns at a time, an odd one first;
  * a row that is not there has its outputs stored before those of the first row, at their place. The sums take turns, for
  * cores that would wait for a product. */
 __asm__(
@@ -185,7 +189,7 @@ static void rescale_rows(ec_depthwise_step *step, int32_t mode)
     for (sums = step->sums; sums != step->sums_end; sums += 2) {
         output[step->row_step] = rescale(sums[1], scale, step, mode);
         output[0] = rescale(sums[0], scale, step, mode);
-        output += step->channels;
+        output += step->column_step;
     }
     step->output += 1;
     step->lane += EC_DEPTHWISE_SCALE_WORDS;

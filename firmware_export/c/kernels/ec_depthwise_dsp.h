@@ -3,8 +3,8 @@
  *
  * SMLAD multiplies two pairs of halves, so each kernel first brings four channels into scratch as words of two input rows:
  * the upper one in the low half, the lower one in the high half. Such words serve two output rows and all columns of the
- * kernel. SXTAB16 takes the zero point off on the way, so that whatever lies outside the image is 0. The sums of an output row or two of one channel, a lane, stand in scratch until they are
- * rescaled: the multiplications need every register, the weights included.
+ * kernel. SXTAB16 takes the zero point off on the way, so that whatever lies outside the image is 0. The sums of two output
+ * rows of one channel, a lane, stand in scratch until they are rescaled: the multiplications need every register.
  *
  * In place: the four channels of a group are finished before the next ones are looked at, and within a group the rows that
  * a step reads are copied before the rows that it writes. The output may therefore begin where the input begins, provided
@@ -33,7 +33,7 @@ struct ec_depthwise_step {
     int32_t *sums;     /* of one lane, aligned to 16 bytes */
     int8_t *output;    /* first output of the next lane */
     int32_t row_step;  /* bytes from the first output row to the second; 0: there is no second row */
-    int32_t channels;
+    int32_t column_step;
     const uint32_t *lane;     /* constants of the next lane, its ec_rescale_dsp at the end */
     const uint32_t *lane_end; /* one after those of the last lane */
     ec_depthwise_rescale *rescale;
@@ -45,7 +45,9 @@ struct ec_depthwise_step {
 ec_depthwise_rescale ec_depthwise_rescale_rows_rectified;
 ec_depthwise_rescale ec_depthwise_rescale_rows_whole;
 ec_depthwise_rescale ec_depthwise_rescale_rows_clamped;
-extern ec_depthwise_rescale *const ec_depthwise_rescale_rows[3];
+
+/* The fields that are the same for all steps of a call. `columns`: sums of a lane, in pairs; `column_step` between outputs. */
+void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t columns, int32_t column_step);
 
 /* The rescaling of one channel. */
 static inline void ec_depthwise_load_scale(const ec_depthwise_dsp_params *params, int32_t channel, ec_rescale_dsp *scale)
@@ -102,7 +104,7 @@ static inline void ec_depthwise_fill(const ec_depthwise_dsp_params *params, cons
 
 /* A 3x3 kernel. A step makes two output rows from stride + 1 words a column and lane, the last of which is the first one of
  * the next step: step[0] finds them from top to bottom, step[1] from bottom to top.
- * A lane's constants: where its words begin, `pairs` words of weights, its ec_rescale_dsp. */
+ * A lane's constants: bytes from the end of the sums to its first word, `pairs` words of weights, its ec_rescale_dsp. */
 typedef struct {
     int32_t stride;
     int32_t pairs;

@@ -3,8 +3,8 @@
  *
  * Results are the same 32 bits everywhere: every sum is made in one stated order, and product and sum are rounded each by
  * itself. A compiler that fuses them breaks that, so contraction is switched off below. Tensors are (height, width,
- * channels). Input and output must not overlap, except that ec_f32_binary, ec_f32_unary and ec_f32_affine may write over
- * an input of the output's size. */
+ * channels). Input and output must not overlap, except that ec_f32_binary and ec_f32_unary may write over an input of the
+ * output's size. */
 #ifndef EC_FLOAT_H
 #define EC_FLOAT_H
 
@@ -98,17 +98,6 @@ typedef struct {
 } ec_f32_unary_params;
 
 void ec_f32_unary(const ec_f32_unary_params *params, const float *input, float *output);
-
-/* output = input * scale + offset, one pair a channel. */
-typedef struct {
-    const float *scale;
-    const float *offset;
-    ec_f32_bounds bounds;
-    int32_t pixels;
-    int32_t channels;
-} ec_f32_affine_params;
-
-void ec_f32_affine(const ec_f32_affine_params *params, const float *input, float *output);
 
 /* Mean or maximum over windows; padding does not count. */
 #define EC_F32_AVERAGE 0

@@ -460,6 +460,25 @@ typedef struct {
     void ec_conv2d_n_##ties##_mve(const ec_conv2d_mve_params *params, const int8_t *input, int8_t *output, void *scratch)
 EC_CONV2D_MVE_ENTRIES(any);
 EC_CONV2D_MVE_ENTRIES(relu);
+
+/* Fully connected layer on cores with Helium: right shifts of at least 1. Weights and parameters are blocks as
+ * ec_dense_blocks_mve.h describes them; of 8-bit weights the last block has only the outputs that exist, packed ones are filled up
+ * with zeros. Scratch: int8_t[unpacked_bytes] for packed weights, int8_t[16 * chunks] where input_size is no multiple of 16. */
+typedef struct {
+    const int32_t *weights;
+    const int32_t *parameters;
+    int32_t weight_bits;
+    int32_t input_size;
+    int32_t output_size;
+    int32_t chunks; /* of 16 inputs */
+    int32_t unpacked_bytes;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_dense_mve_params;
+
+void ec_dense_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Fully connected layer on cores with the DSP extension, weights as ec_dense_tile_dsp.h describes them.

@@ -1,0 +1,74 @@
+"""Emitter of the fully connected layer on cores with Helium."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
+from edgecompress.lower.c.mve_weights import PARAMETER_WORDS, VECTOR, block_weight_bytes, parameter_blocks, shifts_fit, ties, weight_blocks
+
+LANES = 8  # outputs of a block
+LOOP_CHUNKS = 4  # chunks of the assembly's loop
+
+
+class DenseMveEmitter(Emitter):
+    """ec_dense_any_mve, ec_dense_relu_mve."""
+
+    extensions = frozenset({"mve"})
+    takes_scratch = True
+
+    def supports(self, call: Call) -> bool:
+        return shifts_fit(call.op.requant)
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_dense_{ties(call.op)}_mve"
+
+    def struct(self, call: Call) -> str:
+        return "ec_dense_mve_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (f"{self.kernel(call)}.c", "ec_dense_mve.c", "ec_dense_mve.h", "ec_dense_blocks_mve.h", "ec_requant_mve.h", "ec_segments_mve.c",
+                "ec_segments_mve.h", "ec_unpack_mve.c", "ec_unpack_mve.h")
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        op = call.op
+        outputs, inputs = op.weights.shape
+        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "weight_bits": op.weight_bits, "input_size": inputs,
+                "output_size": outputs, "chunks": self._chunks(call), "unpacked_bytes": self._unpacked_bytes(call),
+                "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
+
+    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
+        op = call.op
+        return (ConstArray("weights", "int32_t", self._weights(op.weights, op.weight_bits)),
+                ConstArray("parameters", "int32_t", parameter_blocks(op, op.weights, LANES)))
+
+    def _weights(self, rows: np.ndarray, bits: int) -> np.ndarray:
+        whole = len(rows) // LANES * LANES if bits == 8 else len(rows)
+        parts = [weight_blocks(rows[:whole], LANES, bits)] if whole else []
+        if whole < len(rows):
+            parts.append(weight_blocks(rows[whole:], len(rows) - whole, bits))
+        return np.concatenate(parts)
+
+    def array_bytes(self, call: Call) -> int:
+        outputs, inputs = call.op.weights.shape
+        lanes = 1 if call.op.weight_bits == 8 else LANES
+        return block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + PARAMETER_WORDS * LANES * -(-outputs // LANES)
+
+    def _chunks(self, call: Call) -> int:
+        return -(-call.op.weights.shape[1] // VECTOR)
+
+    def _unpacked_bytes(self, call: Call) -> int:
+        return 0 if call.op.weight_bits == 8 else LANES * VECTOR * self._chunks(call)
+
+    def scratch_bytes(self, call: Call) -> int:
+        return self._unpacked_bytes(call) + (VECTOR * self._chunks(call) if call.op.weights.shape[1] % VECTOR else 0)
+
+    def features(self, call: Call) -> dict[str, float]:
+        op, chunks = call.op, self._chunks(call)
+        outputs, inputs = op.weights.shape
+        blocks, left = outputs // LANES, outputs % LANES
+        packed = op.weight_bits != 8
+        return {"call": 1, "products": (blocks + bool(left)) * packed, "blocks": blocks, "block_chunks": blocks * chunks,
+                "block_passes": blocks * -(-(chunks - 1) // LOOP_CHUNKS), "tails": left, "tail_chunks": left * chunks,
+                "unpacked": (blocks + bool(left)) * 2 * chunks * packed, "copied": inputs // VECTOR * bool(inputs % VECTOR),
+                "clamped": outputs / VECTOR * ((op.activation_min, op.activation_max) != (-128, 127))}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Blocks of eight outputs of a fully connected layer on cores with Helium, and EC_DENSE_BLOCKS_MVE(name, ties), which defines the
+ * function in assembly (for the reasons of ec_matmul_mve.h) or as its plain C twin.
+ *
+ * A block of weights is [chunks][8 outputs][16 bytes], a block of parameters 18 words: bias[8], multiplier[8] and eight bytes of
+ * negative right shifts. `ties` is any or relu as in ec_matmul_mve.h. */
+#ifndef EC_DENSE_BLOCKS_MVE_H
+#define EC_DENSE_BLOCKS_MVE_H
+
+#include "ec_requant_mve.h"
+
+typedef struct {
+    const int8_t *input; /* 16 * chunks bytes */
+    int32_t zero_point;
+    int32_t block_bytes; /* 128 * chunks */
+    const int32_t *weights;
+    const int32_t *parameters;
+    int8_t *output;
+    int32_t blocks; /* at least 1 */
+    int32_t chunks;
+} ec_dense_blocks_mve;
+
+typedef void ec_dense_blocks_mve_function(const ec_dense_blocks_mve *d);
+ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
+
+#define EC_DENSE_TIES_relu 0
+#define EC_DENSE_TIES_any 1
+
+#ifdef EC_MVE_ASSEMBLY
+
+/* Registers: sums in r0 r2 r4 r6 r8 r10 r12 lr; r1 input, r5 weights, r11 the block's end, r3 parameters, r7 output, r9 blocks left. */
+#define EC_DENSE_CHUNK(ma) \
+    "vldrb.u8 q0, [r1], #16\n" \
+    "vldrw.u32 q1, [r5], #16\n" \
+    "vldrw.u32 q2, [r5], #16\n" \
+    ma ".s8 r0, q0, q1\n" \
+    "vldrw.u32 q1, [r5], #16\n" \
+    ma ".s8 r2, q0, q2\n" \
+    "vldrw.u32 q2, [r5], #16\n" \
+    ma ".s8 r4, q0, q1\n" \
+    "vldrw.u32 q1, [r5], #16\n" \
+    ma ".s8 r6, q0, q2\n" \
+    "vldrw.u32 q2, [r5], #16\n" \
+    ma ".s8 r8, q0, q1\n" \
+    "vldrw.u32 q1, [r5], #16\n" \
+    ma ".s8 r10, q0, q2\n" \
+    "vldrw.u32 q2, [r5], #16\n" \
+    ma ".s8 r12, q0, q1\n" \
+    ma ".s8 lr, q0, q2\n"
+
+#define EC_DENSE_ROUND_relu ""
+#define EC_DENSE_ROUND_any \
+    "vshr.s32 q2, q0, #31\n" \
+    "vshr.s32 q3, q1, #31\n" \
+    "vadd.i32 q0, q0, q2\n" \
+    "vadd.i32 q1, q1, q3\n"
+
+#define EC_DENSE_BLOCKS_MVE(name, ties) \
+    __asm__(".syntax unified\n" \
+            ".thumb\n" \
+            ".pushsection .text." #name ",\"ax\",%progbits\n" \
+            ".balign 4\n" \
+            ".global " #name "\n" \
+            ".type " #name ",%function\n" \
+            ".thumb_func\n" #name ":\n" \
+            "push {r0, r4-r11, lr}\n" \
+            "vpush {d8-d15}\n" \
+            "sub sp, sp, #4\n" \
+            "ldr r1, [r0, #28]\n" /* where to enter the loop of four chunks, so that chunks - 1 of them run in all */ \
+            "adr.w r2, 4f\n" \
+            "cmp r1, #1\n" \
+            "beq 1f\n" \
+            "rsb r1, r1, #1\n" \
+            "and r1, r1, #3\n" \
+            "movs r3, #68\n" \
+            "mul r1, r1, r3\n" \
+            "adr.w r2, 3f\n" \
+            "add r2, r2, r1\n" \
+            "1:\n" \
+            "orr r2, r2, #1\n" \
+            "str r2, [sp]\n" \
+            "movs r2, #0\n" /* outputs of the 16-bit lanes: 0 4 1 5 2 6 3 7 */ \
+            "movt r2, #4\n" \
+            "add r4, r2, #0x00010001\n" \
+            "add r6, r4, #0x00010001\n" \
+            "add r8, r6, #0x00010001\n" \
+            "vmov q7[2], q7[0], r2, r6\n" \
+            "vmov q7[3], q7[1], r4, r8\n" \
+            "ldr r1, [r0]\n" \
+            "ldr r4, [r0, #8]\n" \
+            "ldr r5, [r0, #12]\n" \
+            "add r11, r5, r4\n" \
+            "ldr r3, [r0, #16]\n" \
+            "ldr r7, [r0, #20]\n" \
+            "ldr r9, [r0, #24]\n" \
+            "2:\n" EC_DENSE_CHUNK("vmladav") \
+            "ldr.w pc, [sp]\n" \
+            ".balign 4\n" \
+            "3:\n" EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") \
+            "cmp r5, r11\n" \
+            "bne.w 3b\n" \
+            ".balign 4\n" \
+            "4:\n" \
+            "vmov q0[2], q0[0], r0, r4\n" \
+            "vmov q0[3], q0[1], r2, r6\n" \
+            "vmov q1[2], q1[0], r8, r12\n" \
+            "vmov q1[3], q1[1], r10, lr\n" \
+            "vldrw.u32 q2, [r3], #16\n" \
+            "vldrw.u32 q3, [r3], #16\n" \
+            "vadd.i32 q0, q0, q2\n" \
+            "vldrw.u32 q2, [r3], #16\n" \
+            "vadd.i32 q1, q1, q3\n" \
+            "vldrw.u32 q3, [r3], #16\n" \
+            "vqrdmulh.s32 q0, q0, q2\n" \
+            "vqrdmulh.s32 q1, q1, q3\n" EC_DENSE_ROUND_##ties \
+            "vldrb.s32 q2, [r3], #4\n" \
+            "vldrb.s32 q3, [r3], #4\n" \
+            "vrshl.s32 q0, q0, q2\n" \
+            "vrshl.s32 q1, q1, q3\n" \
+            "ldr r0, [sp, #68]\n" \
+            "ldm r0, {r1, r2, r4}\n" \
+            "vqmovnb.s32 q0, q0\n" \
+            "vqmovnt.s32 q0, q1\n" \
+            "add r11, r11, r4\n" \
+            "vqadd.s16 q0, q0, r2\n" \
+            "vqmovnb.s16 q0, q0\n" \
+            "vstrb.16 q0, [r7, q7]\n" \
+            "adds r7, r7, #8\n" \
+            "subs r9, r9, #1\n" \
+            "bne.w 2b\n" \
+            "add sp, sp, #4\n" \
+            "vpop {d8-d15}\n" \
+            "pop {r0, r4-r11, pc}\n" \
+            ".size " #name ", .-" #name "\n" \
+            ".popsection\n");
+
+#else /* the same in plain C */
+
+static inline void ec_dense_blocks_plain(const ec_dense_blocks_mve *d, int ties)
+{
+    int32_t block, lane, i;
+    for (block = 0; block < d->blocks; ++block) {
+        const int32_t *parameters = d->parameters + 18 * block;
+        const int8_t *weights = (const int8_t *)d->weights + block * d->block_bytes, *shifts = (const int8_t *)(parameters + 16);
+        for (lane = 0; lane < 8; ++lane) {
+            uint32_t sum = (uint32_t)parameters[lane];
+            for (i = 0; i < 16 * d->chunks; ++i) {
+                sum += (uint32_t)(d->input[i] * weights[i / 16 * 128 + 16 * lane + i % 16]);
+            }
+            d->output[8 * block + lane] = ec_requant_mve((int32_t)sum, parameters[8 + lane], shifts[lane], d->zero_point, ties);
+        }
+    }
+}
+
+#define EC_DENSE_BLOCKS_MVE(name, ties) \
+    void name(const ec_dense_blocks_mve *d) \
+    { \
+        ec_dense_blocks_plain(d, EC_DENSE_TIES_##ties); \
+    }
+
+#endif
+#endif

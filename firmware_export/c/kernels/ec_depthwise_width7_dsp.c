@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Depthwise windows of 7 columns and any number of rows, horizontal stride 1. */
+#include "ec_depthwise_window_dsp.h"
+
+void ec_depthwise_width7_dsp_step(const ec_depthwise_window_step *step);
+
+EC_DEPTHWISE_WINDOW_FUNCTION(ec_depthwise_width7_dsp_step, "    ec_dww_taps 7\n");
+
+void ec_depthwise_width7_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
+{
+    ec_depthwise_window_run(ec_depthwise_width7_dsp_step, params, input, output, scratch);
+}

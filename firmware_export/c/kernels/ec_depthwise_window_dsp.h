@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Depthwise windows of any size, strides 1 and 2, for cores with the DSP extension.
+ *
+ * The words of each lane's pairs of rows stand in rows of their own. A step makes two output rows, three columns at a time:
+ * each word of the windows' rows is loaded once and serves up to three columns and both rows, whose weights are two words,
+ * one load. A run is a row of words with the taps that move along it: with stride 1 each pair of rows has one run; with a
+ * horizontal stride of 2 it has two, the even columns and the odd ones, which stand apart for that reason. The second row's
+ * weights are those of the first row one or two rows further down. */
+#ifndef EC_DEPTHWISE_WINDOW_DSP_H
+#define EC_DEPTHWISE_WINDOW_DSP_H
+
+#include "ec_depthwise_dsp.h"
+
+#define EC_DEPTHWISE_BLOCK 3 /* columns at a time */
+
+/* A lane's constants: bytes from the first lane's words to its own, `weight_bytes` of weights, its ec_rescale_dsp.
+ * Functions in assembly keep a copy on their stack: the order matters to them. */
+typedef struct {
+    ec_depthwise_step step;
+    const int32_t *runs;     /* bytes from `words` to the first column's windows in the first lane */
+    const int32_t *runs_end; /* one after the last run; at least one */
+    int32_t skipped_bytes;   /* of weights, whose rows lie above the image */
+    int32_t weight_bytes;
+    int32_t taps[2]; /* of the runs in turn; taps[1] may be 0: one run a pair of rows */
+    const uint32_t *words;
+} ec_depthwise_window_step;
+
+typedef void ec_depthwise_window_function(const ec_depthwise_window_step *step);
+
+/* The constants of one channel. Two words of weights for each tap of each run: as the sums of the first row and as those of the
+ * second row need them. `lines` of `length` taps each, their words in `pairs`; the runs of `strides` go through the lines.
+ * `further`: by how many taps of a line the second row's window lies further down. `unpacked` has room for all weights. */
+typedef struct {
+    int32_t lines;
+    int32_t length;
+    int32_t pairs;
+    int32_t further;
+    int32_t strides;
+    int8_t *unpacked;
+} ec_depthwise_weight_order;
+
+void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants);
+
+/* Scratch, with pairs = kernel_height / 2 + 1 for a vertical stride of 1 and (kernel_height + 1) / 2 + 1 for 2, and positions the
+ * output_width rounded up to threes: int32_t[positions][2] sums,
+ * uint32_t[4 lanes][pairs][stride_width * (positions - 1) + kernel_width] words, 4 lanes' constants of
+ * 1 + 2 * pairs * kernel_width + 4 words, int32_t[stride_width * pairs] runs, int8_t[kernel_height * kernel_width] for packed
+ * weights. Output and input may start at one address where padding_top < kernel_height and the output has at most as many
+ * rows and columns. Every window must see rows of the image. */
+void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
+                             void *scratch);
+
+#if EC_DSP
+/* Sums r3 to r8, words r9 to r11 of three columns, r0 the words to come, r1 the weights to come. On the stack: the
+ * ec_depthwise_window_step, at 68 the words of this lane and block, at 72 the sums to store, at 76 the next run.
+ * `runs` is what to do for a pair of rows: calls of ec_dww_taps or ec_dww_loop, which end with r2 as the next run. */
+#define EC_DEPTHWISE_WINDOW_FUNCTION(name, runs) \
+    __asm__( \
+        ".syntax unified\n" \
+        ".macro ec_dww_tap a, b, c\n" \
+        "    ldr \\c, [r0], #4\n" \
+        "    ldrd r2, r12, [r1], #8\n" \
+        "    smlad r3, \\a, r2, r3\n" \
+        "    smlad r4, \\a, r12, r4\n" \
+        "    smlad r5, \\b, r2, r5\n" \
+        "    smlad r6, \\b, r12, r6\n" \
+        "    smlad r7, \\c, r2, r7\n" \
+        "    smlad r8, \\c, r12, r8\n" \
+        ".endm\n" \
+        ".macro ec_dww_begin\n" /* lr: the next run */ \
+        "    ldr r0, [lr], #4\n" \
+        "    ldr r2, [sp, #68]\n" \
+        "    add r0, r2\n" \
+        "    ldrd r9, r10, [r0], #8\n" \
+        ".endm\n" \
+        ".macro ec_dww_taps count\n" \
+        "    ec_dww_begin\n" \
+        "    ec_dww_tap r9, r10, r11\n" \
+        "    ec_dww_tap r10, r11, r9\n" \
+        "    .if \\count > 2\n" \
+        "    ec_dww_tap r11, r9, r10\n" \
+        "    .endif\n" \
+        "    .if \\count > 3\n" \
+        "    ec_dww_tap r9, r10, r11\n" \
+        "    .endif\n" \
+        "    .if \\count > 4\n" \
+        "    ec_dww_tap r10, r11, r9\n" \
+        "    .endif\n" \
+        "    .if \\count > 5\n" \
+        "    ec_dww_tap r11, r9, r10\n" \
+        "    ec_dww_tap r9, r10, r11\n" \
+        "    .endif\n" \
+        ".endm\n" \
+        ".macro ec_dww_loop taps\n" /* any number: threes, then the rest of -3 to -1 */ \
+        "    ldr lr, [sp, #76]\n" \
+        "    ec_dww_begin\n" \
+        "    str lr, [sp, #76]\n" \
+        "    ldr lr, [sp, #\\taps]\n" \
+        "    subs lr, lr, #3\n" \
+        "    blo 6f\n" \
+        "5:\n" \
+        "    ec_dww_tap r9, r10, r11\n" \
+        "    ec_dww_tap r10, r11, r9\n" \
+        "    ec_dww_tap r11, r9, r10\n" \
+        "    subs lr, lr, #3\n" \
+        "    bhs 5b\n" \
+        "6:\n" \
+        "    cmn lr, #2\n" \
+        "    bmi 7f\n" \
+        "    ec_dww_tap r9, r10, r11\n" \
+        "    beq 7f\n" \
+        "    ec_dww_tap r10, r11, r9\n" \
+        "7:\n" \
+        "    ldr lr, [sp, #76]\n" \
+        ".endm\n" \
+        "    .section .text." #name ", \"ax\", %progbits\n" \
+        "    .balign 4\n" \
+        "    .global " #name "\n" \
+        "    .type " #name ", %function\n" \
+        "    .thumb_func\n" \
+        #name ":\n" \
+        "    push {r4-r11, lr}\n" \
+        "    sub sp, sp, #80\n" \
+        "    mov r12, sp\n" \
+        "    ldm r0!, {r1-r8}\n" \
+        "    stm r12!, {r1-r8}\n" \
+        "    ldm r0!, {r1-r9}\n" \
+        "    stm r12!, {r1-r9}\n" \
+        "    ldr r1, [sp, #20]\n" \
+        "1:\n" \
+        "    ldr r0, [r1], #4\n" \
+        "    ldr r3, [sp, #64]\n" \
+        "    ldr r2, [sp, #4]\n" \
+        "    add r0, r3\n" \
+        "    str r1, [sp, #20]\n" \
+        "    strd r0, r2, [sp, #68]\n" \
+        "2:\n" \
+        "    ldr lr, [sp, #40]\n" \
+        "    ldr r1, [sp, #20]\n" \
+        "    ldr r2, [sp, #48]\n" \
+        "    mov r3, #0\n" \
+        "    mov r4, #0\n" \
+        "    mov r5, #0\n" \
+        "    mov r6, #0\n" \
+        "    mov r7, #0\n" \
+        "    mov r8, #0\n" \
+        "    add r1, r2\n" \
+        "3:\n" runs \
+        "    ldr r2, [sp, #44]\n" \
+        "    cmp lr, r2\n" \
+        "    bne 3b\n" \
+        "    ldrd r0, r2, [sp, #68]\n" \
+        "    ldr r1, [sp]\n" \
+        "    stm r2!, {r3-r8}\n" \
+        "    adds r0, r0, #12\n" \
+        "    strd r0, r2, [sp, #68]\n" \
+        "    cmp r2, r1\n" \
+        "    blo 2b\n" \
+        "    ldr r1, [sp, #20]\n" \
+        "    ldr r0, [sp, #52]\n" \
+        "    ldr r2, [sp, #28]\n" \
+        "    add r1, r0\n" \
+        "    str r1, [sp, #20]\n" \
+        "    blx r2\n" \
+        "    ldrd r1, r0, [sp, #20]\n" \
+        "    cmp r1, r0\n" \
+        "    bne 1b\n" \
+        "    add sp, sp, #80\n" \
+        "    pop {r4-r11, pc}\n" \
+        "    .size " #name ", . - " #name "\n" \
+        ".text\n")
+#else
+void ec_depthwise_window_function_any(const ec_depthwise_window_step *step);
+
+#define EC_DEPTHWISE_WINDOW_FUNCTION(name, runs) \
+    void name(const ec_depthwise_window_step *step) \
+    { \
+        ec_depthwise_window_function_any(step); \
+    } \
+    void name(const ec_depthwise_window_step *step)
+#endif
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ec_depthwise_window_dsp.h"
+
+/* Lines of weights, column by column: each gives `pairs` steps of two words, which lie `step` words apart. */
+static void order_line(const int8_t *weights, int32_t length, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
+{
+    uint32_t before = 0;
+    EC_NO_UNROLL
+    for (; pairs != 0; --pairs) {
+        const uint32_t w0 = length > 0 ? (uint32_t)weights[0] : 0, w1 = length > 1 ? (uint32_t)weights[1] : 0, both = ec_pack_bottoms(w0, w1);
+        words[0] = both;
+        words[1] = further == 2 ? before : before >> 16 | both << 16;
+        before = both;
+        weights += 2;
+        length -= 2;
+        words += step;
+    }
+}
+
+void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants)
+{
+    const int32_t lines = order->lines, half = order->strides == 1 ? lines : (lines + 1) / 2;
+    const int8_t *weights = ec_depthwise_weights(params, channel, lines * order->length, order->unpacked);
+    uint32_t *words = constants + 1;
+    int32_t line;
+    EC_NO_UNROLL
+    for (line = 0; line < lines; ++line) {
+        const int32_t place = order->strides == 1 ? line : line % 2 * half + line / 2;
+        order_line(weights, order->length, order->pairs, order->further, words + 2 * place, 2 * lines);
+        weights += order->length;
+    }
+    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(words + 2 * lines * order->pairs));
+}
+
+/* Four channels of two rows to words of both, one lane `lane_step` words after the other. */
+EC_OUTLINED void fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
+                      uint32_t *words, int32_t lane_step)
+{
+    uint32_t *second = words + lane_step, *third = second + lane_step, *fourth = third + lane_step;
+    EC_NO_UNROLL
+    for (; columns > 0; --columns) {
+        const uint32_t a = ec_load_word(upper), b = ec_load_word(lower);
+        const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b);
+        *words++ = ec_sxtab16(minus, low);
+        *second++ = ec_sxtab16_odd(minus, low);
+        *third++ = ec_sxtab16(minus, high);
+        *fourth++ = ec_sxtab16_odd(minus, high);
+        upper += upper_step;
+        lower += lower_step;
+    }
+}
+
+/* Columns `first`, `first + stride`, ... of a pair of rows, all of one parity once the padding is counted. */
+static void fill_columns(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, int32_t first, uint32_t *words, int32_t room,
+                         int32_t lane_step)
+{
+    const uint32_t minus = ec_pair(-p->input_zero_point, -p->input_zero_point);
+    const int32_t stride = p->stride_width, place = (first + p->padding_left) / stride, columns = (p->input_width - first + stride - 1) / stride;
+    int32_t upper_step, lower_step;
+    int8_t zero_point[4];
+    const int8_t *upper, *lower;
+    ec_store_word(zero_point, (uint8_t)p->input_zero_point * 0x01010101u);
+    upper = ec_depthwise_row(p, input, row, zero_point, &upper_step);
+    lower = ec_depthwise_row(p, input, row + 1, zero_point, &lower_step);
+    if (columns > 0) {
+        fill(upper + (upper_step != 0 ? first * upper_step : 0), upper_step * stride, lower + (lower_step != 0 ? first * lower_step : 0),
+             lower_step * stride, minus, columns < room - place ? columns : room - place, words + place, lane_step);
+    }
+}
+
+/* A pair of rows: `even` words of the even columns, or of all, then `odd` words of the odd ones. */
+static void fill_pair(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, uint32_t *words, int32_t even, int32_t odd,
+                      int32_t lane_step)
+{
+    const int32_t parity = p->stride_width == 1 ? 0 : p->padding_left & 1; /* of the first column inside */
+    fill_columns(p, input, row, parity, words, even, lane_step);
+    if (p->stride_width != 1) {
+        fill_columns(p, input, row, 1 - parity, words + even, odd, lane_step);
+    }
+}
+
+void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
+                             void *scratch)
+{
+    const ec_depthwise_dsp_params *p = params;
+    const int32_t positions = (p->output_width + EC_DEPTHWISE_BLOCK - 1) / EC_DEPTHWISE_BLOCK * EC_DEPTHWISE_BLOCK;
+    const int32_t pairs = p->stride_height == 1 ? p->kernel_height / 2 + 1 : (p->kernel_height + 1) / 2 + 1;
+    const int32_t taps = p->stride_width == 1 ? p->kernel_width : (p->kernel_width + 1) / 2, more_taps = p->kernel_width - taps;
+    const int32_t even = positions - 1 + taps, odd = more_taps == 0 ? 0 : positions - 1 + more_taps;
+    const int32_t lane_step = pairs * (even + odd), lane_words = 1 + 2 * pairs * p->kernel_width + EC_DEPTHWISE_SCALE_WORDS;
+    const int32_t channels = p->channels, row_bytes = p->output_width * channels;
+    const int32_t first_pair = p->padding_top / 2, pairs_end = (p->input_height - 1 + p->padding_top) / 2 + 1; /* those that see the image */
+    int32_t *sums = (int32_t *)scratch, *runs, done = 0, lane;
+    uint32_t *words = (uint32_t *)(sums + 2 * positions), *lanes = words + EC_DEPTHWISE_LANES * lane_step;
+    ec_depthwise_weight_order order;
+    ec_depthwise_window_step s;
+    ec_depthwise_begin(&s.step, p, sums, p->output_width, channels);
+    s.step.lane_end = lanes + EC_DEPTHWISE_LANES * lane_words;
+    runs = (int32_t *)(void *)(lanes + EC_DEPTHWISE_LANES * lane_words);
+    s.runs = runs;
+    s.weight_bytes = 8 * pairs * p->kernel_width;
+    s.taps[0] = taps;
+    s.taps[1] = more_taps;
+    s.words = words;
+    order.lines = p->kernel_width;
+    order.length = p->kernel_height;
+    order.pairs = pairs;
+    order.further = p->stride_height;
+    order.strides = p->stride_width;
+    order.unpacked = (int8_t *)(runs + p->stride_width * pairs);
+    memset(words, 0, (size_t)(EC_DEPTHWISE_LANES * lane_step) * sizeof *words); /* for what lies beside the image */
+    while (done != channels) {
+        /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
+        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES;
+        int32_t row, seen = 0, filled = first_pair;
+        s.step.lane = lanes + (done - channel) * lane_words;
+        s.step.output = output + done;
+        for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
+            lanes[lane * lane_words] = (uint32_t)(4 * lane * lane_step);
+            ec_depthwise_window_load(p, channel + lane, &order, lanes + lane * lane_words);
+        }
+        EC_NO_UNROLL
+        for (row = 0; row < p->output_height; row += 2) {
+            const int32_t begin = seen > first_pair ? seen : first_pair, end = seen + pairs < pairs_end ? seen + pairs : pairs_end;
+            int32_t *run = runs, pair;
+            EC_NO_UNROLL
+            for (pair = begin; pair < end; ++pair) {
+                const int32_t place = pair % pairs * (even + odd);
+                if (pair >= filled) {
+                    fill_pair(p, input + channel, 2 * pair - p->padding_top, words + place, even, odd, lane_step);
+                    filled = pair + 1;
+                }
+                *run++ = 4 * place;
+                if (more_taps != 0) {
+                    *run++ = 4 * (place + even);
+                }
+            }
+            s.runs_end = run;
+            s.skipped_bytes = 8 * (begin - seen) * p->kernel_width;
+            s.step.row_step = row + 1 < p->output_height ? row_bytes : 0;
+            function(&s);
+            s.step.output += 2 * row_bytes;
+            seen += p->stride_height;
+        }
+        done = channel + EC_DEPTHWISE_LANES;
+    }
+}
+
+#if !EC_DSP
+void ec_depthwise_window_function_any(const ec_depthwise_window_step *step)
+{
+    ec_depthwise_window_step s = *step;
+    while (s.step.lane != s.step.lane_end) {
+        const uint32_t *weights = s.step.lane + 1, *words = s.words + *s.step.lane / 4;
+        int32_t column = 0, *sums, tap;
+        for (sums = s.step.sums; sums != s.step.sums_end; sums += 2) {
+            const int32_t *run;
+            const uint32_t *w = weights + s.skipped_bytes / 4;
+            sums[0] = 0;
+            sums[1] = 0;
+            for (run = s.runs; run != s.runs_end; ++run) {
+                const uint32_t *x = words + *run / 4 + column;
+                for (tap = s.taps[s.taps[1] != 0 && (run - s.runs) % 2 != 0]; tap != 0; --tap) {
+                    sums[0] = ec_smlad(*x, w[0], sums[0]);
+                    sums[1] = ec_smlad(*x++, w[1], sums[1]);
+                    w += 2;
+                }
+            }
+            ++column;
+        }
+        s.step.lane = weights + s.weight_bytes / 4;
+        s.step.rescale(&s.step);
+    }
+}
+#endif

@@ -1,0 +1,211 @@
+"""Convolution and dense kernels of the DSP extension: random layers at the edges of what they allow, equal to the reference on emulated
+cores (assembly) and on the host (the portable bodies, sanitized)."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_build import build, run
+from op_cases import Quantization, case
+from test_conformance_cores import OpCase, Outputs, check, run_cases
+from tools import require_tool
+
+from edgecompress.errors import ModelError
+from edgecompress.hw.target import Target, load_target
+from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
+from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.dense import Dense
+from edgecompress.ir.ops.table import Table
+from edgecompress.ir.reference import run_all
+from edgecompress.ir.requant import Requant
+from edgecompress.ir.window import Padding
+from edgecompress.lower import lower, plan
+from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitter
+from edgecompress.lower.c.emitter import Call
+
+LIMIT = {8: 127, 4: 7, 2: 1}
+BITS = (8,)
+ZERO_POINTS = (-128, 127, 0, 5, -77)
+
+
+def _weights(random: np.random.Generator, shape: tuple[int, ...], bits: int) -> np.ndarray:
+    """Uniform, at both ends, all at one end, or nearly all zero."""
+    limit = LIMIT[bits]
+    kind = random.integers(5)
+    if kind == 0:
+        return random.choice([-limit, limit], shape)
+    if kind == 1:
+        return np.full(shape, random.choice([-limit, limit]))
+    if kind == 2:
+        return random.integers(-limit, limit + 1, shape) * (random.random(shape) < 0.1)
+    return random.integers(-limit, limit + 1, shape)
+
+
+def _requant(random: np.random.Generator, channels: int, taps: int, bits: int) -> Requant:
+    """Factors that spread sums over the int8 range, some far away from that, some zero."""
+    real = random.uniform(0.2, 2.0, channels) * 60 / (75 * LIMIT[bits] * 0.6 * taps**0.5 + 1)
+    odd = random.random(channels)
+    real = np.where(odd < 0.06, 2.0 ** -random.integers(20, 45, channels), np.where(odd > 0.97, 0.0, real))
+    return Requant.from_real(np.minimum(real, 0.49))
+
+
+def _range(random: np.random.Generator, zero_point: int) -> tuple[int, int]:
+    """Whole, a ReLU, a ReLU with an end, or anything."""
+    kind = random.integers(4)
+    if kind == 0:
+        return -128, 127
+    if kind == 1:
+        return zero_point, 127
+    low, high = sorted(int(value) for value in random.integers(-128, 128, 2))
+    return (max(low, zero_point) if kind == 2 else low), max(high, zero_point)
+
+
+def _quantizations(random: np.random.Generator) -> tuple[Quantization, Quantization]:
+    return (0.05, int(random.choice(ZERO_POINTS))), (0.1, int(random.choice(ZERO_POINTS)))
+
+
+def random_convolution(seed: int, bits: int) -> OpCase:
+    """A convolution of one group with any kernel, stride, vertical dilation and padding."""
+    random = np.random.default_rng([seed, bits])
+    pointwise = random.random() < 0.35
+    channels = int(random.choice([1, 2, 3, 4, 5, 8, 12, 16, 20]))
+    out = int(random.choice([1, 2, 3, 4, 5, 8, 10, 12]))
+    kernel = (1, 1) if pointwise else (int(random.integers(1, 6)), int(random.integers(1, 6)))
+    if random.random() < 0.15:
+        channels, kernel = 3, (3, 3)
+    stride = (int(random.integers(1, 4)), int(random.integers(1, 4))) if random.random() < 0.6 else (1, 1)
+    dilation = (int(random.integers(1, 3)), 1)
+    reach = ((kernel[0] - 1) * dilation[0] + 1, kernel[1])
+    shape = (reach[0] + int(random.integers(0, 6)), reach[1] + int(random.integers(0, 8)), channels)
+    padding: Padding = (0, 0, 0, 0)
+    if random.random() < 0.6:
+        padding = (int(random.integers(0, 3)), int(random.integers(0, 3)), int(random.integers(0, 3)), int(random.integers(0, 3)))
+    source, output = _quantizations(random)
+    taps = kernel[0] * kernel[1] * channels
+    op = Conv2D(_weights(random, (out, *kernel, channels), bits), random.integers(-3000, 3001, out), _requant(random, out, taps, bits), source[1],
+                output[1], stride, dilation, padding, 1, *_range(random, output[1]), bits)
+    return case(f"random{seed}_{bits}", op, [(shape, source)], output)
+
+
+def random_dense(seed: int, bits: int) -> OpCase:
+    """A dense layer of any size."""
+    random = np.random.default_rng([seed, bits, 1])
+    inputs, outputs = int(random.integers(1, 150)), int(random.integers(1, 20))
+    source, output = _quantizations(random)
+    op = Dense(_weights(random, (outputs, inputs), bits), random.integers(-3000, 3001, outputs), _requant(random, outputs, inputs, bits), source[1],
+               output[1], *_range(random, output[1]), bits)
+    return case(f"random{seed}_{bits}", op, [((inputs,), source)], output)
+
+
+def rescaling(seed: int, kind: str, bits: int) -> OpCase:
+    """Sums that are the bias plus a small input, near and at ties of the rescaling, for every shift."""
+    random = np.random.default_rng([seed, bits, 2])
+    outputs = 96
+    shift = random.integers(1, 24, outputs)
+    multiplier = random.choice([2**30, 2**31 - 1, 0], outputs, p=[0.4, 0.1, 0.5])
+    multiplier = np.where(multiplier == 0, random.integers(2**30, 2**31, outputs), multiplier)
+    steps = random.integers(-140, 141, outputs) + 0.5  # output steps away from the zero point: the middle between two outputs
+    bias = np.clip(np.rint(steps * 2.0**shift * 2.0**31 / multiplier), -(2**21), 2**21) + random.integers(-1, 2, outputs)
+    zero_point = int(random.choice(ZERO_POINTS))
+    requant = Requant(tuple(multiplier.tolist()), tuple((-shift).tolist()))
+    weights = np.where(random.random((outputs, 8)) < 0.5, 1, 0)
+    activation = (zero_point, 127) if seed % 2 else (-128, 127)
+    source, output = (0.05, 0), (0.1, zero_point)
+    if kind == "dense":
+        return case(f"rescaling{seed}_{bits}", Dense(weights, bias.astype(np.int64), requant, 0, zero_point, *activation, bits), [((8,), source)], output)
+    op = Conv2D(weights.reshape(outputs, 1, 1, 8), bias.astype(np.int64), requant, 0, zero_point, activation_min=activation[0],
+                activation_max=activation[1], weight_bits=bits)
+    return case(f"rescaling{seed}_{bits}", op, [((3, 3, 8), source)], output)
+
+
+def _chain_layer(random: np.random.Generator, shape: tuple[int, ...], bits: int) -> Conv2D:
+    kernel = int(random.choice([1, 1, 3, 3, 5]))
+    stride = int(random.choice([1, 1, 2])) if min(shape[:2]) > 4 else 1
+    out = int(random.choice([shape[2], shape[2] // 2 + 2, shape[2] * 2, 8]))
+    pad = kernel // 2 if random.random() < 0.7 or min(shape[:2]) < kernel + 2 else 0
+    return Conv2D(_weights(random, (out, kernel, kernel, shape[2]), bits), random.integers(-500, 501, out),
+                  _requant(random, out, kernel * kernel * shape[2], bits), 3, 3, (stride, stride), (1, 1), (pad, pad, pad, pad), 1, -128, 127, bits)
+
+
+def chain(seed: int, bits: int) -> OpCase:
+    """Five convolutions in a row, whose tensors the planner lets overlap as far as the emitters allow."""
+    random = np.random.default_rng([seed, bits, 3])
+    shape: tuple[int, ...] = (int(random.integers(5, 12)), int(random.integers(4, 12)), int(random.choice([4, 8, 3])))
+    tensors, nodes = [Tensor("t0", shape, 0.05, 3)], []
+    for index in range(5):
+        op = _chain_layer(random, shape, bits)
+        shape = op.infer_shape(shape)
+        tensors.append(Tensor(f"t{index + 1}", shape, 0.05, 3))
+        nodes.append(Node(f"conv{index}", op, (f"t{index}",), f"t{index + 1}"))
+    graph = QuantizedGraph(f"chain{seed}_{bits}", {tensor.name: tensor for tensor in tensors}, tuple(nodes), ("t0",), ("t5",))
+    return OpCase(graph.name, graph, {"t0": random.integers(-128, 128, (3, *tensors[0].shape), dtype=np.int8)})
+
+
+def odd_addresses(bits: int) -> OpCase:
+    """A convolution and a dense layer whose inputs and outputs the bench lays at odd addresses."""
+    random = np.random.default_rng([bits, 4])
+    small, image, vector = Tensor("x0", (3,), 0.05, 0), Tensor("x1", (5, 6, 8), 0.05, 3), Tensor("x2", (25,), 0.05, 3)
+    conv = Conv2D(_weights(random, (7, 3, 3, 8), bits), random.integers(-500, 501, 7), _requant(random, 7, 72, bits), 3, 3, weight_bits=bits)
+    dense = Dense(_weights(random, (5, 25), bits), random.integers(-500, 501, 5), _requant(random, 5, 25, bits), 3, 3, weight_bits=bits)
+    tensors = [small, image, vector, Tensor("y0", (3,), 0.05, 0), Tensor("y1", (3, 4, 7), 0.05, 3), Tensor("y2", (5,), 0.05, 3)]
+    nodes = (Node("table", Table(np.arange(-128, 128)), ("x0",), "y0"), Node("conv", conv, ("x1",), "y1"), Node("dense", dense, ("x2",), "y2"))
+    graph = QuantizedGraph(f"odd_addresses{bits}", {t.name: t for t in tensors}, nodes, ("x0", "x1", "x2"), ("y0", "y1", "y2"))
+    return OpCase(graph.name, graph, {t.name: random.integers(-128, 128, (2, *t.shape), dtype=np.int8) for t in tensors[:3]})
+
+
+CASES = [
+    *(random_convolution(seed, bits) for bits in BITS for seed in range(36)),
+    *(random_dense(seed, bits) for bits in BITS for seed in range(12)),
+    *(rescaling(seed, kind, bits) for bits in BITS for kind in ("dense", "conv") for seed in range(4)),
+    *(chain(seed, bits) for bits in BITS for seed in range(8)),
+    *(odd_addresses(bits) for bits in BITS),
+]
+FEW = CASES[::4]
+
+
+def host_with_dsp() -> Target:
+    """The host, with the kernels of the extension chosen: their portable bodies run."""
+    return dataclasses.replace(load_target("host"), extensions=("dsp",))
+
+
+@pytest.fixture(scope="module", params=["cortex-m4", "cortex-m7"])
+def on_core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """All cases on a core, built by zig."""
+    return run_cases(CASES, request.param, "unicorn", "zig", tmp_path_factory.mktemp(request.param))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_assembly_equals_the_reference(case: OpCase, on_core: Outputs) -> None:
+    check(case, on_core)
+
+
+@pytest.fixture(scope="module")
+def in_qemu(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """Some cases built by gcc and run by qemu."""
+    require_tool("qemu", shutil.which("qemu-system-arm") is not None)
+    require_tool("arm-gcc", shutil.which("arm-none-eabi-gcc") is not None)
+    return run_cases(FEW, "cortex-m33", "qemu", "gcc", tmp_path_factory.mktemp("gcc"))
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+def test_gcc_and_qemu_agree(case: OpCase, in_qemu: Outputs) -> None:
+    check(case, in_qemu)
+
+
+@pytest.fixture(scope="module")
+def on_host(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """All cases through the portable bodies in one sanitized program."""
+    target = host_with_dsp()
+    artifacts = [(case.graph, lower(case.graph, target, case.inputs)) for case in CASES]
+    program = build(tmp_path_factory.mktemp("host"), artifacts)
+    results = run(program, [case.graph for case in CASES], [case.inputs for case in CASES])
+    return {case.name: result for case, result in zip(CASES, results, strict=True)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_portable_bodies_equal_the_reference(case: OpCase, on_host: Outputs) -> None:
+    check(case, on_host)
