@@ -28,7 +28,7 @@ from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitt
 from edgecompress.lower.c.emitter import Call
 
 LIMIT = {8: 127, 4: 7, 2: 1}
-BITS = (8,)
+BITS = (8, 4)
 ZERO_POINTS = (-128, 127, 0, 5, -77)
 
 

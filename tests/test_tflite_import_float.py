@@ -218,6 +218,19 @@ def test_moves() -> None:
     check(one("RESIZE_NEAREST_NEIGHBOR", (1, 3, 4, 2), (1, 6, 12, 2), np.array([6, 12], np.int32)), lambda x: x.repeat(2, 1).repeat(3, 2))
 
 
+def test_parts() -> None:
+    check(one("SLICE", IMAGE, (1, 3, 6, 2), np.array([0, 2, 0, 1], np.int32), np.array([1, 3, -1, 2], np.int32)))
+    for builtin in ("SPLIT", "SPLIT_V", "UNPACK"):
+        file = File()
+        x = file.input(IMAGE, "float32")
+        shapes = {"SPLIT": [(1, 7, 3, 4)] * 2, "SPLIT_V": [(1, 7, 2, 4), (1, 7, 4, 4)], "UNPACK": [(1, 7, 4)] * 6}[builtin]
+        outputs = [file.tensor(shape, "float32") for shape in shapes]
+        axis, sizes = file.constant(np.array(2, np.int32)), file.constant(np.array([2, -1], np.int32))
+        inputs = {"SPLIT": [axis, x], "SPLIT_V": [x, sizes, axis], "UNPACK": [x]}[builtin]
+        file.operator(builtin, inputs, outputs, version=2, **{"UNPACK": {"axis": 2, "num": 6}}.get(builtin, {"numSplits": 2}))
+        check(file.data(*outputs))
+
+
 def test_joins() -> None:
     for builtin, axis, shape in (("CONCATENATION", 3, (1, 7, 6, 8)), ("CONCATENATION", -3, (1, 14, 6, 4)), ("PACK", 1, (1, 2, 7, 6, 4)),
                                  ("PACK", -1, (1, 7, 6, 4, 2))):

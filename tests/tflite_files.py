@@ -20,7 +20,7 @@ OPTION_NAMES = {
     "SOFTMAX": "SoftmaxOptions", "LEAKY_RELU": "LeakyReluOptions", "GELU": "GeluOptions", "CONCATENATION": "ConcatenationOptions",
     "RESHAPE": "ReshapeOptions", "SQUEEZE": "SqueezeOptions", "MEAN": "ReducerOptions", "MIRROR_PAD": "MirrorPadOptions", "PACK": "PackOptions",
     "STRIDED_SLICE": "StridedSliceOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "CAST": "CastOptions",
-    "SLICE": "SliceOptions", "SPLIT": "SplitOptions", "SPLIT_V": "SplitVOptions", "UNPACK": "UnpackOptions",
+    "SPLIT": "SplitOptions", "SPLIT_V": "SplitVOptions", "UNPACK": "UnpackOptions", "SLICE": "SliceOptions",
 }
 
 

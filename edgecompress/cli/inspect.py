@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecompress.cli.model_input import add_model, load
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ConfigError, ExitCode
 from edgecompress.units import format_bytes, format_duration
@@ -23,13 +23,11 @@ INT8_VERSION = "int8 version of a float model, not calibrated: memory is exact u
 def register(subparsers: Any) -> None:
     """Adds the verb."""
     parser = subparsers.add_parser("inspect", help="say whether a model fits a device: RAM, flash, predicted latency and the largest layers")
-    parser.add_argument("model", type=Path, help="a .tflite or .onnx file, graph.json, or the folder of a candidate or an artifact")
+    add_model(parser)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--target", help="device name or the path of its TOML file")
     choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
-    parser.add_argument("--input-shape", help="the input's shape without batch, axes as in the file, such as 3x96x96, if an ONNX file leaves it open")
-    parser.add_argument("--outputs", help="comma-separated names of the tensors to end the model at (default: the file's outputs)")
     add_format(parser)
     parser.set_defaults(run=run)
 
@@ -60,23 +58,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _load(arguments: argparse.Namespace) -> tuple[QuantizedGraph, str]:
     """The integer graph and in words what it is: the file's own, or an int8 version of a float model."""
     from edgecompress.frontend.float_graph import FloatGraph
-    from edgecompress.frontend.model_file import load_model
 
-    shape = None if arguments.input_shape is None else _shape(arguments.input_shape)
-    outputs = None if arguments.outputs is None else [name for name in arguments.outputs.split(",") if name]
-    graph = load_model(arguments.model, shape, outputs)
+    graph = load(arguments)
     if not isinstance(graph, FloatGraph):
         return graph, "integer"
     from edgecompress.compress.quantize.structure import quantize_uncalibrated
 
     return quantize_uncalibrated(graph), INT8_VERSION
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split("x"))
-    except ValueError:
-        raise ConfigError(f"--input-shape '{text}' must be whole numbers with an x between them, such as 3x96x96") from None
 
 
 def _fits(row: Inspection | Refusal) -> bool:

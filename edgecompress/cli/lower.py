@@ -1,25 +1,44 @@
-"""`edgecompress lower`: a quantized graph to code for a target."""
+"""`edgecompress lower`: a model to code for a target."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgecompress.cli.model_input import add_model, load, samples
 from edgecompress.cli.output import add_format, print_json, print_table
-from edgecompress.errors import ExitCode
-from edgecompress.units import format_bytes
+from edgecompress.errors import ConfigError, ExitCode
+from edgecompress.units import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from edgecompress.frontend.float_graph import FloatGraph
+    from edgecompress.ir.graph import QuantizedGraph
+    from edgecompress.lower.options import LowerOptions
+
+CALIBRATION_SAMPLES = 512
 
 
 def register(subparsers: Any) -> None:
     """Adds the verb."""
-    parser = subparsers.add_parser("lower", help="turn a quantized graph into C for a device")
-    parser.add_argument("model", type=Path, help="graph.json of a candidate (its graph.npz beside it), or the candidate's folder")
+    parser = subparsers.add_parser("lower", help="turn a model (.tflite, .onnx or a search's graph.json) into C for a device")
+    add_model(parser)
     parser.add_argument("--target", default="cortex-m7", help="device name or the path of its TOML file (default: cortex-m7)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an artifact that is there")
-    parser.add_argument("--data", help="data set whose validation samples become the test vectors (default: random inputs)")
+    parser.add_argument("--data", help="data set, .npy or .npz whose samples become the test vectors (default: random inputs)")
     parser.add_argument("--vectors", type=int, default=16, help="number of test vectors with --data (default: 16)")
+    floats = parser.add_argument_group("float models").add_mutually_exclusive_group()
+    floats.add_argument("--calibrate", metavar="DATA", help="make the model int8; ranges come from this data set, .npy or .npz (NHWC samples)")
+    floats.add_argument("--float", action="store_true", help="keep the model float32, for a core with an FPU")
+    parser.add_argument("--bits", type=int, choices=(8, 4, 2), default=8, help="bits of a weight with --calibrate (default: 8)")
+    memory = parser.add_argument_group("memory")
+    memory.add_argument("--io", choices=("caller", "arena"), default="caller",
+                        help="where inputs and outputs lie: buffers of the caller (default), or the arena, which shares their bytes and saves RAM")
+    memory.add_argument("--ram", help="most bytes of arena and state, such as 64KiB: first layers are computed in bands of rows until they fit")
+    memory.add_argument("--weights-section", default="", metavar="NAME", help="linker section for the constant arrays, such as .ext_flash")
+    memory.add_argument("--weights-section-over", default="1", metavar="SIZE", help="only arrays of at least this size go there (default: all)")
+    memory.add_argument("--arena-section", default="", metavar="NAME", help="linker section for the arena, such as .dtcm")
     add_format(parser)
     parser.set_defaults(run=run)
 
@@ -27,31 +46,69 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Loads, lowers, writes."""
     from edgecompress.hw.target import load_target
-    from edgecompress.ir import serialize
     from edgecompress.lower import lower
 
-    target = load_target(arguments.target)
-    path = arguments.model / "graph.json" if arguments.model.is_dir() else arguments.model
-    graph = serialize.load(path)
+    if arguments.vectors < 1:
+        raise ConfigError(f"--vectors {arguments.vectors} must be at least 1")
+    target, options = load_target(arguments.target), _options(arguments)
+    graph = _integer_or_float_ops(load(arguments), arguments)
     vectors, source = None, "random"
     if arguments.data:
-        from edgecompress.data.dataset import load_dataset
-
-        data = load_dataset(arguments.data)
-        x = data.validation.x[: max(arguments.vectors, 1)]
-        vectors, source = graph.tensors[graph.inputs[0]].quantize(x), f"{len(x)} validation samples of {data.name}"
-    artifact = lower(graph, target, vectors=vectors, vectors_source=source)
+        if len(graph.inputs) != 1:
+            raise ConfigError(f"--data is for models of one input; '{graph.name}' has {len(graph.inputs)}, leave it out")
+        tensor = graph.tensors[graph.inputs[0]]
+        real, source = samples(arguments.data, tensor.shape, "normalization" in graph.metadata, "validation", arguments.vectors)
+        vectors = real if tensor.dtype == "float32" else tensor.quantize(real)
+    artifact = lower(graph, target, vectors=vectors, vectors_source=source, options=options)
     artifact.write(arguments.output, overwrite=arguments.overwrite)
+    _say(artifact, arguments)
+    return ExitCode.DONE
+
+
+def _options(arguments: argparse.Namespace) -> LowerOptions:
+    from edgecompress.lower.options import LowerOptions
+
+    return LowerOptions(io=arguments.io, ram_bytes=None if arguments.ram is None else parse_bytes(arguments.ram),
+                        weights_section=arguments.weights_section, weights_section_over=parse_bytes(arguments.weights_section_over),
+                        arena_section=arguments.arena_section)
+
+
+def _integer_or_float_ops(graph: QuantizedGraph | FloatGraph, arguments: argparse.Namespace) -> QuantizedGraph:
+    """A float model calibrated or kept float, as asked; an integer one as it is."""
+    from edgecompress.frontend.float_graph import FloatGraph
+
+    asked = "--calibrate" if arguments.calibrate else "--float" if arguments.float else ""
+    if not isinstance(graph, FloatGraph):
+        if asked:
+            raise ConfigError(f"{asked} is for float models; '{arguments.model.name}' is an integer model already, leave it out")
+        return graph
+    if arguments.float:
+        from edgecompress.frontend.float_lowering import to_float_ops
+
+        return to_float_ops(graph)
+    if not arguments.calibrate:
+        raise ConfigError(f"'{arguments.model.name}' is a float model; say how to run it",
+                          "--calibrate DATA makes it int8 (smaller and faster), --float keeps it float32 for a core with an FPU")
+    from edgecompress.compress.quantize.static import QuantizeConfig, quantize
+
+    x, source = samples(arguments.calibrate, graph.shapes[graph.input], False, "train", CALIBRATION_SAMPLES)
+    return quantize(graph, x, QuantizeConfig(weight_bits=arguments.bits, metadata={**graph.metadata, "calibrated_on": source}))
+
+
+def _say(artifact: Any, arguments: argparse.Namespace) -> None:
     plan = artifact.plan
-    summary = {"artifact": str(arguments.output), "name": artifact.name, "target": target.name, "arena_bytes": plan.memory.arena_bytes,
-               "lower_bound_bytes": plan.memory.lower_bound_bytes, "constant_bytes": plan.constant_bytes, "macs": plan.macs,
-               "layers": len(plan.layers), "graph_hash": artifact.graph_hash}
+    summary = {"artifact": str(arguments.output), "name": artifact.name, "target": artifact.target, "arena_bytes": plan.memory.arena_bytes,
+               "lower_bound_bytes": plan.memory.lower_bound_bytes, "state_bytes": plan.state_bytes, "constant_bytes": plan.constant_bytes,
+               "macs": plan.macs, "layers": len(plan.layers), "graph_hash": artifact.graph_hash, "source_hash": artifact.manifest["source_hash"],
+               "passes": artifact.manifest["passes"], "io": arguments.io}
     if arguments.format == "json":
         print_json(summary)
-    else:
-        print_table(("lowered", artifact.name), [
-            ("target", target.name), ("arena", f"{format_bytes(plan.memory.arena_bytes)} (no plan needs less than "
-                                               f"{format_bytes(plan.memory.lower_bound_bytes)})"),
-            ("constants", format_bytes(plan.constant_bytes)), ("layers, MACs", f"{len(plan.layers)}, {plan.macs}"),
-            ("folder", str(arguments.output)), ("next", f"edgecompress bench {arguments.output}")])
-    return ExitCode.DONE
+        return
+    bound = "no plan needs less" if plan.memory.arena_bytes == plan.memory.lower_bound_bytes else \
+        f"no plan needs less than {format_bytes(plan.memory.lower_bound_bytes)}"
+    print_table(("lowered", artifact.name), [
+        ("target", artifact.target), ("arena", f"{format_bytes(plan.memory.arena_bytes)} ({bound})"),
+        *([("state", format_bytes(plan.state_bytes))] if plan.state_bytes else []),
+        ("constants", format_bytes(plan.constant_bytes)), ("layers, MACs", f"{len(plan.layers)}, {plan.macs}"),
+        *(("pass", note) for note in artifact.manifest["passes"]),
+        ("folder", str(arguments.output)), ("next", f"edgecompress bench {arguments.output}")])

@@ -148,6 +148,6 @@ def emit_graph(graph: FloatGraph, tensors: Mapping[str, Tensor], constants: Mapp
         try:
             op = EMIT[node.kind](node, inputs, tensors[node.output], constants.get(node.name))
         except ModelError as error:
-            raise ModelError(f"node '{node.name}' ({node.kind}) cannot be quantized: {error.message}") from None
+            raise ModelError(f"node {node.name!r} ({node.kind}) cannot be quantized: {error.message}") from None
         nodes.append(Node(node.name, op, node.inputs, node.output))
     return QuantizedGraph(graph.name, tensors, tuple(nodes), (graph.input,), graph.outputs, metadata)

@@ -37,7 +37,7 @@ def _windowed(node: FloatNode) -> dict[str, object]:
 
 
 def _pool(function: str) -> Callable[[FloatNode], Op]:
-    return lambda node: FloatPool2D(function, *(tuple(node.attributes[key]) for key in ("kernel", "stride", "padding")), _bounds(node))
+    return lambda node: FloatPool2D(function, node.attributes["kernel"], node.attributes["stride"], node.attributes["padding"], _bounds(node))
 
 
 CONVERT: dict[str, Callable[[FloatNode], Op]] = {

@@ -138,7 +138,8 @@ def lower_batch_norms(graph: FloatGraph) -> FloatGraph:
 def fold_pads(graph: FloatGraph) -> FloatGraph:
     """A pad of zeros in front of convolutions only becomes their padding."""
     consumers = graph.consumers
-    absorbed = {node.output: node for node in graph.nodes if node.kind == "pad" and node.attributes["value"] == 0.0 and node.output not in graph.outputs
+    absorbed = {node.output: node for node in graph.nodes
+                if node.kind == "pad" and node.attributes["value"] == 0.0 and node.output not in graph.outputs
                 and all(user.kind in _CONVOLUTIONS for user in consumers[node.output])}
     if not absorbed:
         return graph
@@ -150,7 +151,7 @@ def fold_pads(graph: FloatGraph) -> FloatGraph:
             node = node.changed(inputs=pad.inputs, padding=total)
         return node
 
-    return graph.rebuilt((without_pad(node) for node in graph.nodes if node.output not in absorbed))
+    return graph.rebuilt(without_pad(node) for node in graph.nodes if node.output not in absorbed)
 
 
 def globalise_pools(graph: FloatGraph) -> FloatGraph:

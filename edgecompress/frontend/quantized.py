@@ -20,6 +20,7 @@ from edgecompress.ir.requant import Requant
 Parameters = tuple[float, int]  # scale, zero point
 FIXED: dict[str, Parameters] = {"softmax": (1 / 256, -128)}  # the integer op has no other output
 PREFERRED: dict[str, Parameters] = {"sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0)}  # where the file leaves the result in float
+MOST_ONES = 2**16  # bytes of weights that a pool may turn into
 SAME_SCALE = 1e-4  # relative difference of a bias scale from input times weight that is only rounding
 
 
@@ -51,10 +52,12 @@ def average_pools_with_scales(graph: FloatGraph) -> FloatGraph:
         if node.kind != "average_pool2d" or any(node.attributes["padding"]) or _quantize_users(graph, node.output, consumers) is None:
             return node
         kernel, channels = node.attributes["kernel"], graph.shapes[node.output][2]
-        share = 1.0 / math.prod(kernel)
-        ones = np.ones((*kernel, channels), np.int8)
-        attributes = {"weights": frozen_float(ones * np.float32(share)), "bias": frozen_float(np.zeros(channels)), "stride": node.attributes["stride"],
-                      "dilation": (1, 1), "padding": (0, 0, 0, 0), "integers": IntegerLayer(ones, np.full(1, share)), "clamp": node.clamp}
+        if math.prod(kernel) * channels > MOST_ONES:
+            return node
+        share, ones = 1.0 / math.prod(kernel), np.ones((*kernel, channels), np.int8)
+        attributes = {"weights": frozen_float(ones * np.float32(share)), "bias": frozen_float(np.zeros(channels)), "dilation": (1, 1),
+                      "padding": (0, 0, 0, 0), "stride": node.attributes["stride"], "integers": IntegerLayer(ones, np.full(1, share)),
+                      "clamp": node.clamp}
         return FloatNode(node.name, "depthwise_conv2d", node.inputs, node.output, attributes)
 
     return graph.rebuilt(map(one, graph.nodes))
@@ -123,7 +126,7 @@ def _computed(node: FloatNode, table: Mapping[str, Parameters]) -> Parameters:
         if low < high:
             step = float(np.float32((high - low) / 255.0))
             return step, int(np.clip(np.rint(-128.0 - low / step), -128, 127))
-    raise ModelError(f"node '{node.name}' ({node.kind}) of the quantized model works in float: nothing quantizes its result",
+    raise ModelError(f"node {node.name!r} ({node.kind}) of the quantized model works in float: nothing quantizes its result",
                      "quantize this operator too (op_types_to_quantize of onnxruntime.quantization), or end the graph before it with --outputs")
 
 
@@ -153,7 +156,7 @@ def _constants(node: FloatNode, tensors: Mapping[str, Tensor]) -> LayerConstants
     scales = np.broadcast_to(source.scale * integers.scales, channels)
     bias = _bias(node.attributes["bias"], integers, scales)
     if np.abs(bias).max(initial=0) >= 2**31:
-        raise ModelError(f"node '{node.name}' ({node.kind}) has a bias too large for 32 bits at the scale of its input and weights")
+        raise ModelError(f"node {node.name!r} ({node.kind}) has a bias too large for 32 bits at the scale of its input and weights")
     factors = scales / output.scale
     return LayerConstants(integers.values, bias.astype(np.int32), Requant.from_real(factors if len(integers.scales) > 1 else factors[:1]),
                           integers.bits)
@@ -172,7 +175,8 @@ def _single_taps(node: FloatNode) -> IntegerLayer:
     """Integers for a float layer with one weight a channel (a batch norm that stands alone), which int8 with a scale a channel holds exactly."""
     weights = node.attributes["weights"]
     if node.kind != "depthwise_conv2d" or weights.shape[:2] != (1, 1):
-        raise ModelError(f"node '{node.name}' ({node.kind}) of the quantized model has float weights; quantize this operator too, or import the float model")
+        raise ModelError(f"node {node.name!r} ({node.kind}) of the quantized model has float weights; quantize this operator too, or import "
+                         "the float model")
     taps = weights[0, 0].astype(np.float64)
     scales = np.where(taps == 0, 1.0, np.abs(taps) / 127.0)
     scales = np.maximum(scales, float(np.finfo(np.float32).tiny))

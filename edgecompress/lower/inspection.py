@@ -130,7 +130,7 @@ class Inspector:
 
     def _prediction(self, found: LoweredPlan, target: Target) -> tuple[HardwareProfile | None, Cost | None, str]:
         """(profile, cost, note); without a usable profile both are None and the note says why."""
-        profile = self._profile(target.profile)
+        profile = self._profile(target)
         if isinstance(profile, str):
             return None, None, profile
         if not applies(profile, target):
@@ -143,12 +143,15 @@ class Inspector:
         error_text = f"mean error {profile.fit_error.mean_absolute_percent:.1f} % on layers it was not fitted to"
         return profile, cost, f"{profile.name}{origin}: {profile.source}, {BASIS[profile.unit]}, {error_text}"
 
-    def _profile(self, name: str) -> HardwareProfile | str:
+    def _profile(self, target: Target) -> HardwareProfile | str:
+        """The profile, or why there is none."""
+        name = target.profile
         if name not in self._profiles:
             if resources.exists("hw_profiles", name, ".json"):
                 self._profiles[name] = load_profile(name)
             else:
-                self._profiles[name] = f"no profile '{name}'; 'edgecompress profile' makes it"
+                hint = f"; 'edgecompress profile --target {(target.name, *target.bases)[-1]}' makes one" if target.emulator.unicorn else ""
+                self._profiles[name] = f"no profile '{name}'{hint}"
         return self._profiles[name]
 
     def _layers(self, found: LoweredPlan, cost: Cost | None) -> tuple[InspectedLayer, ...]:

@@ -120,8 +120,8 @@ class Importer:
             sizes = self._given(sizes, list(given), free_batch)
         if None in sizes:
             free = ", ".join(str(axis) for axis, size in enumerate(sizes) if size is None)
-            raise ModelError(f"input {shown(info.name)} has the shape [{', '.join(info.labels)}]: the file leaves axes {free} open; give all sizes without the "
-                             f"batch, as --input-shape {'x'.join(str(size or 96) for size in sizes[1:])}")
+            raise ModelError(f"input {shown(info.name)} has the shape [{', '.join(info.labels)}]: the file leaves axes {free} open; give all "
+                             f"sizes without the batch, as --input-shape {'x'.join(str(size or 96) for size in sizes[1:])}")
         known = tuple(int(size) for size in sizes if size is not None)
         if int(np.prod([float(size) for size in known])) > MAX_ACTIVATION:
             raise ModelError(f"input {shown(info.name)} has shape {list(known)}; at most {MAX_ACTIVATION} elements are supported")
@@ -130,8 +130,8 @@ class Importer:
     def _given(self, sizes: list[int | None], given: list[int], free_batch: bool) -> list[int | None]:
         wanted = [1, *given] if free_batch and len(given) == len(sizes) - 1 else given
         if len(wanted) != len(sizes) or any(have not in (None, want) for have, want in zip(sizes, wanted, strict=True)):
-            raise ModelError(f"--input-shape {'x'.join(map(str, given))} does not fit input {shown(self.info.name)} of shape [{', '.join(self.info.labels)}]; "
-                             "give the sizes without the batch, equal to the file's where it fixes them")
+            raise ModelError(f"--input-shape {'x'.join(map(str, given))} does not fit input {shown(self.info.name)} of shape "
+                             f"[{', '.join(self.info.labels)}]; give the sizes without the batch, equal to the file's where it fixes them")
         return list(wanted)
 
     def _is_image(self, name: str) -> bool:
@@ -189,8 +189,8 @@ class Importer:
             except ModelError as error:
                 return error
         if "::" in operator:
-            return ModelError("is not an operator of ONNX; inline model functions with onnx.inliner.inline_local_functions, or end the graph before it "
-                              "with --outputs")
+            return ModelError("is not an operator of ONNX; inline model functions with onnx.inliner.inline_local_functions, or end the graph "
+                              "before it with --outputs")
         near = difflib.get_close_matches(operator, OPERATORS, n=1)
         return ModelError(f"is not supported{f' (nearest: {near[0]})' if near else ''}; end the graph before it with --outputs, or rewrite it with "
                           "supported operators (docs/operators.md)")

@@ -56,7 +56,8 @@ def conv(call: Call) -> Value:
     x, weights = call.value(0), call.constant(1, "weights")
     spatial = weights.array.ndim - 2
     if spatial not in (1, 2) or len(x.axes) != spatial + 2 or weights.array.size == 0:
-        raise ModelError(f"has weights {list(weights.array.shape)} beside an input {list(x.shape)}; one- and two-dimensional convolutions are supported")
+        raise ModelError(f"has weights {list(weights.array.shape)} beside an input {list(x.shape)}; one- and two-dimensional convolutions are "
+                         "supported")
     tensor, groups = call.emitter.image(x, "a convolution"), call.node.integer("group", 1)
     out_channels, in_channels = weights.array.shape[:2]
     if groups < 1 or out_channels % groups or in_channels * groups != x.shape[1]:
@@ -180,5 +181,5 @@ def product(call: Call, x: Value, weights: Constant, channel_axis: int, bias_ind
 
 def conv_transpose(call: Call) -> Value:
     """Not expressible in the integer graph."""
-    raise ModelError("is a transposed convolution, which is not supported; use Resize (nearest) and Conv to grow an image, or end the graph before it "
-                     "with --outputs")
+    raise ModelError("is a transposed convolution, which is not supported; use Resize (nearest) and Conv to grow an image, or end the graph "
+                     "before it with --outputs")

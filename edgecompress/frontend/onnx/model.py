@@ -143,7 +143,8 @@ def _converted(model: ModelProto, size: int) -> OnnxModel:
                          "onnx.version_converter.convert_version(model, 17) brings most models there")
     initializers = {checked(tensor.name): tensor for tensor in graph.initializer}
     inputs = tuple(_input(entry) for entry in graph.input if entry.name not in initializers)
-    return OnnxModel(tuple(_node(node, opset) for node in graph.node), initializers, inputs, tuple(checked(entry.name) for entry in graph.output), size)
+    outputs = tuple(checked(entry.name) for entry in graph.output)
+    return OnnxModel(tuple(_node(node, opset) for node in graph.node), initializers, inputs, outputs, size)
 
 
 def _check_counts(graph: GraphProto) -> None:
@@ -163,8 +164,8 @@ def _node(node: NodeProto, opset: int) -> OnnxNode:
     for key, attribute in attributes.items():
         if attribute.ref_attr_name:
             raise ModelError(f"attribute {shown(key)} of node {shown(name)} refers to a parameter of a function that is not there")
-    return OnnxNode(operator if domain in DOMAINS else f"{domain}::{operator}", name, tuple(map(checked, node.input)), tuple(map(checked, node.output)),
-                    attributes, opset)
+    operator = operator if domain in DOMAINS else f"{domain}::{operator}"
+    return OnnxNode(operator, name, tuple(map(checked, node.input)), tuple(map(checked, node.output)), attributes, opset)
 
 
 def _input(entry: ValueInfoProto) -> InputInfo:

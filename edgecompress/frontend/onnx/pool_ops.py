@@ -113,11 +113,8 @@ def _pooled(emitter: Emitter, x: Value, axes: Sequence[int], rest: Sequence[int]
     """(pooled tensor, order of axes in its memory)."""
     inner = x.size // count
     places = [x.shape[axis] for axis in axes if x.shape[axis] > 1]
-    for order, shape in (((*axes, *rest), (1, count, inner)), ((*rest, *axes), (inner, count, 1))):
-        if is_contiguous(in_order(x.axes, order)):
-            break
-    else:
-        order, shape = (*axes, *rest), (1, count, inner)
+    first, last = ((*axes, *rest), (1, count, inner)), ((*rest, *axes), (inner, count, 1))
+    order, shape = last if is_contiguous(in_order(x.axes, last[0])) and not is_contiguous(in_order(x.axes, first[0])) else first
     if shape[0] == 1 and len(places) == 2:
         shape = (places[0], places[1], inner)  # a window of an image reads better than a row, and each side may be long
     tensor = emitter.arranged(x, order, shape)
@@ -259,7 +256,7 @@ def _wanted(call: Call, x: Value) -> tuple[tuple[int, ...], tuple[float, ...]]:
     scales = tuple(float(factor) for factor in factors)
     if any(size * scale > 2 * MAX_STEP and scale != 1.0 for size, scale in zip(x.shape, scales, strict=True)):
         raise ModelError(f"resizes {list(x.shape)} by {list(scales)}, which is too large")
-    sizes = tuple(int(math.floor(size * scale)) for size, scale in zip(x.shape, scales, strict=True))
+    sizes = tuple(math.floor(size * scale) for size, scale in zip(x.shape, scales, strict=True))
     if min(sizes) < 1:
         raise ModelError(f"resizes {list(x.shape)} by {list(scales)}, which leaves nothing")
     return sizes, scales
@@ -286,7 +283,8 @@ def _sources(call: Call, have: int, want: int, scale: float) -> np.ndarray:
     elif transformation == "align_corners":
         exact = places * ((have - 1) / (want - 1)) if want > 1 else places * 0.0
     else:
-        raise ModelError(f"has coordinate_transformation_mode '{transformation}'; supported: asymmetric, half_pixel, pytorch_half_pixel, align_corners")
+        raise ModelError(f"has coordinate_transformation_mode '{transformation}'; supported: asymmetric, half_pixel, pytorch_half_pixel, "
+                         "align_corners")
     if rounding not in ROUNDINGS:
         raise ModelError(f"has nearest_mode '{rounding}'; supported: {', '.join(ROUNDINGS)}")
     clipped: np.ndarray = np.clip(ROUNDINGS[rounding](exact), 0, have - 1).astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -210,7 +211,7 @@ def gather(call: Call) -> Value:
     if any(not 0 <= place < x.shape[axis] for place in places):
         raise ModelError(f"takes an element outside axis {axis} of {list(x.shape)}")
     step = places[1] - places[0] if len(places) > 1 else 1
-    if step and all(after - before == step for before, after in zip(places, places[1:], strict=False)):
+    if step and all(after - before == step for before, after in pairwise(places)):
         result = cut(call.emitter, x, {axis: (places[0], len(places), step)})
     else:
         result = joined(call.emitter, [cut(call.emitter, x, {axis: (place, 1, 1)}, suffix=f"_{place}") for place in places], axis)
@@ -224,8 +225,9 @@ def gather(call: Call) -> Value:
 def joined(emitter: Emitter, values: Sequence[Value], axis: int) -> Value:
     """Values one after the other along an axis."""
     first = values[0]
+    rest = first.shape[:axis] + first.shape[axis + 1:]
     for value in values[1:]:
-        if len(value.axes) != len(first.axes) or any(a != b and index != axis for index, (a, b) in enumerate(zip(value.shape, first.shape, strict=True))):
+        if len(value.axes) != len(first.axes) or value.shape[:axis] + value.shape[axis + 1:] != rest:
             raise ModelError(f"joins tensors {list(first.shape)} and {list(value.shape)} along axis {axis}, which do not fit")
         if value.quantized != first.quantized:
             raise ModelError("joins integer codes of different scales; put DequantizeLinear before it")

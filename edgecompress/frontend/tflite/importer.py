@@ -192,7 +192,7 @@ def _float_graph(model: Model, graph: SubGraph, name: str) -> FloatGraph:
         raise ModelError(f"its float graph has {len(graph.inputs)} inputs; supported is one, join them before the model or quantize it to int8 first")
     tensor = graph.tensors[graph.inputs[0]]
     if tensor.type != "float32":
-        raise ModelError(f"input {tensor.name!r} is {tensor.type}; a float model's must be float32")
+        raise ModelError(f"input {tensor.name!r} is {tensor.type}; supported are float32 and int8, convert the model with full int8 quantization")
     context = FloatContext(model, graph, name, graph.inputs[0])
     folded = _known_at_import(context)
     _check_supported(context, folded, "float32")

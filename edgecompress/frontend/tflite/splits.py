@@ -1,15 +1,17 @@
-"""int8 handlers of the operators that cut a tensor into parts: SLICE, SPLIT, SPLIT_V and UNPACK."""
+"""Handlers, int8 and float, of the operators that cut a tensor into parts: SLICE, SPLIT, SPLIT_V and UNPACK."""
 
 from __future__ import annotations
 
-from edgecompress.frontend.tflite.context import IntegerContext
+from edgecompress.frontend.tflite.context import FloatContext, IntegerContext
 from edgecompress.frontend.tflite.integer_shapes import same_quantization
 from edgecompress.frontend.tflite.schema import OperatorInfo
 from edgecompress.frontend.tflite.windows import without_batch
 from edgecompress.ir.ops.slice import Slice
 
+AnyContext = IntegerContext | FloatContext
 
-def slice_(context: IntegerContext, operator: OperatorInfo) -> None:
+
+def slice_(context: AnyContext, operator: OperatorInfo) -> None:
     """SLICE with constant begin and size."""
     source, output = context.input(operator, 0), context.output(operator)
     shape = context.info(source).shape
@@ -20,7 +22,7 @@ def slice_(context: IntegerContext, operator: OperatorInfo) -> None:
     _emit(context, operator, source, output, list(zip(begin, counts, strict=True)), 0)
 
 
-def split(context: IntegerContext, operator: OperatorInfo) -> None:
+def split(context: AnyContext, operator: OperatorInfo) -> None:
     """SPLIT into equal parts."""
     source = context.input(operator, 1)
     axis = _axis(context, operator, source, context.integers(operator, context.input(operator, 0)))
@@ -30,7 +32,7 @@ def split(context: IntegerContext, operator: OperatorInfo) -> None:
     _emit_parts(context, operator, source, axis, [length // parts] * parts)
 
 
-def split_v(context: IntegerContext, operator: OperatorInfo) -> None:
+def split_v(context: AnyContext, operator: OperatorInfo) -> None:
     """SPLIT_V into parts of given sizes, one of which may be -1."""
     source = context.input(operator, 0)
     axis = _axis(context, operator, source, context.integers(operator, context.input(operator, 2)))
@@ -43,7 +45,7 @@ def split_v(context: IntegerContext, operator: OperatorInfo) -> None:
     _emit_parts(context, operator, source, axis, sizes)
 
 
-def unpack(context: IntegerContext, operator: OperatorInfo) -> None:
+def unpack(context: AnyContext, operator: OperatorInfo) -> None:
     """UNPACK: parts of one element along an axis that is then dropped."""
     source = context.input(operator, 0)
     axis = _axis(context, operator, source, (operator.option("axis"),))
@@ -52,7 +54,7 @@ def unpack(context: IntegerContext, operator: OperatorInfo) -> None:
     _emit_parts(context, operator, source, axis, [1] * len(operator.outputs))
 
 
-def _axis(context: IntegerContext, operator: OperatorInfo, source: int, given: tuple[int, ...]) -> int:
+def _axis(context: AnyContext, operator: OperatorInfo, source: int, given: tuple[int, ...]) -> int:
     shape = context.info(source).shape
     if len(given) != 1:
         raise context.refuse(operator, f"names the axes {given[:8]}; needed is one")
@@ -62,7 +64,7 @@ def _axis(context: IntegerContext, operator: OperatorInfo, source: int, given: t
     return axis
 
 
-def _emit_parts(context: IntegerContext, operator: OperatorInfo, source: int, axis: int, sizes: list[int]) -> None:
+def _emit_parts(context: AnyContext, operator: OperatorInfo, source: int, axis: int, sizes: list[int]) -> None:
     shape, begin = context.info(source).shape, 0
     for position, size in enumerate(sizes):
         ranges = [(begin, size) if index == axis else (0, length) for index, length in enumerate(shape)]
@@ -70,9 +72,13 @@ def _emit_parts(context: IntegerContext, operator: OperatorInfo, source: int, ax
         begin += size
 
 
-def _emit(context: IntegerContext, operator: OperatorInfo, source: int, output: int, ranges: list[tuple[int, int]], position: int) -> None:
+def _emit(context: AnyContext, operator: OperatorInfo, source: int, output: int, ranges: list[tuple[int, int]], position: int) -> None:
     """One part as (begin, size) of each axis of the file's shape."""
-    same_quantization(context, operator, source, output)
     kept = without_batch(context.info(source).shape, [(begin, size, 1) for begin, size in ranges])
-    op = Slice(*(tuple(one[part] for one in kept) for part in range(3)))
+    begins, sizes, steps = (tuple(one[part] for one in kept) for part in range(3))
+    if isinstance(context, FloatContext):
+        context.emit(operator, "slice", (context.value(operator, source),), output, begin=begins, size=sizes, step=steps)
+        return
+    same_quantization(context, operator, source, output)
+    op = Slice(begins, sizes, steps)
     context.emit(operator, op, (context.value(operator, source),), output, f"_{position}" if len(operator.outputs) > 1 else "")

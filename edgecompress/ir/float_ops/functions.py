@@ -62,7 +62,8 @@ def gelu(x: np.ndarray) -> np.ndarray:
     for term in ERF_TERMS[1:]:
         y = y * t + term
     erf = ONE - (y * t) * exp(-(size * size))
-    return (HALF * x) * (ONE + np.where(x < ZERO, -erf, erf))
+    result: np.ndarray = (HALF * x) * (ONE + np.where(x < ZERO, -erf, erf))
+    return result
 
 
 def _clip(x: np.ndarray, low: float, high: float) -> np.ndarray:

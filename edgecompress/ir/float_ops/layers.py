@@ -108,7 +108,7 @@ class FloatConv2D(_Windowed):
         total = np.broadcast_to(self.bias, (len(x), *out)).copy()
         outs, ins = len(self.weights) // self.groups, self.weights.shape[3]
         for row, column, channel in np.ndindex(*self.kernel, ins):
-            part, (rows, columns) = _taps(x, row, column, out[:2], self.stride, self.dilation, self.padding)
+            part, (rows, columns) = _taps(x, row, column, (out[0], out[1]), self.stride, self.dilation, self.padding)
             for group in range(self.groups):
                 own = slice(group * outs, (group + 1) * outs)
                 total[:, rows, columns, own] += part[..., group * ins + channel, None] * self.weights[own, row, column, channel]
@@ -149,7 +149,7 @@ class FloatDepthwiseConv2D(_Windowed):
         wide = np.repeat(x, self.weights.shape[2] // x.shape[3], axis=3)
         total = np.broadcast_to(self.bias, (len(x), *out)).copy()
         for row, column in np.ndindex(*self.kernel):
-            part, (rows, columns) = _taps(wide, row, column, out[:2], self.stride, self.dilation, self.padding)
+            part, (rows, columns) = _taps(wide, row, column, (out[0], out[1]), self.stride, self.dilation, self.padding)
             total[:, rows, columns] += part * self.weights[row, column]
         return clamp(total, self.bounds)
 

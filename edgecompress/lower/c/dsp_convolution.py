@@ -67,7 +67,7 @@ class Conv2DDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
-    bits = (8,)
+    bits = (8, 4)
 
     def kernel(self, call: Call) -> str:
         return f"ec_conv2d_{'rgb_' if self._windows(call).rgb else ''}s{call.op.weight_bits}_dsp"
@@ -171,7 +171,7 @@ class DenseDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
-    bits = (8,)
+    bits = (8, 4)
 
     def kernel(self, call: Call) -> str:
         return f"ec_dense_s{call.op.weight_bits}_dsp"

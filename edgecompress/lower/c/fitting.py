@@ -139,6 +139,6 @@ def _out_of_reach(layout: Layout, best: Layout, limit: int) -> BudgetError:
     reached = f"computed in bands of rows it still needs {format_bytes(best.ram_bytes)}"
     if best is layout:
         reached = "no stretch of its layers can be split into bands of rows that need less"
-    return BudgetError(f"model {layout.graph.name!r} needs {format_bytes(layout.ram_bytes)} of RAM, above the limit of {format_bytes(limit)}; {reached}",
-                       f"largest layer: '{best.graph.nodes[step].name}' with {format_bytes(bounds[step])}",
+    needs = f"{format_bytes(layout.ram_bytes)} of RAM, above the limit of {format_bytes(limit)}"
+    return BudgetError(f"model {layout.graph.name!r} needs {needs}; {reached}", f"largest layer: '{best.graph.nodes[step].name}' with {format_bytes(bounds[step])}",
                        f"try: a limit of at least {best.ram_bytes} bytes, or a smaller model")

@@ -173,7 +173,8 @@ class _Layers:
         return {
             "index": index, "comment": comment_text(call.node.name), "op": call.node.op.kind, "kernel": layer.kernel, "macs": layer.macs,
             "input_shapes": [_shape(shape) for shape in layer.input_shapes], "output_shape": _shape(layer.output_shape),
-            "struct": emitter.struct(call), "params": f"{prefix}_{PARAMS}" if self.constants.owns_params(index) else "", "arrays": arrays, "arguments": ", ".join(arguments),
+            "struct": emitter.struct(call), "params": f"{prefix}_{PARAMS}" if self.constants.owns_params(index) else "",
+            "arrays": arrays, "arguments": ", ".join(arguments),
             "fields": [self._field(index, field, value) for field, value in emitter.params(call).items()],
             "input_array": inputs if emitter.takes_input_array else [], "element": emitter.element, "constant_bytes": layer.constant_bytes,
         }

@@ -11,12 +11,12 @@
 #define EC_NEXT(sum, w, x) "smlad " #sum ", " #w ", " #x ", " #sum "\n\t"
 #define EC_MAC_3(mac, a, b, c, w) mac(a, w, r10) mac(b, w, r11) mac(c, w, r12)
 
-/* The stack holds the ec_conv_tiles: output at 0, output_step 4, end 8, x 12, passes 16, address in the chain 20, address of the
- * finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48. Addresses of code are odd:
- * Thumb. r11 is the chain, r12 its loop. */
-#define EC_TILES_BEGIN                \
+/* Stack of ec_conv_tiles_*: the ec_conv_tiles, that is output at 0, output_step 4, end 8, x 12, passes 16, address in the chain 20, address of the
+ * finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48; a kernel's own word 76.
+ * Addresses of code are odd: Thumb. Passes of the chain are counted in lr. */
+#define EC_TILES_BEGIN(own)           \
     "push {r4-r11, lr}\n\t"           \
-    "sub sp, #76\n\t"                 \
+    "sub sp, #80\n\t"                 \
     "mov r12, sp\n\t"                 \
     "ldm r0!, {r1-r10}\n\t"           \
     "stm r12!, {r1-r10}\n\t"          \
@@ -33,7 +33,8 @@
     "cmp r5, #2\n\t"                  \
     "it lt\n\t"                       \
     "movlt r12, r7\n\t"               \
-    "str r12, [sp, #28]\n"            \
+    "str r12, [sp, #28]\n\t"          \
+    own                               \
     "6:\n\t"                          \
     "add r0, sp, #48\n\t"             \
     "ldr r1, [sp, #36]\n\t"           \
@@ -81,12 +82,12 @@
     "mov r1, r10\n\t"                       \
     "bne.w 1b\n\t"
 
-/* The end of the chain, its loop, both ways to finish, the next tile. */
-#define EC_TILES_END(second, part, first)   \
+/* The end of the chain, its loop (`loop` counts: not zero to go on), both ways to finish, the next tile. */
+#define EC_TILES_END(loop, second, part, first) \
     "ldr.w pc, [sp, #28]\n\t"               \
     ".balign 4\n"                           \
     "5:\n\t"                                \
-    "subs lr, lr, #1\n\t"                   \
+    loop                                    \
     "bne.w 2b\n\t"                          \
     "ldr pc, [sp, #24]\n\t"                 \
     ".balign 4\n"                           \
@@ -110,7 +111,7 @@
     "subs r4, r4, #1\n\t"                   \
     "str r4, [sp, #40]\n\t"                 \
     "bne.w 6b\n\t"                          \
-    "add sp, #76\n\t"                       \
+    "add sp, #80\n\t"                       \
     "pop {r4-r11, pc}\n"
 
 /* One pixel: the stack holds output, output_step, end, x, blocks. Negatives are always corrected, which is never wrong. */

@@ -16,7 +16,7 @@
 __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_TILES_BEGIN
+        EC_TILES_BEGIN("")
         "1:\n\t"
         "ldrd r2, r3, [r0], #8\n\t"
         STEP(EC_FIRST, r2)
@@ -29,7 +29,7 @@ __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __at
         STEP(EC_NEXT, r2)
         STEP(EC_NEXT, r3)
         ".endr\n\t"
-        EC_TILES_END("lsl #1", "", "asr #7")
+        EC_TILES_END("subs lr, lr, #1\n\t", "lsl #1", "", "asr #7")
     );
 }
 

@@ -5,14 +5,15 @@
 #define EC_DENSE_TILE_ASM_DSP_H
 
 /* The stack holds output, end, x, x_end, address in the chain. */
-#define EC_QUADS_BEGIN              \
+#define EC_QUADS_BEGIN(own)         \
     "push {r4-r11, lr}\n\t"         \
     "ldm r0, {r4-r9}\n\t"           \
     "adr.w r11, 2f + 1\n\t"         \
     "add r8, r8, r11\n\t"           \
     "push {r4-r8}\n\t"              \
     "mov r0, r9\n\t"                \
-    "mov r1, r6\n"                  \
+    "mov r1, r6\n\t"                \
+    own                             \
     "1:\n\t"                        \
     "mov r2, #0\n\t"                \
     "mov r3, #0\n\t"                \

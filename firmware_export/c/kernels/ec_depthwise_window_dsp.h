@@ -27,19 +27,30 @@ typedef struct {
 
 typedef void ec_depthwise_window_function(const ec_depthwise_window_step *step);
 
-/* The constants of one channel. Two words of weights for each tap of each run: as the sums of the first row and as those of the
- * second row need them. `lines` of `length` taps each, their words in `pairs`; the runs of `strides` go through the lines.
- * `further`: by how many taps of a line the second row's window lies further down. `unpacked` has room for all weights. */
+ec_depthwise_window_function ec_depthwise_window_any; /* any number of taps */
+
+/* How the constants of a channel are made: two words of weights for each tap of each run, as the sums of the first row and as
+ * those of the second row need them. The weights are `lines` of `length`; a line's pairs of weights become `pairs` taps, of
+ * which the first one's words are those at line_start[line % 2] + line / 2 * line_step, the second one's lie `second` words
+ * further, the third one's `third` words further than the first one's, and so on. The second row's window lies `further`
+ * weights further down a line. `unpacked` has room for all weights, if they are packed. */
 typedef struct {
     int32_t lines;
     int32_t length;
     int32_t pairs;
     int32_t further;
-    int32_t strides;
+    int32_t line_start[2];
+    int32_t line_step;
+    int32_t second;
+    int32_t third;
     int8_t *unpacked;
 } ec_depthwise_weight_order;
 
 void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants);
+
+/* Four channels of two rows, less the zero point, to words of both; a lane's words begin `lane_step` words after those of the lane before. */
+void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
+                              uint32_t *words, int32_t lane_step);
 
 /* Scratch, with pairs = kernel_height / 2 + 1 for a vertical stride of 1 and (kernel_height + 1) / 2 + 1 for 2, and positions the
  * output_width rounded up to threes: int32_t[positions][2] sums,
@@ -53,7 +64,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
 #if EC_DSP
 /* Sums r3 to r8, words r9 to r11 of three columns, r0 the words to come, r1 the weights to come. On the stack: the
  * ec_depthwise_window_step, at 68 the words of this lane and block, at 72 the sums to store, at 76 the next run.
- * `runs` is what to do for a pair of rows: calls of ec_dww_taps or ec_dww_loop, which end with r2 as the next run. */
+ * `runs` is what to do for a pair of rows: one or two of ec_dww_taps or ec_dww_loop. */
 #define EC_DEPTHWISE_WINDOW_FUNCTION(name, runs) \
     __asm__( \
         ".syntax unified\n" \
@@ -92,7 +103,6 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
         "    .endif\n" \
         ".endm\n" \
         ".macro ec_dww_loop taps\n" /* any number: threes, then the rest of -3 to -1 */ \
-        "    ldr lr, [sp, #76]\n" \
         "    ec_dww_begin\n" \
         "    str lr, [sp, #76]\n" \
         "    ldr lr, [sp, #\\taps]\n" \
@@ -170,12 +180,12 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
         "    .size " #name ", . - " #name "\n" \
         ".text\n")
 #else
-void ec_depthwise_window_function_any(const ec_depthwise_window_step *step);
+ec_depthwise_window_function ec_depthwise_window_sums;
 
 #define EC_DEPTHWISE_WINDOW_FUNCTION(name, runs) \
     void name(const ec_depthwise_window_step *step) \
     { \
-        ec_depthwise_window_function_any(step); \
+        ec_depthwise_window_sums(step); \
     } \
     void name(const ec_depthwise_window_step *step)
 #endif

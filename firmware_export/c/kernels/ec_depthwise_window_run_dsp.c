@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ec_depthwise_window_dsp.h"
 
-/* Lines of weights, column by column: each gives `pairs` steps of two words, which lie `step` words apart. */
-static void order_line(const int8_t *weights, int32_t length, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
+static void order_line(const int8_t *weights, const ec_depthwise_weight_order *order, uint32_t *words)
 {
+    int32_t length = order->length, further = order->further, step = order->second, next_step = order->third - step, pairs;
     uint32_t before = 0;
     EC_NO_UNROLL
-    for (; pairs != 0; --pairs) {
+    for (pairs = order->pairs; pairs != 0; --pairs) {
         const uint32_t w0 = length > 0 ? (uint32_t)weights[0] : 0, w1 = length > 1 ? (uint32_t)weights[1] : 0, both = ec_pack_bottoms(w0, w1);
+        const int32_t this_step = step;
         words[0] = both;
         words[1] = further == 2 ? before : before >> 16 | both << 16;
         before = both;
         weights += 2;
         length -= 2;
         words += step;
+        step = next_step;
+        next_step = this_step;
     }
 }
 
 void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants)
 {
-    const int32_t lines = order->lines, half = order->strides == 1 ? lines : (lines + 1) / 2;
-    const int8_t *weights = ec_depthwise_weights(params, channel, lines * order->length, order->unpacked);
+    const int8_t *weights = ec_depthwise_weights(params, channel, order->lines * order->length, order->unpacked);
     uint32_t *words = constants + 1;
     int32_t line;
     EC_NO_UNROLL
-    for (line = 0; line < lines; ++line) {
-        const int32_t place = order->strides == 1 ? line : line % 2 * half + line / 2;
-        order_line(weights, order->length, order->pairs, order->further, words + 2 * place, 2 * lines);
+    for (line = 0; line < order->lines; ++line) {
+        order_line(weights, order, words + order->line_start[line % 2] + line / 2 * order->line_step);
         weights += order->length;
     }
-    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(words + 2 * lines * order->pairs));
+    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(words + 2 * order->lines * order->pairs));
 }
 
-/* Four channels of two rows to words of both, one lane `lane_step` words after the other. */
-EC_OUTLINED void fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
-                      uint32_t *words, int32_t lane_step)
+void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
+                              uint32_t *words, int32_t lane_step)
 {
     uint32_t *second = words + lane_step, *third = second + lane_step, *fourth = third + lane_step;
     EC_NO_UNROLL
@@ -63,8 +63,8 @@ static void fill_columns(const ec_depthwise_dsp_params *p, const int8_t *input, 
     upper = ec_depthwise_row(p, input, row, zero_point, &upper_step);
     lower = ec_depthwise_row(p, input, row + 1, zero_point, &lower_step);
     if (columns > 0) {
-        fill(upper + (upper_step != 0 ? first * upper_step : 0), upper_step * stride, lower + (lower_step != 0 ? first * lower_step : 0),
-             lower_step * stride, minus, columns < room - place ? columns : room - place, words + place, lane_step);
+        ec_depthwise_window_fill(upper + (upper_step != 0 ? first * upper_step : 0), upper_step * stride, lower + (lower_step != 0 ? first * lower_step : 0),
+                                 lower_step * stride, minus, columns < room - place ? columns : room - place, words + place, lane_step);
     }
 }
 
@@ -106,7 +106,11 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
     order.length = p->kernel_height;
     order.pairs = pairs;
     order.further = p->stride_height;
-    order.strides = p->stride_width;
+    order.line_start[0] = 0;
+    order.line_start[1] = p->stride_width == 1 ? 2 : 2 * taps;
+    order.line_step = p->stride_width == 1 ? 4 : 2;
+    order.second = 2 * p->kernel_width;
+    order.third = 4 * p->kernel_width;
     order.unpacked = (int8_t *)(runs + p->stride_width * pairs);
     memset(words, 0, (size_t)(EC_DEPTHWISE_LANES * lane_step) * sizeof *words); /* for what lies beside the image */
     while (done != channels) {
@@ -147,7 +151,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
 }
 
 #if !EC_DSP
-void ec_depthwise_window_function_any(const ec_depthwise_window_step *step)
+void ec_depthwise_window_sums(const ec_depthwise_window_step *step)
 {
     ec_depthwise_window_step s = *step;
     while (s.step.lane != s.step.lane_end) {

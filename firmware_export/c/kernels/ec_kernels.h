@@ -132,7 +132,7 @@ void ec_depthwise_width7_dsp(const ec_depthwise_dsp_params *params, const int8_t
 void ec_depthwise_width7_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_window_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
-void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output);
 
 /* Fully connected layer. Weights: one row an output, packed as above. `bias` already holds
  * bias - input_zero_point * (sum of the row), modulo 2^32. */
@@ -480,6 +480,8 @@ typedef struct {
 void ec_dense_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_dense_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Fully connected layer on cores with the DSP extension, weights as ec_dense_tile_dsp.h describes them.
  * Scratch, aligned to 4 bytes: uint32_t[4 * n], n = input_size / 8 rounded up. */
@@ -492,6 +494,7 @@ typedef struct {
 } ec_dense_dsp_params;
 
 void ec_dense_s8_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_s4_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 #ifdef __cplusplus
 }
