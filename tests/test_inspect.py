@@ -201,3 +201,31 @@ def test_wrong_words_end_in_one_sentence(words: list[str], parts: tuple[str, ...
     with pytest.raises(SystemExit) as stop:
         main(["inspect", ".", "--all", "--target", "stm32f411"])
     assert stop.value.code == ExitCode.USAGE
+
+
+def test_the_options_of_lower_change_the_figures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    serialize.save(small_network(), tmp_path / "graph.json")
+    _, plain = document(capsys, tmp_path, "--target", "stm32f411")
+    _, inside = document(capsys, tmp_path, "--target", "stm32f411", "--io", "arena")
+    assert inside["exact"]["input_output_bytes"] == 0 and inside["exact"]["arena_bytes"] > 0
+    assert plain["exact"]["input_output_bytes"] > 0
+    code, split = document(capsys, tmp_path, "--target", "stm32f411", "--ram", f"{plain['exact']['arena_bytes']}B")
+    assert code == ExitCode.DONE and split["exact"] == plain["exact"]
+    code = main(["inspect", str(tmp_path), "--target", "stm32f411", "--ram", "1B"])
+    assert code == ExitCode.ANSWER_IS_NO and "above the limit of 1 B" in capsys.readouterr().err
+    code, rows = document(capsys, tmp_path, "--all", "--ram", "1B")
+    assert code == ExitCode.ANSWER_IS_NO and not any(row["fits"] for row in rows["targets"])
+
+
+def test_a_float_model_can_stay_float_on_devices_with_an_fpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                            tmp_path: Path) -> None:
+    monkeypatch.setattr("edgecompress.frontend.model_file.load_model", lambda *_: float_net())
+    code, found = document(capsys, tmp_path / "model.onnx", "--all", "--float")
+    assert code == ExitCode.DONE and found["kind"] == "float32"
+    for row in found["targets"]:
+        assert row["fits"] or "fpu" not in row["extensions"] or "needs" in row["misses"][0]
+        assert row["fits"] <= ("fpu" in row["extensions"]) and (row["fits"] or row["target"] in " ".join(row["misses"]))
+    serialize.save(small_network(), tmp_path / "graph.json")
+    monkeypatch.undo()
+    code, said = run(capsys, tmp_path, "--float")
+    assert code == ExitCode.USAGE and "--float is for float models" in said

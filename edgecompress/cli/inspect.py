@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgecompress.cli.model_input import add_model, load
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ConfigError, ExitCode
-from edgecompress.units import format_bytes, format_duration
+from edgecompress.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
     from edgecompress.hw.target import Target
@@ -28,6 +28,9 @@ def register(subparsers: Any) -> None:
     choice.add_argument("--target", help="device name or the path of its TOML file")
     choice.add_argument("--all", action="store_true", help="a table over all known devices (the default)")
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
+    parser.add_argument("--float", action="store_true", help="take a float model as it is, in float32 (default: its int8 version)")
+    parser.add_argument("--io", choices=("caller", "arena"), default="caller", help="where inputs and outputs lie, as in 'lower' (default: caller)")
+    parser.add_argument("--ram", help="most bytes of arena and state, as in 'lower': first layers are computed in bands of rows until they fit")
     add_format(parser)
     parser.set_defaults(run=run)
 
@@ -36,12 +39,14 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Loads, plans, prints; exit code 1 if the model does not fit the device, or with --all no device at all."""
     from edgecompress.hw.target import load_target, target_names
     from edgecompress.lower.inspection import Inspector
+    from edgecompress.lower.options import LowerOptions
 
+    options = LowerOptions(io=arguments.io, ram_bytes=None if arguments.ram is None else parse_bytes(arguments.ram))
     if arguments.layers < 1:
         raise ConfigError(f"--layers {arguments.layers} must be at least 1")
     targets = [load_target(name) for name in ([arguments.target] if arguments.target else target_names())]
     graph, kind = _load(arguments)
-    inspector = Inspector(graph)
+    inspector = Inspector(graph, options)
     if arguments.target:
         found = inspector.inspect(targets[0])
         document = {**_graph_document(graph, kind), **_document(found), "layers": [_layer_document(layer) for layer in found.layers]}
@@ -56,12 +61,18 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[QuantizedGraph, str]:
-    """The integer graph and in words what it is: the file's own, or an int8 version of a float model."""
+    """The graph and in words what it is: the file's own integers, an int8 version of a float model, or that model in float32."""
     from edgecompress.frontend.float_graph import FloatGraph
 
     graph = load(arguments)
     if not isinstance(graph, FloatGraph):
+        if arguments.float:
+            raise ConfigError(f"--float is for float models; '{arguments.model.name}' is an integer model already, leave it out")
         return graph, "integer"
+    if arguments.float:
+        from edgecompress.frontend.float_lowering import to_float_ops
+
+        return to_float_ops(graph), "float32"
     from edgecompress.compress.quantize.structure import quantize_uncalibrated
 
     return quantize_uncalibrated(graph), INT8_VERSION
@@ -125,7 +136,9 @@ def _ram_parts(found: Inspection) -> list[str]:
     if found.state_bytes:
         parts.append(f"state {format_bytes(found.state_bytes)} (exact)")
     parts.append("stack not predicted" if found.stack_bytes is None else f"stack {format_bytes(found.stack_bytes)} (predicted)")
-    return [*parts, f"the caller's input and output {format_bytes(found.input_output_bytes)}"]
+    if found.input_output_bytes:
+        parts.append(f"the caller's input and output {format_bytes(found.input_output_bytes)}")
+    return parts
 
 
 def _flash_parts(found: Inspection) -> list[str]:

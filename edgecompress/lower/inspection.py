@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgecompress import resources
-from edgecompress.errors import ConfigError, EdgecompressError, ModelError
+from edgecompress.errors import BudgetError, ConfigError, EdgecompressError
 from edgecompress.hw.estimate import Cost, applies, estimate
 from edgecompress.hw.plan import LoweredPlan, Placement
 from edgecompress.hw.profile import HardwareProfile, load_profile
@@ -86,17 +86,17 @@ class Refusal:
 
 
 class Inspector:
-    """Looks at one model on many devices; devices with the same core share one plan, devices with the same profile read it once."""
+    """Looks at one model on many devices; devices with the same extensions share one plan, devices with the same profile read it once."""
 
     def __init__(self, graph: QuantizedGraph, options: LowerOptions | None = None) -> None:
         self.graph = optimize(graph)
         self.options = options or LowerOptions()
-        self._positions = {node.name: index for index, node in enumerate(self.graph.nodes)}
-        self._plans: dict[tuple[object, ...], LoweredPlan | ModelError] = {}
+        self._plans: dict[tuple[object, ...], LoweredPlan | BudgetError] = {}
         self._profiles: dict[str, HardwareProfile | str] = {}
 
     def inspect(self, target: Target) -> Inspection:
-        """Raises ModelError for a model that the device cannot run, ConfigError for a target whose lowering is unknown."""
+        """Raises ModelError for a model that the device cannot run, BudgetError for a RAM limit of the options that cannot be met,
+        ConfigError for a target whose lowering is unknown."""
         found = self._plan(target)
         profile, cost, note = self._prediction(found, target)
         callers = (*self.graph.inputs, *self.graph.outputs) if self.options.io == "caller" else ()
@@ -117,14 +117,14 @@ class Inspector:
         return sorted(found, key=_rank)
 
     def _plan(self, target: Target) -> LoweredPlan:
-        key = (target.lowering, target.family, target.core, target.extensions)
+        key = (target.lowering, target.extensions)  # all of a device that a plan depends on
         if key not in self._plans:
             try:
                 self._plans[key] = plan(self.graph, target, self.options)
-            except ModelError as error:
+            except BudgetError as error:
                 self._plans[key] = error
         known = self._plans[key]
-        if isinstance(known, ModelError):
+        if isinstance(known, BudgetError):
             raise known
         return replace(known, target=target.name)
 
@@ -158,8 +158,7 @@ class Inspector:
         seconds = [None] * len(found.layers) if cost is None else list(cost.layers)
         result = []
         for layer, time in zip(found.layers, seconds, strict=True):
-            index = self._positions[layer.node]
-            used = _used_bytes([place for place in found.memory.placements if place.buffer.first <= index <= place.buffer.last])
+            used = _used_bytes([place for place in found.memory.placements if place.buffer.first <= layer.step <= place.buffer.last])
             result.append(InspectedLayer(layer.node, layer.op, layer.kernel, time, used, layer.scratch_bytes, layer.constant_bytes, layer.macs))
         return tuple(result)
 

@@ -12,6 +12,7 @@ from edgecompress.errors import ModelError
 from edgecompress.frontend.expression import Steps, known_name
 from edgecompress.frontend.onnx.call import Call, Handler
 from edgecompress.frontend.onnx.emitter import Emitter, channels_last
+from edgecompress.frontend.onnx.tensors import FLOATS
 from edgecompress.frontend.onnx.values import Atom, Constant, Value, aligned, broadcast_shapes, in_order, is_contiguous, merged, positions
 from edgecompress.ir.window import MAX_STEP
 
@@ -24,12 +25,11 @@ def identity(call: Call) -> Value:
 
 
 def cast(call: Call) -> Value:
-    """Between floats nothing changes here: everything is float32."""
-    from edgecompress.frontend.onnx.tensors import FLOATS
-
+    """Between floats nothing changes here: everything is float32. An integer input of the model becomes real numbers."""
     if call.node.integer("to") not in FLOATS:
         raise ModelError("casts computed values to integers, which is not supported; end the graph before it with --outputs")
-    return call.value(0)
+    x = call.value(0, integers=True)
+    return Value(x.tensor, x.axes) if x.quantized is not None and math.isnan(x.quantized.scale) else call.value(0)
 
 
 def same_type(call: Call) -> Value:

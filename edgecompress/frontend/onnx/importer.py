@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,6 +220,8 @@ class Importer:
         self.emitter.name = name
         if isinstance(value, Constant):
             raise ModelError(f"output {shown(name)} does not depend on the input")
+        if value.quantized is not None and math.isnan(value.quantized.scale):
+            raise ModelError(f"output {shown(name)} holds integers of the input without a scale; a quantized model is needed")
         rank = len(value.axes)
         order: Sequence[int] = range(rank)
         if rank in (3, 4) and value.shape[0] == 1 and is_contiguous(in_order(value.axes, channels_last(rank))):

@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgecompress.ir.packing import pack_rows, packed_row_bytes
-from edgecompress.ir.requant import Requant
+from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, rescale_factors
 from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference
 
-LANES = 4  # EC_DEPTHWISE_LANES in ec_depthwise_dsp.h
+LANES, BLOCK = 4, 3  # EC_DEPTHWISE_LANES and EC_DEPTHWISE_BLOCK in ec_depthwise_dsp.h, ec_depthwise_window_dsp.h
 RECTIFIED, WHOLE, CLAMPED = 0, 1, 2  # EC_DEPTHWISE_* in ec_kernels.h
 MODES = ("rectified", "whole", "clamped")
-LARGEST_SHIFT = 23
-FACTOR_BYTES = 16  # ec_depthwise_scale
 
 
-def clamp_mode(op: Any) -> int:
-    """How short a way a rescaling may take: index into MODES."""
-    if (op.activation_min, op.activation_max) != (-128, 127):
-        return CLAMPED
-    return RECTIFIED if op.output_zero_point == -128 else WHOLE
+@dataclass(frozen=True)
+class Span:
+    """One axis of a window: kernel positions `first` to `end` that meet the image for some output; the others are cut off."""
+
+    size: int  # of the image
+    outputs: int
+    stride: int
+    first: int
+    end: int
+    padding: int  # before the image, for what is left of the kernel
+
+    @property
+    def taps(self) -> int:
+        """Of what is left."""
+        return self.end - self.first
+
+    @property
+    def meets(self) -> bool:
+        """Whether every window meets the image."""
+        return 0 <= self.padding < self.taps and (self.outputs - 1) * self.stride - self.padding < self.size
 
 
-def largest_sums(weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Bound of |accumulator| for weights [channels, taps]; a difference to the zero point is at most 255. int64 [channels]."""
-    bound: np.ndarray = np.abs(bias.astype(np.int64)) + 255 * np.abs(weights.astype(np.int64)).sum(axis=1)
-    return bound
+def crop(size: int, outputs: int, stride: int, taps: int, padding: int) -> Span:
+    """The part of a kernel that ever meets the image. A small image under a large kernel leaves much in the padding."""
+    first = min(max(padding - (outputs - 1) * stride, 0), taps - 1)
+    end = max(min(taps, size + padding), first + 1)
+    return Span(size, outputs, stride, first, end, padding - first)
 
 
-def short_factors(requant: Requant, sums: np.ndarray, zero_point: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """(multipliers, right shifts) for the form `smmlar(2 * sum, multiplier, offset) >> shift`, one a channel, or None where it does not hold.
+def pairs_seen(taps: int, stride: int) -> int:
+    """Pairs of rows that two neighbouring windows see together, the first of which begins with a pair."""
+    return taps // 2 + 1 if stride == 1 else (taps + 1) // 2 + 1
 
-    The form needs shifts from 1 to 23 and sums that leave room for the offset. A larger shift makes 0 of every sum below half its power of
-    two; so does the multiplier 0.
-    """
-    repeat = len(sums) if len(requant.multiplier) == 1 else 1
-    multiplier, shift = np.array(requant.multiplier * repeat, dtype=np.int64), -np.array(requant.shift * repeat, dtype=np.int64)
-    nothing = (multiplier == 0) | ((shift > LARGEST_SHIFT) & (sums < np.int64(1) << np.maximum(shift - 1, 0)))
-    multiplier, shift = np.where(nothing, 0, multiplier), np.where(nothing, 1, shift)
-    if shift.min() < 1 or shift.max() > LARGEST_SHIFT:
-        return None
-    room = 2**31 - 1 - (abs(1 + 2 * zero_point) << (shift - 1))
-    return None if (sums >= np.minimum(room, 2**30)).any() else (multiplier, shift)
+
+def round_up(value: int, unit: int) -> int:
+    """The least multiple of `unit` that is at least `value`."""
+    return -(-value // unit) * unit
 
 
 class DepthwiseDspEmitter(Emitter):
-    """What the kernels share: one input channel an output channel, constants by channel, the image in groups of four channels."""
+    """What the kernels share: one input channel an output channel, the image in groups of four channels."""
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
     same_start = True
     name = ""
+    sources: tuple[str, ...] = ()
 
     def kernel(self, call: Call) -> str:
         return f"ec_depthwise_{self.name}_dsp"
@@ -62,50 +71,81 @@ class DepthwiseDspEmitter(Emitter):
         return "ec_depthwise_dsp_params"
 
     def files(self, call: Call) -> tuple[str, ...]:
-        return (f"{self.kernel(call)}.c", "ec_depthwise_dsp.c", "ec_depthwise_dsp.h", "ec_dsp.h")
+        return (f"{self.kernel(call)}.c", *self.sources, "ec_depthwise_dsp.c", "ec_depthwise_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
+
+    def spans(self, call: Call) -> tuple[Span, Span]:
+        """Vertical and horizontal."""
+        op, source, output = call.op, call.inputs[0].shape, call.output.shape
+        vertical, horizontal = (crop(source[axis], output[axis], op.stride[axis], op.kernel[axis], op.padding[2 * axis]) for axis in (0, 1))
+        return vertical, horizontal
 
     def supports(self, call: Call) -> bool:
         op, channels = call.op, call.inputs[0].shape[2]
-        return channels == call.output.shape[2] >= LANES and op.dilation == (1, 1) and self._factors(call) is not None
+        vertical, horizontal = self.spans(call)
+        return channels == call.output.shape[2] >= LANES and op.dilation == (1, 1) and max(op.stride) <= 2 and vertical.meets and horizontal.meets \
+            and self.fits(vertical, horizontal) and self._factors(call) is not None
+
+    def fits(self, vertical: Span, horizontal: Span) -> bool:
+        """Whether this kernel is for windows like these."""
+        raise NotImplementedError
 
     def overlaps(self, call: Call) -> dict[int, int]:
-        """In place: the group's pixels that a step overwrites must all have been copied.
+        """In place: whatever a step overwrites must have been copied.
 
-        Before the step that ends with output row r, the input rows up to r * stride - top + kernel - 1 are copied, so the next copy begins at
-        row r * stride - top + kernel or later. Pixel (r, columns - 1) of the output lies at index (r + 1) * output columns - 1. It lies
-        before that row's first index for every r when output columns <= input columns and r + 1 <= r * stride - top + kernel, that is, when
-        top < kernel.
+        When the outputs of row r are written, all input rows up to r * stride - padding + taps - 1 have been copied, those above the next
+        one to be copied. They are r + 1 rows at least, because padding < taps; so where no row of the output is longer than one of the input,
+        the last output of row r, at pixel (r + 1) * output columns - 1, lies in those rows. A group only overwrites its own channels.
         """
-        op, source, output = call.op, call.inputs[0].shape, call.output.shape
-        return {0: 0} if output[1] <= source[1] and output[0] <= source[0] and op.padding[0] < op.kernel[0] else {}
+        source, output = call.inputs[0].shape, call.output.shape
+        return {0: 0} if output[1] <= source[1] and output[0] <= source[0] else {}
+
+    def _weights(self, call: Call) -> np.ndarray:
+        """[kernel height, kernel width, channels], without what only ever meets padding."""
+        vertical, horizontal = self.spans(call)
+        weights: np.ndarray = call.op.weights[vertical.first:vertical.end, horizontal.first:horizontal.end]
+        return weights
 
     def _rows(self, call: Call) -> np.ndarray:
         """Weights [channels, taps], each channel's column by column."""
-        rows: np.ndarray = call.op.weights.transpose(2, 1, 0).reshape(call.op.weights.shape[2], -1)
-        return rows
+        weights = self._weights(call)
+        return weights.transpose(2, 1, 0).reshape(weights.shape[2], -1)
 
     def _factors(self, call: Call) -> tuple[np.ndarray, np.ndarray] | None:
-        return short_factors(call.op.requant, largest_sums(self._rows(call), call.op.bias), call.op.output_zero_point)
+        return rescale_factors(call.op.requant, self._rows(call), call.op.bias, call.op.output_zero_point)
 
     def params(self, call: Call) -> dict[str, int | Reference]:
-        op, (height, width, channels) = call.op, call.inputs[0].shape
+        op, (vertical, horizontal) = call.op, self.spans(call)
         return {"weights": Reference("weights"), "bias": Reference("bias"), "multiplier": Reference("multiplier"), "shift": Reference("shift"),
-                "weight_bits": op.weight_bits, "mode": clamp_mode(op), "activation_min": op.activation_min, "activation_max": op.activation_max,
-                "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "channels": channels,
-                "input_height": height, "input_width": width, "output_height": call.output.shape[0], "output_width": call.output.shape[1],
-                "kernel_height": op.kernel[0], "kernel_width": op.kernel[1], "padding_top": op.padding[0], "padding_left": op.padding[2]}
+                "weight_bits": op.weight_bits, "mode": self.mode(op), "activation_min": op.activation_min, "activation_max": op.activation_max,
+                "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "channels": call.output.shape[2],
+                "input_height": vertical.size, "input_width": horizontal.size, "output_height": vertical.outputs,
+                "output_width": horizontal.outputs, "kernel_height": vertical.taps, "kernel_width": horizontal.taps,
+                "stride_height": vertical.stride, "stride_width": horizontal.stride, "padding_top": vertical.padding,
+                "padding_left": horizontal.padding}
+
+    def mode(self, op: Any) -> int:
+        """How short a way the rescaling may take: index into MODES."""
+        if (op.activation_min, op.activation_max) != (-128, 127):
+            return CLAMPED
+        return RECTIFIED if op.output_zero_point == -128 else WHOLE
+
+    def packed(self, call: Call) -> np.ndarray:
+        """Weights as the kernel reads them, int8."""
+        return np.ascontiguousarray(pack_rows(self._rows(call), call.op.weight_bits)).view(np.int8).ravel()
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
-        op, rows, factors = call.op, self._rows(call), self._factors(call)
-        assert factors is not None  # supports() saw to it
-        doubled = 2 * op.bias.astype(np.int64)  # fits: supports() saw to that as well
-        packed = np.ascontiguousarray(pack_rows(rows, op.weight_bits)).view(np.int8).ravel()
-        return (ConstArray("weights", "int8_t", packed), ConstArray("bias", "int32_t", doubled.astype(np.int32)),
+        factors = self._factors(call)
+        assert factors is not None  # supports() saw to it, and that twice the bias fits
+        return (ConstArray("weights", "int8_t", self.packed(call)), ConstArray("bias", "int32_t", 2 * call.op.bias),
                 ConstArray("multiplier", "int32_t", factors[0].astype(np.int32)), ConstArray("shift", "int8_t", factors[1].astype(np.int8)))
 
     def array_bytes(self, call: Call) -> int:
-        height, width, channels = call.op.weights.shape
+        height, width, channels = self._weights(call).shape
         return int(channels * (packed_row_bytes(height * width, call.op.weight_bits) + CHANNEL_BYTES))
+
+    def _mode_features(self, op: Any, outputs: float) -> dict[str, float]:
+        """Outputs in pairs that are rescaled in a slower mode."""
+        return {f"rescaled_{name}": outputs * (index == self.mode(op)) for index, name in enumerate(MODES) if index}
 
 
 class Depthwise3x3Emitter(DepthwiseDspEmitter):
@@ -115,23 +155,135 @@ class Depthwise3x3Emitter(DepthwiseDspEmitter):
         self.stride = stride
         self.name = "3x3" if stride == 1 else f"3x3_stride{stride}"
 
-    def supports(self, call: Call) -> bool:
-        return call.op.kernel == (3, 3) and call.op.stride == (self.stride, self.stride) and super().supports(call)
+    def fits(self, vertical: Span, horizontal: Span) -> bool:
+        return vertical.taps == horizontal.taps == 3 and vertical.stride == horizontal.stride == self.stride
 
     def scratch_bytes(self, call: Call) -> int:
-        words, pairs = self._columns(call) * LANES * (self.stride + 1), 7 - self.stride
-        return 4 * (2 * call.output.shape[1] + words + LANES * (1 + pairs)) + LANES * FACTOR_BYTES
-
-    def _columns(self, call: Call) -> int:
-        """Columns that the windows look at, borders included."""
-        return int((call.output.shape[1] - 1) * self.stride + 3)
+        width, pairs = call.output.shape[1], 7 - self.stride
+        words = ((width - 1) * self.stride + 3) * LANES * (self.stride + 1)
+        return int(4 * (2 * width + words + LANES * (1 + pairs + CONSTANT_WORDS)))
 
     def features(self, call: Call) -> dict[str, float]:
-        (height, width, channels), op, columns = call.output.shape, call.op, self._columns(call)
-        groups, steps = math.ceil(channels / LANES), math.ceil(height / 2)
+        (height, width, channels), op, (_, horizontal) = call.output.shape, call.op, self.spans(call)
+        columns = (width - 1) * self.stride + 3
+        groups, steps = -(-channels // LANES), -(-height // 2)
         sweeps, fills = channels * steps, groups * (1 + self.stride * steps)
-        seen = min(call.inputs[0].shape[1], columns - op.padding[2])
-        return {"call": 1, "ring": columns * LANES * (self.stride + 1), 
-                "lanes": channels, "unpacked": 9 * channels * (op.weight_bits != 8), "groups": groups, "steps": groups * steps,
-                "fills": fills, "filled": fills * seen, "sweeps": sweeps, "odd_sweeps": sweeps * (width % 2), "columns": sweeps * width,
-                **{f"columns_{mode}": sweeps * width * (index == clamp_mode(op)) for index, mode in enumerate(MODES) if index}}
+        return {"call": 1, "ring": columns * LANES * (self.stride + 1), "lanes": channels, "unpacked": 9 * channels * (op.weight_bits != 8),
+                "groups": groups, "steps": groups * steps, "fills": fills,
+                "filled": fills * min(horizontal.size, columns - horizontal.padding), "sweeps": sweeps, "odd_sweeps": sweeps * (width % 2),
+                "columns": sweeps * width, **self._mode_features(op, sweeps * width)}
+
+
+class DepthwiseWindowEmitter(DepthwiseDspEmitter):
+    """ec_depthwise_width<n>_dsp, ec_depthwise_width<n>_stride2_dsp, and ec_depthwise_window_dsp for all other widths."""
+
+    def __init__(self, width: int = 0, stride: int = 0) -> None:
+        self.width, self.stride = width, stride
+        self.name = "window" if not width else f"width{width}" + ("_stride2" if stride == 2 else "")
+        self.sources = ("ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h", *(() if width else ("ec_depthwise_window_any_dsp.c",)))
+
+    def fits(self, vertical: Span, horizontal: Span) -> bool:
+        return not self.width or (horizontal.taps, horizontal.stride) == (self.width, self.stride)
+
+    def scratch_bytes(self, call: Call) -> int:
+        vertical, horizontal = self.spans(call)
+        positions, pairs = round_up(horizontal.outputs, BLOCK), pairs_seen(vertical.taps, vertical.stride)
+        words = pairs * (horizontal.stride * (positions - 1) + horizontal.taps)
+        lane = 1 + 2 * pairs * horizontal.taps + CONSTANT_WORDS
+        unpacked = vertical.taps * horizontal.taps if call.op.weight_bits != 8 else 0
+        return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked, 4))
+
+    def _seen(self, vertical: Span) -> list[int]:
+        """Pairs of rows with a part of the image that each step sees."""
+        first, end = vertical.padding // 2, (vertical.size - 1 + vertical.padding) // 2 + 1
+        pairs = pairs_seen(vertical.taps, vertical.stride)
+        starts = range(0, -(-vertical.outputs // 2) * vertical.stride, vertical.stride)
+        return [max(min(start + pairs, end) - max(start, first), 0) for start in starts]
+
+    def features(self, call: Call) -> dict[str, float]:
+        channels, op, (vertical, horizontal) = call.output.shape[2], call.op, self.spans(call)
+        seen, groups, pairs = self._seen(vertical), -(-channels // LANES), pairs_seen(vertical.taps, vertical.stride)
+        steps, blocks = len(seen), -(-horizontal.outputs // BLOCK)
+        fills = groups * ((vertical.size - 1 + vertical.padding) // 2 + 1 - vertical.padding // 2)
+        return {"call": 1, "words": LANES * pairs * horizontal.taps, "lanes": channels, "lane_lines": channels * horizontal.taps,
+                "lane_taps": channels * pairs * horizontal.taps,
+                "unpacked": vertical.taps * horizontal.taps * channels * (op.weight_bits != 8), "groups": groups, "steps": groups * steps,
+                "fills": fills * horizontal.stride, "filled": fills * horizontal.size, "sweeps": channels * steps,
+                "blocks": channels * steps * blocks, "runs": channels * sum(seen) * blocks * horizontal.stride,
+                "taps": channels * sum(seen) * blocks * horizontal.taps, "outputs": channels * steps * horizontal.outputs,
+                **self._mode_features(op, channels * steps * horizontal.outputs)}
+
+
+class DepthwiseLineEmitter(DepthwiseDspEmitter):
+    """ec_depthwise_line_dsp: windows of one column or one row."""
+
+    name = "line"
+    sources = ("ec_depthwise_window_any_dsp.c", "ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h")
+
+    def fits(self, vertical: Span, horizontal: Span) -> bool:
+        return min(vertical.taps, horizontal.taps) == 1
+
+    def _axes(self, call: Call) -> tuple[Span, Span]:
+        """Along the lines, and across them."""
+        vertical, horizontal = self.spans(call)
+        upright = horizontal.taps == 1 and (vertical.taps != 1 or vertical.outputs > horizontal.outputs)
+        return (vertical, horizontal) if upright else (horizontal, vertical)
+
+    def overlaps(self, call: Call) -> dict[int, int]:
+        """A line is copied as a whole before its outputs are written. Lines that are rows come in order, so that they fill no more than the rows
+        that are copied; lines that are columns must stay what they are."""
+        along, across = self._axes(call)
+        upright = along == self.spans(call)[0]
+        return super().overlaps(call) if not upright or across.outputs == across.size else {}
+
+    def scratch_bytes(self, call: Call) -> int:
+        along, _ = self._axes(call)
+        positions, taps = round_up(-(-along.outputs // 2), BLOCK), pairs_seen(along.taps, along.stride)
+        words, lane = along.stride * (positions - 1) + taps, 1 + 2 * taps + CONSTANT_WORDS
+        return int(4 * (2 * positions + LANES * (words + lane) + 2) + round_up(along.taps if call.op.weight_bits != 8 else 0, 4))
+
+    def features(self, call: Call) -> dict[str, float]:
+        channels, op, (along, across) = call.output.shape[2], call.op, self._axes(call)
+        groups, taps, pairs, rest = -(-channels // LANES), pairs_seen(along.taps, along.stride), along.outputs // 2, along.outputs % 2
+        blocks = -(-pairs // BLOCK) + rest
+        lines, steps = groups * across.outputs, channels * across.outputs * ((pairs > 0) + rest)
+        outputs = channels * across.outputs * (pairs + rest)
+        return {"call": 1, "words": LANES * along.size, "lanes": channels, "lane_taps": channels * taps,
+                "unpacked": along.taps * channels * (op.weight_bits != 8), "groups": groups, "lines": lines,
+                "fills": lines * along.stride, "edges": lines * (along.padding % 2 + (along.size + along.padding) % 2),
+                "filled": lines * along.size / 2, "sweeps": steps, "blocks": channels * across.outputs * blocks,
+                "taps": channels * across.outputs * blocks * taps, "outputs": outputs, **self._mode_features(op, outputs)}
+
+
+class DepthwiseDotEmitter(DepthwiseDspEmitter):
+    """ec_depthwise_dot_dsp: one output pixel, int8 weights."""
+
+    name = "dot"
+    takes_scratch = False
+
+    def supports(self, call: Call) -> bool:
+        return call.op.weight_bits == 8 and super().supports(call)
+
+    def fits(self, vertical: Span, horizontal: Span) -> bool:
+        return vertical.outputs == horizontal.outputs == 1
+
+    def _groups(self, call: Call) -> list[int]:
+        """First channel of each group; the last one begins early."""
+        channels = call.output.shape[2]
+        return [min(first, channels - LANES) for first in range(0, channels, LANES)]
+
+    def packed(self, call: Call) -> np.ndarray:
+        weights = self._weights(call).reshape(-1, call.output.shape[2])
+        taps = np.zeros((round_up(len(weights), 2), weights.shape[1]), dtype=np.int8)
+        taps[: len(weights)] = weights
+        groups = np.stack([taps[:, first:first + LANES] for first in self._groups(call)])  # [group, tap, lane]
+        return groups.reshape(len(groups), -1, 2, 2, 2).transpose(0, 1, 3, 2, 4).ravel()  # [group, pair of taps, half of lanes, tap, lane]
+
+    def array_bytes(self, call: Call) -> int:
+        height, width, channels = self._weights(call).shape
+        return int(LANES * len(self._groups(call)) * round_up(height * width, 2) + CHANNEL_BYTES * channels)
+
+    def features(self, call: Call) -> dict[str, float]:
+        height, width, channels = self._weights(call).shape
+        groups = len(self._groups(call))
+        return {"call": 1, "groups": groups, "pairs": groups * round_up(height * width, 2) / 2, "rows": groups * height, "outputs": channels}

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgecompress.lower.c.emitter import Call, ConstArray, Reference
+from edgecompress.ir.requant import Requant
+from edgecompress.lower.c.dsp_weights import pair_words, paired, sums_fit
+from edgecompress.lower.c.emitter import Call, ConstArray, Reference, doubled_multiplier
 from edgecompress.lower.c.simple import Params, SimpleEmitter
 from edgecompress.lower.c.state import needs_array
 
@@ -25,29 +27,45 @@ def _less_zero_point(weights: np.ndarray, zero_point: int, bias: np.ndarray) -> 
     return _wrapped(bias - zero_point * weights.sum(axis=1, dtype=np.int64))
 
 
+def _doubled(requant: Requant) -> np.ndarray:
+    """int32 [factors, 2]: multiplier as doubled_multiplier makes it, right shift less 1."""
+    pairs = [doubled_multiplier(*pair) for pair in zip(requant.multiplier, requant.shift, strict=True)]
+    return np.array([(multiplier, -shift - 1) for multiplier, shift in pairs], dtype=np.int32)
+
+
+def _rows(weights: np.ndarray) -> np.ndarray:
+    """[4, units, inputs] as [4 * units, inputs]: the gates of a unit lie together."""
+    return weights.transpose(1, 0, 2).reshape(-1, weights.shape[2])
+
+
 class LstmEmitter(SimpleEmitter):
-    """ec_lstm_s8. The four gates' rows of a unit lie together."""
+    """ec_lstm_s8."""
 
     def files(self, call: Call) -> tuple[str, ...]:
-        return ("ec_lstm.c", "ec_dense.h", "ec_gates.h")
+        return ("ec_lstm.c", "ec_lstm.h", "ec_dense.h", "ec_gates.h")
 
     def params(self, call: Call) -> Params:
         op, (steps, inputs) = call.op, call.inputs[0].shape
         arrays: Params = {name: Reference(name) for name in ("input_weights", "recurrent_weights", "input_bias", "recurrent_bias", "gates")}
+        multiplier, shift = (int(value) for value in _doubled(op.output_requant)[0])
         return {**arrays, "steps": steps, "inputs": inputs, "units": op.units, "cell_power": op.cell_power,
                 "cell_min": -op.cell_clip if op.cell_clip else -(2**15), "cell_max": op.cell_clip or 2**15 - 1,
-                "output_multiplier": op.output_requant.multiplier[0], "output_shift": op.output_requant.shift[0],
-                "output_zero_point": op.output_zero_point}
+                "output_multiplier": multiplier, "output_shift": shift, "output_zero_point": op.output_zero_point}
+
+    def weight_array(self, name: str, rows: np.ndarray) -> ConstArray:
+        """Weights [4 * units, inputs] as the kernel reads them."""
+        return ConstArray(name, "int8_t", rows.ravel())
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
-        from_input, from_hidden = (weights.transpose(1, 0, 2).reshape(4 * op.units, -1) for weights in (op.input_weights, op.recurrent_weights))
-        bias = op.bias.T.ravel().astype(np.int64)
-        gates = np.array([op.input_requant.multiplier, op.input_requant.shift, op.recurrent_requant.multiplier, op.recurrent_requant.shift], np.int32)
-        return (ConstArray("input_weights", "int8_t", from_input.ravel()), ConstArray("recurrent_weights", "int8_t", from_hidden.ravel()),
+        from_input, from_hidden = _rows(op.input_weights), _rows(op.recurrent_weights)
+        known = np.array(op.input_requant.multiplier) != 0  # without its bias no sum of a factor 0 reaches what 2^-32 would round to 1
+        bias = np.where(known, op.bias.T, 0).ravel().astype(np.int64)
+        gates = np.concatenate([_doubled(op.input_requant), _doubled(op.recurrent_requant)], axis=1)
+        return (self.weight_array("input_weights", from_input), self.weight_array("recurrent_weights", from_hidden),
                 ConstArray("input_bias", "int32_t", _less_zero_point(from_input, op.input_zero_point, bias)),
                 ConstArray("recurrent_bias", "int32_t", _less_zero_point(from_hidden, op.output_zero_point, np.zeros_like(bias))),
-                ConstArray("gates", "ec_lstm_gate", gates.T))
+                ConstArray("gates", "ec_lstm_gate", gates))
 
     def array_bytes(self, call: Call) -> int:
         return int(call.op.constant_bytes)
@@ -57,6 +75,47 @@ class LstmEmitter(SimpleEmitter):
         units = call.op.units
         return {"call": 1, "steps": steps, "units": steps * units, "quads": steps * units * (inputs // 4 + units // 4),
                 "tails": steps * units * (inputs % 4 + units % 4)}
+
+
+def _eights(size: int) -> int:
+    return -(-size // 8)
+
+
+class LstmDspEmitter(LstmEmitter):
+    """ec_lstm_s8_dsp."""
+
+    extensions = frozenset({"dsp"})
+    takes_scratch = True
+
+    def supports(self, call: Call) -> bool:
+        return all(sums_fit(_rows(weights), 8) for weights in (call.op.input_weights, call.op.recurrent_weights))
+
+    def kernel(self, call: Call) -> str:
+        return "ec_lstm_s8_dsp"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return ("ec_lstm_dsp.c", "ec_lstm.h", "ec_gates.h", "ec_dsp.h")
+
+    def weight_array(self, name: str, rows: np.ndarray) -> ConstArray:
+        padded = np.zeros((len(rows), 8 * _eights(rows.shape[1])), dtype=np.int8)
+        padded[:, : rows.shape[1]] = rows
+        words = pair_words(paired(padded), 8).reshape(len(rows) // 4, 2, -1).transpose(0, 2, 1)  # of both pairs of a unit in turn
+        return ConstArray(name, "int32_t", np.ascontiguousarray(words).ravel())
+
+    def array_bytes(self, call: Call) -> int:
+        op, inputs = call.op, call.inputs[0].shape[1]
+        padding = 8 * _eights(inputs) - inputs + 8 * _eights(op.units) - op.units
+        return int(op.constant_bytes) + 4 * op.units * padding
+
+    def scratch_bytes(self, call: Call) -> int:
+        return 16 * (_eights(call.inputs[0].shape[1]) + _eights(call.op.units))
+
+    def features(self, call: Call) -> dict[str, float]:
+        steps, inputs = call.inputs[0].shape
+        units = call.op.units
+        eights = _eights(inputs) + _eights(units)
+        return {"call": 1, "steps": steps, "expanded": steps * eights, "blocks": steps * -(-units // 4), "units": steps * units,
+                "unit_eights": steps * units * eights}
 
 
 class SvdfEmitter(SimpleEmitter):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgecompress.errors import ModelError
+from edgecompress.ir.float_ops.elementwise import FloatConcat
 from edgecompress.ir.graph import Node, QuantizedGraph
 from edgecompress.ir.op import Shape
 from edgecompress.ir.ops.concat import Concat
@@ -49,9 +50,9 @@ def _slice_offset(op: Slice, shape: Shape) -> int | None:
 def part_offsets(graph: QuantizedGraph, node: Node) -> list[int] | None:
     """Where each input of a concatenation lies within its output, in bytes; None when an input is not one piece of it, or is rescaled."""
     op = node.op
-    if not isinstance(op, Concat) or math.prod(graph.tensors[node.output].shape[:op.axis]) != 1:
+    if not isinstance(op, (Concat, FloatConcat)) or math.prod(graph.tensors[node.output].shape[:op.axis]) != 1:
         return None
-    if not all(op.is_copy(index) for index in range(len(node.inputs))):
+    if isinstance(op, Concat) and not all(op.is_copy(index) for index in range(len(node.inputs))):
         return None
     offsets = [0]
     for tensor in graph.input_tensors(node)[:-1]:

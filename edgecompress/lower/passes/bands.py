@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from edgecompress.ir.float_ops.elementwise import FloatConcat
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.concat import Concat
@@ -84,8 +85,10 @@ def _window_of(op: Any) -> _Window:
 WINDOWS: dict[str, Callable[[Any], _Window]] = {
     "conv2d": _window_of, "depthwise_conv2d": _window_of, "average_pool2d": _window_of, "max_pool2d": _window_of,
     "pad": lambda op: _Window(1, 1, 1, op.padding[0]),
+    "float_conv2d": _window_of, "float_depthwise_conv2d": _window_of, "float_pool2d": _window_of,
+    "float_pad": lambda op: _Window(1, 1, 1, op.padding[0]),
 }
-ROW_BY_ROW = ("add", "mul", "table", "requantize", "concat")
+ROW_BY_ROW = ("add", "mul", "table", "requantize", "concat", "float_binary", "float_unary", "float_concat")
 
 
 def _works_by_rows(graph: QuantizedGraph, node: Node) -> bool:
@@ -238,7 +241,9 @@ class _Bands:
 
     def _join(self, parts: Sequence[str], output: str) -> None:
         tensor = self.tensors.get(output) or self.graph.tensors[output]
-        op = Concat(0, Requant(*zip(*[COPY_FACTOR] * len(parts), strict=True)), (tensor.zero_point,) * len(parts), tensor.zero_point)
+        op: Op = FloatConcat(0)
+        if tensor.dtype == "int8":
+            op = Concat(0, Requant(*zip(*[COPY_FACTOR] * len(parts), strict=True)), (tensor.zero_point,) * len(parts), tensor.zero_point)
         self.made.append(Node(self._name(f"join {output}"), op, tuple(parts), output))
 
     def _tensor(self, of: str, rows: Rows) -> str:

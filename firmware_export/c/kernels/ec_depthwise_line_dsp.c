@@ -100,7 +100,9 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
     order.length = length;
     order.pairs = taps;
     order.further = stride;
-    order.line_start[0] = 0;
+    order.line_start[0] = 0; /* there is but one line */
+    order.line_start[1] = 0;
+    order.line_step = 0;
     order.second = stride == 1 ? 2 : 2 * s.taps[0];
     order.third = stride == 1 ? 4 : 2;
     order.unpacked = (int8_t *)(runs + 2);

@@ -307,18 +307,19 @@ void ec_requantize_s8(const ec_requantize_params *params, const int8_t *input, i
  * value and leaves it alone between calls. */
 
 /* Long short-term memory, `steps` steps a call. Weights: four rows a unit, its gates in the order input, forget, cell,
- * output; the biases likewise, each less zero point * (sum of the row), modulo 2^32.
- * State: int16_t[units] cell states of scale 2^cell_power, int8_t[units] hidden states. */
+ * output; int8_t, or for _dsp the words of ec_lstm_dsp.c. Biases likewise, each less zero point * (sum of the row), modulo
+ * 2^32. State: int16_t[units] cell states of scale 2^cell_power, int8_t[units] hidden states.
+ * Scratch of _dsp: uint32_t[4 * (inputs + 7) / 8 + 4 * (units + 7) / 8]. */
 typedef struct {
-    int32_t input_multiplier;
+    int32_t input_multiplier; /* multipliers and shifts as in ec_rescale_params */
     int32_t input_shift;
     int32_t recurrent_multiplier;
     int32_t recurrent_shift;
 } ec_lstm_gate;
 
 typedef struct {
-    const int8_t *input_weights;
-    const int8_t *recurrent_weights;
+    const void *input_weights;
+    const void *recurrent_weights;
     const int32_t *input_bias;
     const int32_t *recurrent_bias;
     const ec_lstm_gate *gates;
@@ -334,6 +335,7 @@ typedef struct {
 } ec_lstm_params;
 
 void ec_lstm_s8(const ec_lstm_params *params, const int8_t *input, int8_t *output, void *state);
+void ec_lstm_s8_dsp(const ec_lstm_params *params, const int8_t *input, int8_t *output, void *scratch, void *state);
 
 /* Singular value decomposition filter. Weights: one row a filter, oldest step first; a unit has `rank` filters in a row.
  * `feature_bias` is -zero point * (sum of the row), modulo 2^32. State: int16_t (_s16) or int8_t (_s8) [units * rank][memory], the type
