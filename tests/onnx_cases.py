@@ -27,8 +27,8 @@ def floats(*shape: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def model(nodes: Sequence[Node], shape: Sequence[int | str | None], constants: Mapping[str, np.ndarray] | None = None, outputs: Sequence[str] = ("y",),
-          opset: int = 17, domains: Sequence[str] = (), input_type: int = TensorProto.FLOAT) -> bytes:
+def model(nodes: Sequence[Node], shape: Sequence[int | str | None], constants: Mapping[str, np.ndarray] | None = None,
+          outputs: Sequence[str] = ("y",), opset: int = 17, domains: Sequence[str] = (), input_type: int = TensorProto.FLOAT) -> bytes:
     """Bytes of a model with input x and initializers; a node is (operator, inputs, outputs, attributes), an operator may be 'domain::Name'."""
     made = []
     for operator, inputs, results, attributes in nodes:
@@ -89,4 +89,15 @@ def compare_float(graph: FloatGraph, data: bytes, x: np.ndarray, tolerance: floa
         for name, entry, value in zip(candidate.outputs, origin, expected, strict=True):
             assert list(value.shape) == entry["shape"]
             wanted = to_graph_order(value, entry["axes"], candidate.shapes[name])
-            np.testing.assert_allclose(results[name], wanted, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(wanted).max())), err_msg=entry["name"])
+            largest = max(1.0, float(np.abs(wanted).max()))
+            np.testing.assert_allclose(results[name], wanted, rtol=tolerance, atol=tolerance * largest, err_msg=entry["name"])
+
+
+def quantize_nodes(name: str, value: str) -> list[Node]:
+    """value rounded to the scale s and zero point z: name."""
+    return [("QuantizeLinear", [value, "s", "z"], f"{name}_codes", {}), ("DequantizeLinear", [f"{name}_codes", "s", "z"], name, {})]
+
+
+CONSTANTS = {"s": np.float32(0.05), "z": np.int8(3), "w": np.clip(floats(4, 3, 3, 3) * 40, -127, 127).astype(np.int8), "ws": np.float32(0.01),
+             "wz": np.int8(0)}
+CONV: list[Node] = [("DequantizeLinear", ["w", "ws", "wz"], "wd", {}), ("Conv", ["xd", "wd"], "c", {})]

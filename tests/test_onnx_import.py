@@ -16,7 +16,7 @@ from edgecompress.ir.reference import run_all
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from tests.onnx_cases import Node, check_float, compare_float, floats, graph_input, model, onnxruntime_outputs, rng
+from onnx_cases import Node, check_float, compare_float, floats, graph_input, model, onnxruntime_outputs, rng
 
 IMAGE = (1, 4, 8, 6)
 

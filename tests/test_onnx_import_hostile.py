@@ -21,8 +21,7 @@ from edgecompress.frontend.passes import prepare
 
 onnx = pytest.importorskip("onnx")
 
-from tests.onnx_cases import Node, floats, model
-from tests.test_onnx_import_qdq import CONSTANTS, CONV, quantize_nodes
+from onnx_cases import CONSTANTS, CONV, Node, floats, model, quantize_nodes
 
 IMAGE = (1, 4, 8, 6)
 SECONDS = 10.0  # the promise; here on a loaded machine, so it is far from what it takes

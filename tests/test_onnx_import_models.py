@@ -18,7 +18,7 @@ from edgecompress.ir.reference import run_all
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from tests.onnx_cases import compare_float, graph_input, onnxruntime_outputs, rng, to_graph_order
+from onnx_cases import compare_float, graph_input, onnxruntime_outputs, rng, to_graph_order
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "models" / "onnx"
 CONVERT: dict[str, tuple[int, ...] | None] = {"ultraface_slim_320": None, "ppocr_mobile_v2_cls": (3, 48, 192), "dnsmos_model_v8": None}

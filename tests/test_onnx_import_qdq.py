@@ -20,7 +20,7 @@ from edgecompress.ir.reference import run
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from tests.onnx_cases import Node, floats, graph_input, model, onnxruntime_outputs, rng, to_graph_order
+from onnx_cases import CONSTANTS, CONV, Node, floats, graph_input, model, onnxruntime_outputs, quantize_nodes, rng, to_graph_order
 
 SHAPE = (1, 3, 20, 16)
 
@@ -141,16 +141,6 @@ def test_every_parameter_of_the_file_is_kept(source: Path, tmp_path: Path) -> No
     stored = {array.astype(np.int64).tobytes() for name, array in constants.items() if array.dtype == np.int32 and array.size > 1}
     layers = [node.op for node in graph.nodes if node.op.kind in ("conv2d", "depthwise_conv2d", "dense") and node.op.bias.any()]
     assert len(layers) == 6 and all(op.bias.astype(np.int64).tobytes() in stored for op in layers)
-
-
-def quantize_nodes(name: str, value: str) -> list[Node]:
-    """value rounded to the scale s and zero point z: name."""
-    return [("QuantizeLinear", [value, "s", "z"], f"{name}_codes", {}), ("DequantizeLinear", [f"{name}_codes", "s", "z"], name, {})]
-
-
-CONSTANTS = {"s": np.float32(0.05), "z": np.int8(3), "w": np.clip(floats(4, 3, 3, 3) * 40, -127, 127).astype(np.int8), "ws": np.float32(0.01),
-             "wz": np.int8(0)}
-CONV: list[Node] = [("DequantizeLinear", ["w", "ws", "wz"], "wd", {}), ("Conv", ["xd", "wd"], "c", {})]
 
 
 def test_weights_of_uint8_with_a_zero_point_of_128() -> None:

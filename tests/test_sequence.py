@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from edgecompress.bench.subject import load_subject
 from edgecompress.errors import ModelError
 from edgecompress.hw.target import load_target
 from edgecompress.ir import reference
+from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.ops.delay_line import DelayLine
 from edgecompress.ir.ops.lstm import Lstm
 from edgecompress.ir.ops.slice import Slice
@@ -40,9 +42,12 @@ def case_named(name: str) -> OpCase:
     return found
 
 
-def test_c_starts_from_the_first_state_and_reset_brings_it_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extensions", [(), ("dsp",)], ids=["portable", "dsp"])
+def test_c_starts_from_the_first_state_and_reset_brings_it_back(extensions: tuple[str, ...], tmp_path: Path) -> None:
+    """With the DSP extension the host runs the portable bodies of its instructions."""
+    target = dataclasses.replace(HOST, extensions=extensions)
     graphs, inputs = [case.graph for case in STATEFUL], [case.inputs for case in STATEFUL]
-    program = build(tmp_path, [(graph, lower(graph, HOST, values)) for graph, values in zip(graphs, inputs, strict=True)])
+    program = build(tmp_path, [(graph, lower(graph, target, values)) for graph, values in zip(graphs, inputs, strict=True)])
     for reset in (False, True):
         for case, got in zip(STATEFUL, run_program(program, graphs, inputs, reset), strict=True):
             expected = reference.run_all(case.graph, case.inputs)
@@ -78,6 +83,15 @@ def test_a_first_state_of_many_values_is_a_constant_and_others_are_filled() -> N
         body = source[source.index("_reset(void)\n{"):].split("}")[0]
         assert wanted in body and ({"memcpy", "memset"} - {wanted}).pop() not in body
     assert fills(case_named("lstm-odd").graph.nodes[0].op) == [(14, 0), (7, -4)]
+
+
+def test_weights_that_cannot_be_paired_take_the_portable_kernel() -> None:
+    target = load_target("cortex-m4")
+    for worst, kernel in ((-128, "ec_lstm_s8"), (-127, "ec_lstm_s8_dsp")):
+        op = lstm(recurrent_weights=np.full((4, 2, 2), worst))
+        tensors = {"x": Tensor("x", (1, 3), 0.1, 0), "y": Tensor("y", (1, 2), 0.1, 0)}
+        graph = QuantizedGraph("paired", tensors, (Node("n", op, ("x",), "y"),), ("x",), ("y",))
+        assert plan(graph, target).kernels == (kernel,)
 
 
 @pytest.mark.parametrize("where", ["host", "unicorn"])

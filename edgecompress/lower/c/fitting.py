@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecompress.errors import BudgetError
 from edgecompress.hw.memory import FAST, step_bounds
 from edgecompress.hw.plan import MemoryPlan
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.lower.c.storage import Storage
+from edgecompress.lower.c.storage import Permission, Storage
 from edgecompress.lower.passes.bands import Band, Stretch, find_stretches, plan_bands, recomputed_macs, split_stretch
 from edgecompress.units import format_bytes
 
@@ -41,16 +41,16 @@ class _Candidate:
         return split_stretch(self.graph, self.stretch, self.bands)
 
 
-def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout], scratch_bytes: Sequence[int]) -> Layout:
+def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout], permissions: Sequence[Permission]) -> Layout:
     """The layout with the least extra work that keeps `ram_bytes` at or below `limit`; of those with equal work the one with the fewest calls.
 
-    `plan` makes the layout of another graph with so many steps of search; `scratch_bytes`: one a node of the graph given.
+    `plan` makes the layout of another graph with so many steps of search; `permissions`: one a node of the graph given.
     Raises BudgetError with the least that was reached and the layer in the way.
     """
-    likely = [one for one in _candidates(layout, limit, scratch_bytes) if one.estimated_bytes <= SLACK * limit]
+    likely = [one for one in _candidates(layout, limit, permissions) if one.estimated_bytes <= SLACK * limit]
     best = _least(layout, sorted(likely, key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes))[:MOST_PLANS], limit, plan)
     if best.ram_bytes > limit:  # nothing that promised to fit does: what promises least
-        others = _candidates(layout, layout.ram_bytes - 1, scratch_bytes)
+        others = _candidates(layout, layout.ram_bytes - 1, permissions)
         best = _least(best, sorted(others, key=lambda one: (one.estimated_bytes, one.extra_macs, one.calls))[:LAST_PLANS], limit, plan)
     if best.ram_bytes > limit:
         raise _out_of_reach(layout, best, limit)
@@ -70,7 +70,7 @@ def _least(best: Layout, candidates: Sequence[_Candidate], limit: int, plan: Cal
     return best
 
 
-def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Iterator[_Candidate]:
+def _candidates(layout: Layout, limit: int, permissions: Sequence[Permission]) -> Iterator[_Candidate]:
     """All ways to split one stretch that leave no layer outside that alone needs more than the limit."""
     graph = layout.graph
     fixed = layout.ram_bytes - layout.memory.arena_bytes
@@ -79,7 +79,7 @@ def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Ite
         outside = fixed + max((needed for step, needed in bounds.items() if not stretch.first <= step <= stretch.last), default=0)
         if outside > limit:
             continue
-        estimate = _Estimate(layout, stretch, scratch_bytes)
+        estimate = _Estimate(layout, stretch, permissions)
         height = graph.tensors[stretch.result].shape[0]
         for count in sorted({-(-height // rows) for rows in range(1, height)}):  # one for each height that a band can have
             for keep in (True, False):
@@ -91,17 +91,19 @@ def _candidates(layout: Layout, limit: int, scratch_bytes: Sequence[int]) -> Ite
 
 
 class _Estimate:
-    """About the arena of a split stretch, without making the graph: what is alive at each call, as if no kernel worked in place."""
+    """About the arena of a split stretch, without making the graph: what is alive at each call; in place where a kernel can be."""
 
-    def __init__(self, layout: Layout, stretch: Stretch, scratch_bytes: Sequence[int]) -> None:
+    def __init__(self, layout: Layout, stretch: Stretch, permissions: Sequence[Permission]) -> None:
         graph = layout.graph
         self.nodes = graph.nodes[stretch.first:stretch.last + 1]
-        self.scratch = scratch_bytes[stretch.first:stretch.last + 1]
+        self.permissions = permissions[stretch.first:stretch.last + 1]
         self.row_bytes = {name: tensor.size // tensor.shape[0] for name, tensor in graph.tensors.items()}
+        self.source, self.result = stretch.source, stretch.result
+        self.source_rows = graph.tensors[stretch.source].shape[0]
         buffers = {buffer.name for buffer in layout.storage.buffers}
-        self.source = graph.tensors[stretch.source].size if layout.storage.places[stretch.source][0] in buffers else 0
-        self.result = stretch.result
-        self.counts_result = layout.storage.places[stretch.result][0] in buffers
+        for name in (stretch.source, stretch.result):
+            if layout.storage.places[name][0] not in buffers:
+                self.row_bytes[name] = 0  # the caller's memory
         self.readers: dict[str, int] = {}  # last reader of each tensor in a band
         for index, node in enumerate(self.nodes):
             self.readers.update(dict.fromkeys(node.inputs, index))
@@ -111,19 +113,26 @@ class _Estimate:
         there: dict[str, int] = {}  # bytes of each tensor inside the stretch
         done = peak = 0
         for band, following in zip(bands, [*bands[1:], {}], strict=True):
+            source = (self.source_rows - band[self.source].first) * self.row_bytes[self.source]
             for index, node in enumerate(self.nodes):
                 need = band.get(node.output)
                 if need is None or need.new == need.end:
                     continue
+                size = (need.end - need.first) * self.row_bytes[node.output]
                 if node.output == self.result:
-                    done += (need.end - need.new) * self.row_bytes[node.output] * self.counts_result
+                    done += size
                 else:
-                    there[node.output] = (need.end - need.first) * self.row_bytes[node.output]
-                peak = max(peak, self.source + done + sum(there.values()) + self.scratch[index])
+                    there[node.output] = size
+                peak = max(peak, source + done + sum(there.values()) + self.permissions[index].scratch_bytes - self._shared(index, size, there))
                 for name in node.inputs:
                     if name in there and self.readers[name] == index:
                         there[name] = self._kept(name, band, following)
         return peak
+
+    def _shared(self, index: int, size: int, there: Mapping[str, int]) -> int:
+        """Bytes of the output that a dying input gives up."""
+        names = [self.nodes[index].inputs[position] for position in self.permissions[index].distances]
+        return max((min(size, there[name]) for name in names if name in there and self.readers[name] == index), default=0)
 
     def _kept(self, name: str, band: Band, following: Band) -> int:
         """Bytes of a tensor that the next band takes over."""
@@ -140,5 +149,6 @@ def _out_of_reach(layout: Layout, best: Layout, limit: int) -> BudgetError:
     if best is layout:
         reached = "no stretch of its layers can be split into bands of rows that need less"
     needs = f"{format_bytes(layout.ram_bytes)} of RAM, above the limit of {format_bytes(limit)}"
-    return BudgetError(f"model {layout.graph.name!r} needs {needs}; {reached}", f"largest layer: '{best.graph.nodes[step].name}' with {format_bytes(bounds[step])}",
+    return BudgetError(f"model {layout.graph.name!r} needs {needs}; {reached}",
+                       f"largest layer: '{best.graph.nodes[step].name}' with {format_bytes(bounds[step])}",
                        f"try: a limit of at least {best.ram_bytes} bytes, or a smaller model")

@@ -42,8 +42,8 @@ def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK)
         raise ModelError(f"graph {graph.name!r} is float32 and '{target.name}' has no FPU", "try: --calibrate DATA, which makes the model int8")
     layout = _layout(graph, target, options, THOROUGH if options.thorough else FAST)
     if options.ram_bytes is not None and layout.ram_bytes > options.ram_bytes:
-        scratch = [_permission(emitter, call).scratch_bytes for emitter, call in _calls(graph, target)]
-        layout = fit(layout, options.ram_bytes, lambda split, steps: _layout(split, target, options, steps), scratch)
+        permissions = [_permission(emitter, call) for emitter, call in _calls(graph, target)]
+        layout = fit(layout, options.ram_bytes, lambda split, steps: _layout(split, target, options, steps), permissions)
         layout = _layout(layout.graph, target, options, THOROUGH) if options.thorough else layout
     pairs = _calls(layout.graph, target)
     kept = [index for index, (_, call) in enumerate(pairs) if call.node.output not in layout.storage.without_code]

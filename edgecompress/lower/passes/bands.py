@@ -156,7 +156,8 @@ def _plan_band(graph: QuantizedGraph, stretch: Stretch, wanted: Rows, done: Mapp
         for name in node.inputs:
             known = asked.get(name, (low, high))
             asked[name] = min(known[0], low), max(known[1], high)
-    return band
+    first, end = asked.get(stretch.source, (0, 0))
+    return {**band, stretch.source: Need(first, end, end)}
 
 
 def recomputed_macs(graph: QuantizedGraph, stretch: Stretch, bands: Sequence[Band]) -> int:

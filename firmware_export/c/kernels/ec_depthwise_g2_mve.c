@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ec_depthwise_mve.h"
+
+EC_DEPTHWISE_TILES_MVE_PAIR(g2, 2)
+EC_DEPTHWISE_ENTRY_MVE(g2, any, 0)
+EC_DEPTHWISE_ENTRY_MVE(g2, relu, 0)
