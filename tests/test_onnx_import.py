@@ -21,11 +21,10 @@ from onnx_cases import Node, check_float, compare_float, floats, graph_input, mo
 IMAGE = (1, 4, 8, 6)
 
 
-def one(operator: str, attributes: dict[str, Any] | None = None, *constants: np.ndarray, outputs: int = 1) -> tuple[list[Node], dict[str, np.ndarray]]:
+def one(operator: str, attributes: dict[str, Any] | None = None, *constants: np.ndarray) -> tuple[list[Node], dict[str, np.ndarray]]:
     """A node that reads x and constants."""
     names = [f"c{index}" for index in range(len(constants))]
-    results = "y" if outputs == 1 else [f"y{index}" for index in range(outputs)]
-    return [(operator, ["x", *names], results, attributes or {})], dict(zip(names, constants, strict=True))
+    return [(operator, ["x", *names], "y", attributes or {})], dict(zip(names, constants, strict=True))
 
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
@@ -55,7 +54,8 @@ def test_convolutions(case: str, bias: bool) -> None:
 
 def test_an_image_reaches_a_dense_layer_with_its_weights_in_memory_order() -> None:
     nodes: list[Node] = [("Conv", ["x", "w"], "a", {"pads": [1, 1, 1, 1]}), ("Relu", ["a"], "b", {}), ("Flatten", ["b"], "c", {}),
-                         ("Gemm", ["c", "v", "u"], "d", {"transB": 1, "alpha": 0.5, "beta": 2.0}), ("MatMul", ["d", "m"], "e", {}), ("Add", ["e", "n"], "y", {})]
+                         ("Gemm", ["c", "v", "u"], "d", {"transB": 1, "alpha": 0.5, "beta": 2.0}), ("MatMul", ["d", "m"], "e", {}),
+                         ("Add", ["e", "n"], "y", {})]
     constants = {"w": floats(3, 4, 3, 3), "v": floats(7, 144), "u": floats(7), "m": floats(7, 5), "n": floats(5)}
     graph = check_float(model(nodes, IMAGE, constants), IMAGE)
     assert [node.kind for node in prepare(graph).nodes] == ["conv2d", "reshape", "dense", "dense"]
@@ -80,7 +80,8 @@ def test_matrix_products_of_higher_rank_and_from_the_left() -> None:
 
 UNARY: dict[str, dict[str, Any]] = {
     "Relu": {}, "LeakyRelu": {"alpha": 0.2}, "Elu": {"alpha": 0.7}, "Selu": {}, "Celu": {"alpha": 1.5}, "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
-    "HardSwish": {}, "Sigmoid": {}, "Tanh": {}, "Softplus": {}, "Softsign": {}, "ThresholdedRelu": {"alpha": 0.5}, "Erf": {}, "Abs": {}, "Exp": {}, "Sin": {},
+    "HardSwish": {}, "Sigmoid": {}, "Tanh": {}, "Softplus": {}, "Softsign": {}, "ThresholdedRelu": {"alpha": 0.5}, "Erf": {}, "Abs": {}, "Exp": {},
+    "Sin": {},
     "Cos": {}, "Sign": {}, "Floor": {}, "Ceil": {}, "Round": {}, "Neg": {}, "Identity": {}, "Dropout": {}, "Reciprocal": {}, "Sqrt": {}, "Log": {},
     "Mish": {}, "Gelu": {}, "Gelu tanh": {"approximate": "tanh"},
 }
@@ -109,13 +110,15 @@ def test_powers(exponent: float) -> None:
 
 
 PATTERNS: dict[str, tuple[list[Node], dict[str, Any], str | None]] = {
-    "hardswish of paddle": ([("Add", ["a", "three"], "b", {}), ("Clip", ["b", "zero", "six"], "c", {}), ("Mul", ["a", "c"], "d", {}), ("Div", ["d", "six"], "y", {})],
+    "hardswish of paddle": ([("Add", ["a", "three"], "b", {}), ("Clip", ["b", "zero", "six"], "c", {}), ("Mul", ["a", "c"], "d", {}),
+                             ("Div", ["d", "six"], "y", {})],
                             {"three": 3.0, "zero": 0.0, "six": 6.0}, "hardswish"),
     "gelu with erf": ([("Div", ["a", "root"], "b", {}), ("Erf", ["b"], "c", {}), ("Add", ["c", "one"], "d", {}), ("Mul", ["a", "d"], "e", {}),
                        ("Mul", ["e", "half"], "y", {})], {"root": 2 ** 0.5, "one": 1.0, "half": 0.5}, "gelu"),
     "silu": ([("Sigmoid", ["a"], "b", {}), ("Mul", ["a", "b"], "y", {})], {}, "silu"),
     "mish": ([("Softplus", ["a"], "b", {}), ("Tanh", ["b"], "c", {}), ("Mul", ["a", "c"], "y", {})], {}, None),
-    "silu by division": ([("Neg", ["a"], "b", {}), ("Exp", ["b"], "c", {}), ("Add", ["c", "one"], "d", {}), ("Div", ["a", "d"], "y", {})], {"one": 1.0}, "silu"),
+    "silu by division": ([("Neg", ["a"], "b", {}), ("Exp", ["b"], "c", {}), ("Add", ["c", "one"], "d", {}),
+                          ("Div", ["a", "d"], "y", {})], {"one": 1.0}, "silu"),
     "x + relu(x)": ([("Relu", ["a"], "b", {}), ("Sub", ["a", "b"], "y", {})], {}, None),
 }
 
@@ -190,7 +193,8 @@ def test_two_tensors(operator: str, other: tuple[int, ...]) -> None:
 
 
 def test_squeeze_and_excite_stays_small() -> None:
-    nodes: list[Node] = [("Conv", ["x", "w"], "a", {}), ("GlobalAveragePool", ["a"], "b", {}), ("Conv", ["b", "v"], "c", {}), ("HardSigmoid", ["c"], "d", {}),
+    nodes: list[Node] = [("Conv", ["x", "w"], "a", {}), ("GlobalAveragePool", ["a"], "b", {}), ("Conv", ["b", "v"], "c", {}),
+                         ("HardSigmoid", ["c"], "d", {}),
                          ("Mul", ["a", "d"], "y", {})]
     graph = check_float(model(nodes, IMAGE, {"w": floats(5, 4, 3, 3), "v": floats(5, 5, 1, 1)}), IMAGE)
     assert [node.kind for node in prepare(graph).nodes] == ["conv2d", "global_average_pool", "conv2d", "unary", "mul"]
@@ -219,7 +223,7 @@ POOLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "max": ("MaxPool", IMAGE, {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}),
     "max 1-D": ("MaxPool", (1, 4, 15), {"kernel_shape": [3], "strides": [2]}),
     "max ceil": ("MaxPool", (1, 4, 8, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
-    "max ceil, last window in the padding": ("MaxPool", (1, 4, 5, 5), {"kernel_shape": [1, 2], "strides": [3, 3], "pads": [0, 1, 0, 1], "ceil_mode": 1}),
+    "max ceil, last window outside": ("MaxPool", (1, 4, 5, 5), {"kernel_shape": [1, 2], "strides": [3, 3], "pads": [0, 1, 0, 1], "ceil_mode": 1}),
     "average": ("AveragePool", IMAGE, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
     "average, padding counts": ("AveragePool", IMAGE, {"kernel_shape": [3, 3], "pads": [1, 1, 0, 1], "count_include_pad": 1, "strides": [2, 2]}),
     "average same": ("AveragePool", IMAGE, {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
@@ -310,18 +314,23 @@ VIEWS: dict[str, tuple[tuple[int, ...], list[Node], dict[str, Any]]] = {
     "reshape": ((1, 4, 6), [("Reshape", ["x", "s"], "y", {})], {"s": [0, 3, -1]}),
     "flatten of an image": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Flatten", ["a"], "y", {})], {}),
     "transpose of an image": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Transpose", ["a"], "y", {"perm": [0, 2, 3, 1]})], {}),
-    "heads of a detector": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Transpose", ["a"], "b", {"perm": [0, 2, 3, 1]}), ("Reshape", ["b", "s"], "y", {})],
+    "heads of a detector": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Transpose", ["a"], "b", {"perm": [0, 2, 3, 1]}),
+                                    ("Reshape", ["b", "s"], "y", {})],
                             {"s": [1, -1, 2]}),
-    "channels shuffled": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Reshape", ["a", "s"], "b", {}), ("Transpose", ["b"], "c", {"perm": [0, 2, 1, 3, 4]}),
+    "channels shuffled": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Reshape", ["a", "s"], "b", {}),
+                                  ("Transpose", ["b"], "c", {"perm": [0, 2, 1, 3, 4]}),
                                   ("Reshape", ["c", "t"], "d", {}), ("Conv", ["d", "w"], "y", {})], {"s": [1, 2, 2, 8, 6], "t": [1, 4, 8, 6]}),
-    "an image of a tensor that is channels last": ((1, 8, 6, 4), [("Transpose", ["x"], "a", {"perm": [0, 3, 1, 2]}), ("Conv", ["a", "w"], "y", {})], {}),
+    "an image of a tensor that is channels last": ((1, 8, 6, 4), [("Transpose", ["x"], "a", {"perm": [0, 3, 1, 2]}),
+                                                                  ("Conv", ["a", "w"], "y", {})], {}),
     "squeeze and unsqueeze": ((1, 12), [("Unsqueeze", ["x", "s"], "a", {}), ("Squeeze", ["a", "t"], "y", {})], {"s": [1, 3], "t": [1]}),
     "unsqueeze to an image": ((1, 8, 6), [("Unsqueeze", ["x", "s"], "a", {}), ("Conv", ["a", "w1"], "y", {})], {"s": [1]}),
     "depth to space": ((1, 8, 3, 5), [("Conv", ["x", "w8"], "a", {}), ("DepthToSpace", ["a"], "y", {"blocksize": 2})], {}),
-    "depth to space, columns first": ((1, 8, 3, 5), [("Conv", ["x", "w8"], "a", {}), ("DepthToSpace", ["a"], "y", {"blocksize": 2, "mode": "CRD"})], {}),
+    "depth to space, columns first": ((1, 8, 3, 5), [("Conv", ["x", "w8"], "a", {}),
+                                                     ("DepthToSpace", ["a"], "y", {"blocksize": 2, "mode": "CRD"})], {}),
     "space to depth": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("SpaceToDepth", ["a"], "y", {"blocksize": 2})], {}),
-    "slice": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Slice", ["a", "b", "e", "ax", "st"], "y", {})], {"b": [1, -5, 5], "e": [3, 2**62, -100], "ax": [1, 2, 3],
-                                                                                                   "st": [1, 2, -2]}),
+    "slice": (IMAGE, [("Conv", ["x", "w"], "a", {}),
+                      ("Slice", ["a", "b", "e", "ax", "st"], "y", {})], {"b": [1, -5, 5], "e": [3, 2**62, -100],
+                                                                                                        "ax": [1, 2, 3], "st": [1, 2, -2]}),
     "slice of a flattened image": (IMAGE, [("Conv", ["x", "w"], "a", {}), ("Flatten", ["a"], "c", {}), ("Slice", ["c", "b", "e", "ax"], "y", {})],
                                    {"b": [7], "e": [100], "ax": [1]}),
     "gather one": (IMAGE, [("Gather", ["x", "i"], "y", {"axis": 2})], {"i": 3}),
@@ -341,12 +350,14 @@ VIEWS: dict[str, tuple[tuple[int, ...], list[Node], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", VIEWS)
 def test_views(case: str) -> None:
     shape, nodes, numbers = VIEWS[case]
-    constants = {"w": floats(4, 4, 1, 1), "w1": floats(3, 1, 3, 3), "w8": floats(8, 8, 1, 1), **{name: np.array(value) for name, value in numbers.items()}}
+    constants = {"w": floats(4, 4, 1, 1), "w1": floats(3, 1, 3, 3), "w8": floats(8, 8, 1, 1)}
+    constants.update({name: np.array(value) for name, value in numbers.items()})
     used = {name for node in nodes for name in node[1]}
     check_float(model(nodes, shape, {name: array for name, array in constants.items() if name in used}), shape)
 
 
-@pytest.mark.parametrize(("shape", "axis", "sizes", "opset"), [(IMAGE, 1, [1, 3], 13), (IMAGE, 1, [1, 3], 11), ((1, 4, 9), 2, [4, 5], 13), ((1, 12), -1, None, 13)])
+@pytest.mark.parametrize(("shape", "axis", "sizes", "opset"), [(IMAGE, 1, [1, 3], 13), (IMAGE, 1, [1, 3], 11), ((1, 4, 9), 2, [4, 5], 13),
+                                                               ((1, 12), -1, None, 13)])
 def test_splits_give_several_outputs(shape: tuple[int, ...], axis: int, sizes: list[int] | None, opset: int) -> None:
     attributes: dict[str, Any] = {"axis": axis}
     constants = {"s": np.array(sizes)} if sizes and opset >= 13 else {}
@@ -363,9 +374,11 @@ def test_splits_give_several_outputs(shape: tuple[int, ...], axis: int, sizes: l
 
 def test_shape_arithmetic_is_computed_now() -> None:
     """What torch's exporter writes for x.view(x.size(0), -1, x.size(2) // 2): and sizes left open by the file."""
-    nodes: list[Node] = [("Conv", ["x", "w"], "a", {}), ("Shape", ["a"], "s", {}), ("Gather", ["s", "zero"], "n", {"axis": 0}), ("Gather", ["s", "two"], "h", {"axis": 0}),
+    nodes: list[Node] = [("Conv", ["x", "w"], "a", {}), ("Shape", ["a"], "s", {}), ("Gather", ["s", "zero"], "n", {"axis": 0}),
+                         ("Gather", ["s", "two"], "h", {"axis": 0}),
                          ("Div", ["h", "two"], "half", {}), ("Unsqueeze", ["n"], "n1", {"axes": [0]}), ("Unsqueeze", ["half"], "h1", {"axes": [0]}),
-                         ("Constant", [], "m1", {"value_ints": [-1]}), ("Concat", ["n1", "m1", "h1"], "target", {"axis": 0}), ("Cast", ["target"], "t", {"to": 7}),
+                         ("Constant", [], "m1", {"value_ints": [-1]}), ("Concat", ["n1", "m1", "h1"], "target", {"axis": 0}),
+                         ("Cast", ["target"], "t", {"to": 7}),
                          ("Reshape", ["a", "t"], "y", {})]
     constants = {"w": floats(4, 4, 1, 1), "zero": np.array(0), "two": np.array(2)}
     data = model(nodes, ("N", 4, "height", "width"), constants, opset=12)
@@ -390,7 +403,8 @@ def test_outputs_cut_the_graph() -> None:
 
 
 def test_the_smallest_network_quantizes_close_to_onnxruntime() -> None:
-    nodes: list[Node] = [("Conv", ["x", "w"], "a", {"pads": [1, 1, 1, 1], "strides": [2, 2]}), ("HardSwish", ["a"], "b", {}), ("GlobalAveragePool", ["b"], "c", {}),
+    nodes: list[Node] = [("Conv", ["x", "w"], "a", {"pads": [1, 1, 1, 1], "strides": [2, 2]}), ("HardSwish", ["a"], "b", {}),
+                         ("GlobalAveragePool", ["b"], "c", {}),
                          ("Flatten", ["c"], "d", {}), ("Gemm", ["d", "v", "u"], "e", {"transB": 1}), ("Softmax", ["e"], "y", {"axis": 1})]
     data = model(nodes, IMAGE, {"w": floats(16, 4, 3, 3), "v": floats(5, 16), "u": floats(5)})
     graph = load_onnx(data, "case")

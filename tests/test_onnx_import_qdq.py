@@ -17,9 +17,10 @@ from edgecompress.frontend.onnx import load_onnx
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.ir.reference import run
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+import onnx
 from onnx_cases import CONSTANTS, CONV, Node, floats, graph_input, model, onnxruntime_outputs, quantize_nodes, rng, to_graph_order
 
 SHAPE = (1, 3, 20, 16)
@@ -137,7 +138,7 @@ def test_every_parameter_of_the_file_is_kept(source: Path, tmp_path: Path) -> No
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.initializer}
     pairs = {(float(constants[node.input[1]]), int(constants[node.input[2]]) - 128) for node in proto.node if node.op_type == "QuantizeLinear"}
     kept = {(tensor.scale, tensor.zero_point) for tensor in graph.tensors.values()}
-    assert pairs <= kept and len(kept - pairs) <= 2, "at most the fixed scale of softmax is added, and that of a table whose input and output stay float"
+    assert pairs <= kept and len(kept - pairs) <= 2, "the fixed scale of softmax is added, and that of a table between two float operators"
     stored = {array.astype(np.int64).tobytes() for name, array in constants.items() if array.dtype == np.int32 and array.size > 1}
     layers = [node.op for node in graph.nodes if node.op.kind in ("conv2d", "depthwise_conv2d", "dense") and node.op.bias.any()]
     assert len(layers) == 6 and all(op.bias.astype(np.int64).tobytes() in stored for op in layers)
@@ -186,7 +187,8 @@ def test_batch_norms_between_quantized_points_stay_exact() -> None:
 
 
 def test_what_a_quantizer_left_in_float_is_named() -> None:
-    nodes: list[Node] = [*quantize_nodes("xd", "x"), *CONV, *quantize_nodes("cd", "c"), ("GlobalAveragePool", ["cd"], "g", {}), ("Sqrt", ["g"], "r", {}),
+    nodes: list[Node] = [*quantize_nodes("xd", "x"), *CONV, *quantize_nodes("cd", "c"), ("GlobalAveragePool", ["cd"], "g", {}),
+    ("Sqrt", ["g"], "r", {}),
                          *quantize_nodes("y", "r")]
     with pytest.raises(ModelError, match=r"'g' \(global_average_pool\) .* works in float"):
         load_onnx(model(nodes, SHAPE, CONSTANTS), "case")

@@ -284,6 +284,8 @@ def multiply_values(emitter: Emitter, a: Value, b: Value) -> Value:
 
 
 def _two(call: Call) -> tuple[Value | Constant, Value | Constant]:
+    if len(call.inputs) != 2 or all(isinstance(operand, Constant) for operand in call.inputs):
+        raise ModelError(f"has {len(call.inputs)} inputs where two are needed")
     for index in (0, 1):
         if isinstance(call.operand(index), Value):
             call.value(index)

@@ -13,6 +13,7 @@ from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitte
 
 LANES, BLOCK = 4, 3  # EC_DEPTHWISE_LANES and EC_DEPTHWISE_BLOCK in ec_depthwise_dsp.h, ec_depthwise_window_dsp.h
 RECTIFIED, WHOLE, CLAMPED = 0, 1, 2  # EC_DEPTHWISE_* in ec_kernels.h
+READ_BEYOND, WRITTEN_BEYOND = 3, 8  # bytes that ec_depthwise_window_run_dsp.c touches behind weights and scratch, taking columns in fours
 MODES = ("rectified", "whole", "clamped")
 
 
@@ -133,10 +134,15 @@ class DepthwiseDspEmitter(Emitter):
         """Weights as the kernel reads them, int8."""
         return np.ascontiguousarray(pack_rows(self._rows(call), call.op.weight_bits)).view(np.int8).ravel()
 
+    def doubled_bias(self, call: Call) -> np.ndarray:
+        """int32 [channels]."""
+        doubled: np.ndarray = 2 * call.op.bias
+        return doubled
+
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         factors = self._factors(call)
         assert factors is not None  # supports() saw to it, and that twice the bias fits
-        return (ConstArray("weights", "int8_t", self.packed(call)), ConstArray("bias", "int32_t", 2 * call.op.bias),
+        return (ConstArray("weights", "int8_t", self.packed(call)), ConstArray("bias", "int32_t", self.doubled_bias(call)),
                 ConstArray("multiplier", "int32_t", factors[0].astype(np.int32)), ConstArray("shift", "int8_t", factors[1].astype(np.int8)))
 
     def array_bytes(self, call: Call) -> int:
@@ -185,13 +191,24 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
     def fits(self, vertical: Span, horizontal: Span) -> bool:
         return not self.width or (horizontal.taps, horizontal.stride) == (self.width, self.stride)
 
+    def _rows(self, call: Call) -> np.ndarray:
+        """Weights [channels, taps], each channel's row by row."""
+        weights = self._weights(call)
+        return weights.reshape(-1, weights.shape[2]).T
+
+    def packed(self, call: Call) -> np.ndarray:
+        return np.concatenate([super().packed(call), np.zeros(READ_BEYOND, dtype=np.int8)])
+
+    def array_bytes(self, call: Call) -> int:
+        return super().array_bytes(call) + READ_BEYOND
+
     def scratch_bytes(self, call: Call) -> int:
         vertical, horizontal = self.spans(call)
         positions, pairs = round_up(horizontal.outputs, BLOCK), pairs_seen(vertical.taps, vertical.stride)
         words = pairs * (horizontal.stride * (positions - 1) + horizontal.taps)
         lane = 1 + 2 * pairs * horizontal.taps + CONSTANT_WORDS
         unpacked = vertical.taps * horizontal.taps if call.op.weight_bits != 8 else 0
-        return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked, 4))
+        return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked + READ_BEYOND, 4) + WRITTEN_BEYOND)
 
     def _seen(self, vertical: Span) -> list[int]:
         """Pairs of rows with a part of the image that each step sees."""
@@ -272,18 +289,29 @@ class DepthwiseDotEmitter(DepthwiseDspEmitter):
         channels = call.output.shape[2]
         return [min(first, channels - LANES) for first in range(0, channels, LANES)]
 
+    def _runs(self, call: Call) -> tuple[int, int]:
+        """(runs, taps of each): rows of the kernel, or all of them where it is as wide as the image."""
+        vertical, horizontal = self.spans(call)
+        whole = horizontal.taps == horizontal.size
+        return (1, vertical.taps * horizontal.taps) if whole else (vertical.taps, horizontal.taps)
+
     def packed(self, call: Call) -> np.ndarray:
-        weights = self._weights(call).reshape(-1, call.output.shape[2])
-        taps = np.zeros((round_up(len(weights), 2), weights.shape[1]), dtype=np.int8)
-        taps[: len(weights)] = weights
-        groups = np.stack([taps[:, first:first + LANES] for first in self._groups(call)])  # [group, tap, lane]
-        return groups.reshape(len(groups), -1, 2, 2, 2).transpose(0, 1, 3, 2, 4).ravel()  # [group, pair of taps, half of lanes, tap, lane]
+        channels, (runs, taps) = call.output.shape[2], self._runs(call)
+        even = np.zeros((runs, round_up(taps, 2), channels), dtype=np.int8)
+        even[:, :taps] = self._weights(call).reshape(runs, taps, channels)
+        groups = np.stack([even[..., first:first + LANES] for first in self._groups(call)])  # [group, run, tap, lane]
+        pairs = groups.reshape(len(groups), -1, 2, 2, 2)  # [group, pair of taps, tap, half of the lanes, lane]
+        return pairs.transpose(0, 1, 3, 2, 4).ravel()
+
+    def doubled_bias(self, call: Call) -> np.ndarray:
+        folded = call.op.bias.astype(np.int64) - call.op.input_zero_point * self._rows(call).astype(np.int64).sum(axis=1)
+        return (2 * folded).astype(np.uint32).view(np.int32)  # sums are modulo 2^32
 
     def array_bytes(self, call: Call) -> int:
-        height, width, channels = self._weights(call).shape
-        return int(LANES * len(self._groups(call)) * round_up(height * width, 2) + CHANNEL_BYTES * channels)
+        runs, taps = self._runs(call)
+        return int(LANES * len(self._groups(call)) * runs * round_up(taps, 2) + CHANNEL_BYTES * call.output.shape[2])
 
     def features(self, call: Call) -> dict[str, float]:
-        height, width, channels = self._weights(call).shape
-        groups = len(self._groups(call))
-        return {"call": 1, "groups": groups, "pairs": groups * round_up(height * width, 2) / 2, "rows": groups * height, "outputs": channels}
+        groups, (runs, taps) = len(self._groups(call)), self._runs(call)
+        return {"call": 1, "groups": groups, "runs": groups * runs, "pairs": groups * runs * (taps // 2), "odd": groups * runs * (taps % 2),
+                "outputs": call.output.shape[2]}

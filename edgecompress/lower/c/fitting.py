@@ -13,8 +13,9 @@ from edgecompress.lower.c.storage import Permission, Storage
 from edgecompress.lower.passes.bands import Band, Stretch, find_stretches, plan_bands, recomputed_macs, split_stretch
 from edgecompress.units import format_bytes
 
-SLACK = 1.15  # candidates whose estimate is that much above the limit may still fit: the estimate knows little of working in place
-MOST_PLANS, LAST_PLANS = 60, 20  # graphs that are planned exactly, in the order of their cost, and then of their estimated memory
+OPTIMISM = 0.8  # few graphs need less than that much of their estimate, which knows little of buffers that share bytes
+MARGIN = 1.03  # how far above its goal a corrected estimate may be to be worth a plan
+MOST_PLANS, LAST_PLANS = 80, 20  # graphs that are planned exactly, in the order of their cost, and then of their estimated memory
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,10 @@ class _Candidate:
     graph: QuantizedGraph
     stretch: Stretch
     bands: Sequence[Band]
+    keep: bool
     extra_macs: int
     calls: int  # about as many kernel calls as the stretch becomes
     estimated_bytes: int
-
-    def split(self) -> QuantizedGraph:
-        """The graph with the stretch in bands."""
-        return split_stretch(self.graph, self.stretch, self.bands)
 
 
 def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout], permissions: Sequence[Permission]) -> Layout:
@@ -47,27 +45,44 @@ def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout
     `plan` makes the layout of another graph with so many steps of search; `permissions`: one a node of the graph given.
     Raises BudgetError with the least that was reached and the layer in the way.
     """
-    likely = [one for one in _candidates(layout, limit, permissions) if one.estimated_bytes <= SLACK * limit]
-    best = _least(layout, sorted(likely, key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes))[:MOST_PLANS], limit, plan)
-    if best.ram_bytes > limit:  # nothing that promised to fit does: what promises least
+    search = _Trials(layout, limit, plan)
+    likely = [one for one in _candidates(layout, limit, permissions) if one.estimated_bytes * OPTIMISM <= limit]
+    search.run(sorted(likely, key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes)), MOST_PLANS, limit)
+    if search.best.ram_bytes > limit:  # nothing that promised to fit does: what promises least
         others = _candidates(layout, layout.ram_bytes - 1, permissions)
-        best = _least(best, sorted(others, key=lambda one: (one.estimated_bytes, one.extra_macs, one.calls))[:LAST_PLANS], limit, plan)
-    if best.ram_bytes > limit:
-        raise _out_of_reach(layout, best, limit)
-    return best
+        search.run(sorted(others, key=lambda one: (one.estimated_bytes, one.extra_macs, one.calls)), LAST_PLANS)
+    if search.best.ram_bytes > limit:
+        raise _out_of_reach(layout, search.best, limit)
+    return search.best
 
 
-def _least(best: Layout, candidates: Sequence[_Candidate], limit: int, plan: Callable[[QuantizedGraph, int], Layout]) -> Layout:
-    """The first candidate below the limit, else the one that needs least, or the layout given."""
-    for candidate in candidates:
-        split = plan(candidate.split(), 0)
-        if split.ram_bytes > limit and split.memory.lower_bound_bytes < min(split.memory.arena_bytes, best.memory.arena_bytes):
-            split = plan(split.graph, FAST)
-        if split.ram_bytes < best.ram_bytes:
-            best = split
-        if best.ram_bytes <= limit:
-            break
-    return best
+class _Trials:
+    """Plans candidates exactly until one is below the limit; `best` is then that one, else the one that needs least."""
+
+    def __init__(self, layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout]) -> None:
+        self.best, self.limit, self.plan = layout, limit, plan
+        self.ratios: dict[tuple[Stretch, bool], float] = {}  # planned to estimated bytes of the last trial of a stretch
+
+    def run(self, candidates: Sequence[_Candidate], most: int, goal: int | None = None) -> None:
+        """Tries at most so many of those that may need no more than `goal` (None: the least so far), corrected by what was seen of their stretch."""
+        tried = 0
+        for candidate in candidates:
+            key = candidate.stretch, candidate.keep
+            if self.best.ram_bytes <= self.limit or tried == most:
+                break
+            if candidate.estimated_bytes * self.ratios.get(key, OPTIMISM) > MARGIN * (goal or self.best.ram_bytes):
+                continue
+            split = self._plan(candidate)
+            tried += 1
+            self.ratios[key] = split.ram_bytes / candidate.estimated_bytes
+            if split.ram_bytes < self.best.ram_bytes:
+                self.best = split
+
+    def _plan(self, candidate: _Candidate) -> Layout:
+        split = self.plan(split_stretch(candidate.graph, candidate.stretch, candidate.bands), 0)
+        if split.ram_bytes > self.limit and split.memory.lower_bound_bytes < min(split.memory.arena_bytes, self.best.memory.arena_bytes):
+            return self.plan(split.graph, FAST)
+        return split
 
 
 def _candidates(layout: Layout, limit: int, permissions: Sequence[Permission]) -> Iterator[_Candidate]:
@@ -87,7 +102,7 @@ def _candidates(layout: Layout, limit: int, permissions: Sequence[Permission]) -
                 if bands is not None:
                     calls = sum(need.new < need.end for band in bands for need in band.values())
                     needed = max(outside, fixed + estimate.arena_bytes(bands))
-                    yield _Candidate(graph, stretch, bands, max(recomputed_macs(graph, stretch, bands), 0), calls, needed)
+                    yield _Candidate(graph, stretch, bands, keep, max(recomputed_macs(graph, stretch, bands), 0), calls, needed)
 
 
 class _Estimate:

@@ -108,7 +108,7 @@ class LstmDspEmitter(LstmEmitter):
         return int(op.constant_bytes) + 4 * op.units * padding
 
     def scratch_bytes(self, call: Call) -> int:
-        return 16 * (_eights(call.inputs[0].shape[1]) + _eights(call.op.units))
+        return 16 * (_eights(call.inputs[0].shape[1]) + _eights(int(call.op.units)))
 
     def features(self, call: Call) -> dict[str, float]:
         steps, inputs = call.inputs[0].shape

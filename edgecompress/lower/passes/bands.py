@@ -156,7 +156,7 @@ def _plan_band(graph: QuantizedGraph, stretch: Stretch, wanted: Rows, done: Mapp
         for name in node.inputs:
             known = asked.get(name, (low, high))
             asked[name] = min(known[0], low), max(known[1], high)
-    first, end = asked.get(stretch.source, (0, 0))
+    first, end = asked.get(stretch.source, (graph.tensors[stretch.source].shape[0],) * 2)
     return {**band, stretch.source: Need(first, end, end)}
 
 

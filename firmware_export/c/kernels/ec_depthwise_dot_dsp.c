@@ -1,40 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Depthwise windows that meet the image at one place only, its upper left corner: each channel's output is one dot product.
+ * A run is a row of the kernel, or all rows where it is as wide as the image.
  * Weights, of 8 bits: for each group of four channels, the last one beginning early where the channels are no multiple of
- * four, and each pair of taps (t, u): t0 t1 u0 u1 t2 t3 u2 u3 for the channels 0 to 3; an odd last tap is paired with zeros.
+ * four, each run, and each pair of its taps (t, u): t0 t1 u0 u1 t2 t3 u2 u3 for the channels 0 to 3; the last tap of a run of
+ * odd length is paired with zeros. `bias`, modulo 2^32, is less 2 * input_zero_point * (sum of the channel's weights).
  * No scratch. Output and input may start at one address. */
 #include "ec_depthwise_dsp.h"
 
-/* Sums of a group over the windows' rows; returns the weights of the next group. */
-static const int8_t *add_taps(const ec_depthwise_dsp_params *p, const int8_t *input, const int8_t *weights, int32_t sums[4])
+typedef struct {
+    int32_t channels;
+    int32_t count;
+    int32_t taps;     /* of a run */
+    int32_t run_step; /* bytes from a run's last pair of taps, or last tap, to the next run */
+} dot_runs;
+
+/* Sums of a group; returns the weights of the next group. */
+EC_OUTLINED const int8_t *add_taps(const dot_runs *runs, const int8_t *input, const int8_t *weights, int32_t sums[4])
 {
-    const int32_t channels = p->channels, row_rest = (p->input_width - p->kernel_width) * channels;
-    const uint32_t minus = ec_pair(-p->input_zero_point, -p->input_zero_point);
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, column = p->kernel_width, taps;
-    EC_NO_UNROLL
-    for (taps = p->kernel_height * p->kernel_width; taps > 0; taps -= 2) {
-        const uint32_t w0 = ec_load_word(weights), w1 = ec_load_word(weights + 4), first = ec_load_word(input);
-        uint32_t second = first, low, high;
-        input += channels;
-        if (--column == 0) {
-            input += row_rest;
-            column = p->kernel_width;
-        }
-        if (taps > 1) {
-            second = ec_load_word(input);
-            input += channels;
-            if (--column == 0) {
-                input += row_rest;
-                column = p->kernel_width;
+    const int32_t channels = runs->channels;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, count;
+    for (count = runs->count; count != 0; --count) {
+        int32_t rest = runs->taps;
+        EC_NO_UNROLL
+        for (;;) {
+            const uint32_t w0 = ec_load_word(weights), w1 = ec_load_word(weights + 4), t = ec_load_word(input);
+            const uint32_t u = rest > 1 ? ec_load_word(input + channels) : 0;
+            const uint32_t low = ec_pack_bottoms(t, u), high = ec_pack_tops(t, u);
+            s0 = ec_smlad(ec_sxtb16(low), ec_sxtb16(w0), s0);
+            s1 = ec_smlad(ec_sxtb16_odd(low), ec_sxtb16_odd(w0), s1);
+            s2 = ec_smlad(ec_sxtb16(high), ec_sxtb16(w1), s2);
+            s3 = ec_smlad(ec_sxtb16_odd(high), ec_sxtb16_odd(w1), s3);
+            weights += 8;
+            rest -= 2;
+            if (rest <= 0) {
+                break;
             }
+            input += 2 * channels;
         }
-        low = ec_pack_bottoms(first, second);
-        high = ec_pack_tops(first, second);
-        s0 = ec_smlad(ec_sxtab16(minus, low), ec_sxtb16(w0), s0);
-        s1 = ec_smlad(ec_sxtab16_odd(minus, low), ec_sxtb16_odd(w0), s1);
-        s2 = ec_smlad(ec_sxtab16(minus, high), ec_sxtb16(w1), s2);
-        s3 = ec_smlad(ec_sxtab16_odd(minus, high), ec_sxtb16_odd(w1), s3);
-        weights += 8;
+        input += runs->run_step;
     }
     sums[0] = s0;
     sums[1] = s1;
@@ -45,19 +48,25 @@ static const int8_t *add_taps(const ec_depthwise_dsp_params *p, const int8_t *in
 
 void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output)
 {
-    const int8_t *weights = params->weights;
+    const ec_depthwise_dsp_params p = *params; /* outputs are bytes, which may alias anything: a copy need not be read again */
+    const int whole = p.kernel_width == p.input_width;
+    const int32_t offset = 1 + 2 * p.output_zero_point;
+    const int8_t *weights = p.weights;
     int32_t done = 0;
-    while (done != params->channels) {
-        const int32_t channel = done + EC_DEPTHWISE_LANES <= params->channels ? done : params->channels - EC_DEPTHWISE_LANES;
+    dot_runs runs;
+    runs.channels = p.channels;
+    runs.count = whole ? 1 : p.kernel_height;
+    runs.taps = whole ? p.kernel_height * p.kernel_width : p.kernel_width;
+    runs.run_step = whole ? 0 : (p.input_width - (runs.taps - 1) / 2 * 2) * p.channels;
+    while (done != p.channels) {
+        const int32_t channel = done + EC_DEPTHWISE_LANES <= p.channels ? done : p.channels - EC_DEPTHWISE_LANES;
         int32_t sums[EC_DEPTHWISE_LANES], lane;
-        weights = add_taps(params, input + channel, weights, sums);
+        weights = add_taps(&runs, input + channel, weights, sums);
+        EC_NO_UNROLL
         for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
-            ec_rescale_dsp scale;
-            int8_t result;
-            ec_depthwise_load_scale(params, channel + lane, &scale);
-            result = ec_rescale_dsp_one(&scale, ec_doubled_sum(sums[lane], scale.bias), 1);
-            output[channel + lane] = (int8_t)ec_clamp(result, params->activation_min, params->activation_max);
+            const int32_t shift = p.shift[done], doubled = ec_doubled_sum(sums[lane], p.bias[done]);
+            const int32_t result = ec_smmlar(doubled, p.multiplier[done], offset * (1 << (shift - 1)) + (doubled >> 31)) >> shift;
+            output[done++] = (int8_t)ec_clamp(result, p.activation_min, p.activation_max);
         }
-        done = channel + EC_DEPTHWISE_LANES;
     }
 }

@@ -49,6 +49,28 @@ static void fill_line(const line_layout *l, const int8_t *input)
     }
 }
 
+/* Two words a tap: the weights of the first output of a pair, which begins with a word, and those of the second one, which
+ * begins `stride` inputs later. With stride 2 the taps of the even words come before those of the odd ones. */
+static void order_weights(const int8_t *weights, int32_t length, int32_t stride, const int32_t taps[2], uint32_t *words)
+{
+    int32_t step = stride == 1 ? 2 : 2 * taps[0], next_step = stride == 1 ? 2 : 2 - 2 * taps[0], rest;
+    uint32_t upper = 0, lower = 0;
+    EC_NO_UNROLL
+    for (rest = taps[0] + taps[1]; rest != 0; --rest) {
+        const uint32_t w0 = length > 0 ? (uint32_t)weights[0] : 0, w1 = length > 1 ? (uint32_t)weights[1] : 0;
+        const int32_t this_step = step;
+        words[0] = ec_pack_bottoms(w0, w1);
+        words[1] = stride == 1 ? ec_pack_bottoms(lower, w0) : ec_pack_bottoms(upper, lower);
+        upper = w0;
+        lower = w1;
+        weights += 2;
+        length -= 2;
+        words += step;
+        step = next_step;
+        next_step = this_step;
+    }
+}
+
 /* Outputs in pairs from position `first` on. */
 static void make_outputs(ec_depthwise_window_step *s, int32_t *runs, const line_layout *l, int32_t first, int32_t columns, int32_t row_step)
 {
@@ -74,7 +96,6 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
     int32_t *sums = (int32_t *)scratch, *runs, done = 0, lane;
     uint32_t *lanes;
     line_layout l;
-    ec_depthwise_weight_order order;
     ec_depthwise_window_step s;
     l.params = p;
     l.words = (uint32_t *)(sums + 2 * positions);
@@ -96,16 +117,6 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
     s.skipped_bytes = 0;
     s.weight_bytes = 8 * taps;
     s.words = l.words;
-    order.lines = 1;
-    order.length = length;
-    order.pairs = taps;
-    order.further = stride;
-    order.line_start[0] = 0; /* there is but one line */
-    order.line_start[1] = 0;
-    order.line_step = 0;
-    order.second = stride == 1 ? 2 : 2 * s.taps[0];
-    order.third = stride == 1 ? 4 : 2;
-    order.unpacked = (int8_t *)(runs + 2);
     memset(l.words, 0, (size_t)(EC_DEPTHWISE_LANES * l.lane_step) * sizeof *l.words); /* for what lies beside the line */
     while (done != channels) {
         /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
@@ -113,8 +124,11 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
         int32_t line;
         s.step.lane = lanes + (done - channel) * lane_words;
         for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
-            lanes[lane * lane_words] = (uint32_t)(4 * lane * l.lane_step);
-            ec_depthwise_window_load(p, channel + lane, &order, lanes + lane * lane_words);
+            const int8_t *weights = ec_depthwise_weights(p, channel + lane, length, (int8_t *)(runs + 2));
+            uint32_t *constants = lanes + lane * lane_words;
+            constants[0] = (uint32_t)(4 * lane * l.lane_step);
+            order_weights(weights, length, stride, s.taps, constants + 1);
+            ec_depthwise_load_scale(p, channel + lane, (ec_rescale_dsp *)(void *)(constants + lane_words - EC_DEPTHWISE_SCALE_WORDS));
         }
         EC_NO_UNROLL
         for (line = 0; line < lines; ++line) {

@@ -29,25 +29,6 @@ typedef void ec_depthwise_window_function(const ec_depthwise_window_step *step);
 
 ec_depthwise_window_function ec_depthwise_window_any; /* any number of taps */
 
-/* How the constants of a channel are made: two words of weights for each tap of each run, as the sums of the first row and as
- * those of the second row need them. The weights are `lines` of `length`; a line's pairs of weights become `pairs` taps, of
- * which the first one's words are those at line_start[line % 2] + line / 2 * line_step, the second one's lie `second` words
- * further, the third one's `third` words further than the first one's, and so on. The second row's window lies `further`
- * weights further down a line. `unpacked` has room for all weights, if they are packed. */
-typedef struct {
-    int32_t lines;
-    int32_t length;
-    int32_t pairs;
-    int32_t further;
-    int32_t line_start[2];
-    int32_t line_step;
-    int32_t second;
-    int32_t third;
-    int8_t *unpacked;
-} ec_depthwise_weight_order;
-
-void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants);
-
 /* Four channels of two rows, less the zero point, to words of both; a lane's words begin `lane_step` words after those of the lane before. */
 void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
                               uint32_t *words, int32_t lane_step);
@@ -56,7 +37,8 @@ void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int
  * output_width rounded up to threes: int32_t[positions][2] sums,
  * uint32_t[4 lanes][pairs][stride_width * (positions - 1) + kernel_width] words, 4 lanes' constants of
  * 1 + 2 * pairs * kernel_width + 4 words, int32_t[stride_width * pairs] runs, int8_t[kernel_height * kernel_width] for packed
- * weights. Output and input may start at one address where padding_top < kernel_height and the output has at most as many
+ * weights. Weights: row by row, and 3 bytes more at the end of the array.
+ * Output and input may start at one address where padding_top < kernel_height and the output has at most as many
  * rows and columns. Every window must see rows of the image. */
 void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
                              void *scratch);

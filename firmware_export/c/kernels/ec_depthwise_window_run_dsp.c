@@ -1,36 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ec_depthwise_window_dsp.h"
 
-static void order_line(const int8_t *weights, const ec_depthwise_weight_order *order, uint32_t *words)
+/* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one, which
+ * begins stride_height rows further down. Four columns at a time; the last ones come first, because what follows them in
+ * their rows goes to the places of the first ones. */
+static inline void order_weights_by(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words, const int32_t stride)
 {
-    int32_t length = order->length, further = order->further, step = order->second, next_step = order->third - step, pairs;
-    uint32_t before = 0;
+    const int32_t width = p->kernel_width, next = 2 / stride * 2, odd = stride == 1 ? 2 : (width + 1) / 2 * 2;
+    const int32_t further = p->stride_height;
+    int32_t column, pair;
     EC_NO_UNROLL
-    for (pairs = order->pairs; pairs != 0; --pairs) {
-        const uint32_t w0 = length > 0 ? (uint32_t)weights[0] : 0, w1 = length > 1 ? (uint32_t)weights[1] : 0, both = ec_pack_bottoms(w0, w1);
-        const int32_t this_step = step;
-        words[0] = both;
-        words[1] = further == 2 ? before : before >> 16 | both << 16;
-        before = both;
-        weights += 2;
-        length -= 2;
-        words += step;
-        step = next_step;
-        next_step = this_step;
+    for (column = (width - 1) & ~3; column >= 0; column -= 4) {
+        const int8_t *row = weights + column;
+        uint32_t *target = words + column / stride * 2, upper = 0, lower = 0;
+        int32_t rest = p->kernel_height;
+        EC_NO_UNROLL
+        for (pair = pairs; pair != 0; --pair) {
+            const uint32_t a = rest > 0 ? ec_load_word(row) : 0, b = rest > 1 ? ec_load_word(row + width) : 0;
+            const uint32_t c = further == 1 ? lower : upper, d = further == 1 ? a : lower;
+            const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b), low2 = ec_pack_bottoms(c, d), high2 = ec_pack_tops(c, d);
+            target[0] = ec_sxtb16(low);
+            target[1] = ec_sxtb16(low2);
+            target[odd] = ec_sxtb16_odd(low);
+            target[odd + 1] = ec_sxtb16_odd(low2);
+            target[next] = ec_sxtb16(high);
+            target[next + 1] = ec_sxtb16(high2);
+            target[next + odd] = ec_sxtb16_odd(high);
+            target[next + odd + 1] = ec_sxtb16_odd(high2);
+            upper = a;
+            lower = b;
+            row += 2 * width;
+            target += 2 * width;
+            rest -= 2;
+        }
     }
 }
 
-void ec_depthwise_window_load(const ec_depthwise_dsp_params *params, int32_t channel, const ec_depthwise_weight_order *order, uint32_t *constants)
+EC_OUTLINED void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
 {
-    const int8_t *weights = ec_depthwise_weights(params, channel, order->lines * order->length, order->unpacked);
-    uint32_t *words = constants + 1;
-    int32_t line;
-    EC_NO_UNROLL
-    for (line = 0; line < order->lines; ++line) {
-        order_line(weights, order, words + order->line_start[line % 2] + line / 2 * order->line_step);
-        weights += order->length;
+    if (p->stride_width == 1) {
+        order_weights_by(p, weights, pairs, words, 1);
+    } else {
+        order_weights_by(p, weights, pairs, words, 2);
     }
-    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(words + 2 * order->lines * order->pairs));
 }
 
 void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
@@ -92,7 +104,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
     const int32_t first_pair = p->padding_top / 2, pairs_end = (p->input_height - 1 + p->padding_top) / 2 + 1; /* those that see the image */
     int32_t *sums = (int32_t *)scratch, *runs, done = 0, lane;
     uint32_t *words = (uint32_t *)(sums + 2 * positions), *lanes = words + EC_DEPTHWISE_LANES * lane_step;
-    ec_depthwise_weight_order order;
+    int8_t *unpacked;
     ec_depthwise_window_step s;
     ec_depthwise_begin(&s.step, p, sums, p->output_width, channels);
     s.step.lane_end = lanes + EC_DEPTHWISE_LANES * lane_words;
@@ -102,16 +114,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
     s.taps[0] = taps;
     s.taps[1] = more_taps;
     s.words = words;
-    order.lines = p->kernel_width;
-    order.length = p->kernel_height;
-    order.pairs = pairs;
-    order.further = p->stride_height;
-    order.line_start[0] = 0;
-    order.line_start[1] = p->stride_width == 1 ? 2 : 2 * taps;
-    order.line_step = p->stride_width == 1 ? 4 : 2;
-    order.second = 2 * p->kernel_width;
-    order.third = 4 * p->kernel_width;
-    order.unpacked = (int8_t *)(runs + p->stride_width * pairs);
+    unpacked = (int8_t *)(runs + p->stride_width * pairs);
     memset(words, 0, (size_t)(EC_DEPTHWISE_LANES * lane_step) * sizeof *words); /* for what lies beside the image */
     while (done != channels) {
         /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
@@ -120,8 +123,11 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
         s.step.lane = lanes + (done - channel) * lane_words;
         s.step.output = output + done;
         for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
-            lanes[lane * lane_words] = (uint32_t)(4 * lane * lane_step);
-            ec_depthwise_window_load(p, channel + lane, &order, lanes + lane * lane_words);
+            const int8_t *weights = ec_depthwise_weights(p, channel + lane, p->kernel_height * p->kernel_width, unpacked);
+            uint32_t *constants = lanes + lane * lane_words;
+            constants[0] = (uint32_t)(4 * lane * lane_step);
+            order_weights(p, weights, pairs, constants + 1);
+            ec_depthwise_load_scale(p, channel + lane, (ec_rescale_dsp *)(void *)(constants + lane_words - EC_DEPTHWISE_SCALE_WORDS));
         }
         EC_NO_UNROLL
         for (row = 0; row < p->output_height; row += 2) {

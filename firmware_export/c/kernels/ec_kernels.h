@@ -481,6 +481,56 @@ typedef struct {
 
 void ec_dense_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_dense_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* Depthwise convolution on cores with Helium: depth multiplier 1, no dilation, right shifts of at least 1. `rows` and `columns` are
+ * the image's, or exchanged; see ec_depthwise_mve.c. Weights are packed rows of a channel's taps, column by column; `factors` holds
+ * bias and multiplier of each channel, `shifts` negative right shifts, `patterns` ec_depthwise_pattern_mve[phases * vectors] (one for
+ * the kind pair). The output may be the input itself, but not overlap it otherwise. Entries are ec_depthwise_<kind>_<ties>_mve.
+ * Scratch: uint32_t[16 * strips * strip_columns * row_groups + 4 + 2 * table_words], int8_t[saved_bytes], for packed weights
+ * int8_t[16 * taps]. */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *factors;
+    const int8_t *shifts;
+    const int32_t *patterns;
+    int32_t weight_bits;
+    int32_t channels;
+    int32_t taps;
+    int32_t input_rows;
+    int32_t input_columns;
+    int32_t input_row_bytes;
+    int32_t input_column_bytes;
+    int32_t output_rows;
+    int32_t output_columns;
+    int32_t output_row_bytes;
+    int32_t output_column_bytes;
+    int32_t stride_rows;
+    int32_t stride_columns;
+    int32_t padding_rows;
+    int32_t padding_columns;
+    int32_t strip_rows; /* that the windows of a strip see */
+    int32_t strip_columns;
+    int32_t row_groups; /* of four rows a strip */
+    int32_t phases; /* rows of outputs a strip */
+    int32_t vectors; /* a window */
+    int32_t strips; /* at a time */
+    int32_t table_words;
+    int32_t saved_bytes;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_depthwise_mve_params;
+
+#define EC_DEPTHWISE_MVE_ENTRIES(ties) \
+    void ec_depthwise_pair_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_depthwise_g1s2_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_depthwise_g1_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_depthwise_g2_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_depthwise_g3_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch); \
+    void ec_depthwise_g4_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch)
+EC_DEPTHWISE_MVE_ENTRIES(any);
+EC_DEPTHWISE_MVE_ENTRIES(relu);
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
