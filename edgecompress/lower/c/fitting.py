@@ -50,7 +50,7 @@ def fit(layout: Layout, limit: int, plan: Callable[[QuantizedGraph, int], Layout
     search.run(sorted(likely, key=lambda one: (one.extra_macs, one.calls, one.estimated_bytes)), MOST_PLANS, limit)
     if search.best.ram_bytes > limit:  # nothing that promised to fit does: what promises least
         others = _candidates(layout, layout.ram_bytes - 1, permissions)
-        search.run(sorted(others, key=lambda one: (one.estimated_bytes, one.extra_macs, one.calls)), LAST_PLANS)
+        search.run(sorted(others, key=lambda one: (one.estimated_bytes * (OPTIMISM if one.keep else 1.0), one.extra_macs, one.calls)), LAST_PLANS)
     if search.best.ram_bytes > limit:
         raise _out_of_reach(layout, search.best, limit)
     return search.best

@@ -145,7 +145,8 @@
             "ldrd r1, r5, [r0, #28]\n" \
             "ldr r2, [r1], #4\n" \
             "vadd.i32 q6, q4, r2\n" \
-            "cbz r5, 3f\n" EC_DEPTHWISE_LOOP("2", kind, ties, EC_DEPTHWISE_STORE_WHOLE) \
+            "cmp r5, #0\n" \
+            "beq.w 3f\n" EC_DEPTHWISE_LOOP("2", kind, ties, EC_DEPTHWISE_STORE_WHOLE) \
             "ldr r0, [sp]\n" \
             "3:\n" \
             "ldr r5, [r0, #36]\n" \

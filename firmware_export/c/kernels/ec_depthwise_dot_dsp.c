@@ -11,31 +11,36 @@ typedef struct {
     int32_t channels;
     int32_t count;
     int32_t taps;     /* of a run */
-    int32_t run_step; /* bytes from a run's last pair of taps, or last tap, to the next run */
+    int32_t run_step; /* bytes from behind a run's last pair of taps to the next run */
 } dot_runs;
+
+/* Two taps of four channels. */
+static inline void add_pair(const int8_t *weights, uint32_t t, uint32_t u, int32_t *s0, int32_t *s1, int32_t *s2, int32_t *s3)
+{
+    const uint32_t w0 = ec_load_word(weights), w1 = ec_load_word(weights + 4), low = ec_pack_bottoms(t, u), high = ec_pack_tops(t, u);
+    *s0 = ec_smlad(ec_sxtb16(low), ec_sxtb16(w0), *s0);
+    *s1 = ec_smlad(ec_sxtb16_odd(low), ec_sxtb16_odd(w0), *s1);
+    *s2 = ec_smlad(ec_sxtb16(high), ec_sxtb16(w1), *s2);
+    *s3 = ec_smlad(ec_sxtb16_odd(high), ec_sxtb16_odd(w1), *s3);
+}
 
 /* Sums of a group; returns the weights of the next group. */
 EC_OUTLINED const int8_t *add_taps(const dot_runs *runs, const int8_t *input, const int8_t *weights, int32_t sums[4])
 {
     const int32_t channels = runs->channels;
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, count;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, count, pairs;
+    EC_NO_UNROLL
     for (count = runs->count; count != 0; --count) {
-        int32_t rest = runs->taps;
         EC_NO_UNROLL
-        for (;;) {
-            const uint32_t w0 = ec_load_word(weights), w1 = ec_load_word(weights + 4), t = ec_load_word(input);
-            const uint32_t u = rest > 1 ? ec_load_word(input + channels) : 0;
-            const uint32_t low = ec_pack_bottoms(t, u), high = ec_pack_tops(t, u);
-            s0 = ec_smlad(ec_sxtb16(low), ec_sxtb16(w0), s0);
-            s1 = ec_smlad(ec_sxtb16_odd(low), ec_sxtb16_odd(w0), s1);
-            s2 = ec_smlad(ec_sxtb16(high), ec_sxtb16(w1), s2);
-            s3 = ec_smlad(ec_sxtb16_odd(high), ec_sxtb16_odd(w1), s3);
+        for (pairs = runs->taps / 2; pairs != 0; --pairs) {
+            const uint32_t t = ec_load_word(input), u = ec_load_word(input + channels);
+            add_pair(weights, t, u, &s0, &s1, &s2, &s3);
             weights += 8;
-            rest -= 2;
-            if (rest <= 0) {
-                break;
-            }
             input += 2 * channels;
+        }
+        if (runs->taps % 2 != 0) {
+            add_pair(weights, ec_load_word(input), 0, &s0, &s1, &s2, &s3);
+            weights += 8;
         }
         input += runs->run_step;
     }
@@ -57,7 +62,7 @@ void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *i
     runs.channels = p.channels;
     runs.count = whole ? 1 : p.kernel_height;
     runs.taps = whole ? p.kernel_height * p.kernel_width : p.kernel_width;
-    runs.run_step = whole ? 0 : (p.input_width - (runs.taps - 1) / 2 * 2) * p.channels;
+    runs.run_step =  (p.input_width - runs.taps / 2 * 2) * p.channels;
     while (done != p.channels) {
         const int32_t channel = done + EC_DEPTHWISE_LANES <= p.channels ? done : p.channels - EC_DEPTHWISE_LANES;
         int32_t sums[EC_DEPTHWISE_LANES], lane;

@@ -215,8 +215,8 @@ static void run_group(const context *c, ec_depthwise_tiles_mve *t, int32_t group
         for (strip = 0; strip < count; ++strip) {
             fill_strip(c, input + group, first + strip, c->buffer + strip * p->strip_columns * 64 * p->row_groups, saved_end, lanes);
         }
-        if (c->in_place) {
-            const int32_t end = lesser((first + count) * p->phases, p->output_rows);
+        if (c->in_place && first + count < c->strips) {
+            const int32_t end = (first + count) * p->phases;
             save_rows(c, input + group, saved_end, end, lanes);
             saved_end = end;
         }
