@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecompress.frontend.float_graph import FloatGraph
 from edgecompress.frontend.float_run import run_tensors
 from edgecompress.frontend.onnx import load_onnx
-from edgecompress.frontend.passes import prepare
+from edgecompress.frontend.passes import prepare, prepare_float
 
 Node = tuple[str, Sequence[str], str | Sequence[str], dict[str, Any]]
 
@@ -84,7 +84,7 @@ def compare_float(graph: FloatGraph, data: bytes, x: np.ndarray, tolerance: floa
     """Asserts that the graph, before and after the passes, computes what onnxruntime does."""
     origin = graph.metadata["origin"]["outputs"]
     expected = onnxruntime_outputs(data, x, [entry["name"] for entry in origin])
-    for candidate in (graph, prepare(graph)):
+    for candidate in (graph, prepare(graph), prepare_float(graph)):
         results = run_tensors(candidate, graph_input(graph, x), candidate.outputs)
         for name, entry, value in zip(candidate.outputs, origin, expected, strict=True):
             assert list(value.shape) == entry["shape"]

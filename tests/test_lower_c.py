@@ -32,7 +32,7 @@ from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
 from edgecompress.lower import LOWERINGS, lower, lowering, plan
 from edgecompress.lower.artifact import read_manifest
-from edgecompress.lower.c import convolution, simple
+from edgecompress.lower.c import convolution, sequence, simple
 from edgecompress.lower.c.naming import c_identifier, comment_text, unique_identifiers
 from edgecompress.lower.c.planning import decide
 from edgecompress.lower.c.table import EMIT
@@ -298,7 +298,8 @@ def test_constants_shared_with_the_kernels_agree() -> None:
     defined = {name: int(value) for name, value in re.findall(r"#define (EC_\w+) (\d+)", text)}
     assert defined == {"EC_CONV2D_CHUNK": convolution.CONV2D_CHUNK, "EC_DEPTHWISE_CHUNK": convolution.DEPTHWISE_CHUNK,
                        **{f"EC_RESCALE_{name}": index for index, name in enumerate(("ANY", "SMALL", "SMALL_WHOLE"))},
-                       "EC_ADD_ANY": simple.ADD_ANY, "EC_ADD_LEFT_HALF": simple.ADD_LEFT_HALF, "EC_ADD_BOTH_HALF": simple.ADD_BOTH_HALF}
+                       "EC_ADD_ANY": simple.ADD_ANY, "EC_ADD_LEFT_HALF": simple.ADD_LEFT_HALF, "EC_ADD_BOTH_HALF": simple.ADD_BOTH_HALF,
+                       "EC_REARRANGE_AXES": sequence.REARRANGE_AXES}
 
 
 def test_header_helpers_agree_with_the_graph(tmp_path: Path) -> None:

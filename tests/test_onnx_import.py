@@ -10,7 +10,7 @@ import pytest
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
 from edgecompress.compress.quantize.structure import quantize_structure
 from edgecompress.frontend.onnx import load_onnx
-from edgecompress.frontend.passes import prepare
+from edgecompress.frontend.passes import prepare, prepare_float
 from edgecompress.ir.reference import run_all
 
 pytest.importorskip("onnx")
@@ -417,3 +417,11 @@ def test_the_smallest_network_quantizes_close_to_onnxruntime() -> None:
     assert np.abs(real.reshape(expected.shape) - expected).max() < 0.06
     assert (real.reshape(expected.shape).argmax(1) == expected.argmax(1)).mean() > 0.9
     compare_float(graph, data, samples[:1], 2e-5)
+
+
+@pytest.mark.parametrize("operator", ["LeakyRelu", "HardSigmoid", "ThresholdedRelu"])
+def test_backends_that_compute_in_float_get_known_kinds_where_they_can(operator: str) -> None:
+    """Parametrised functions become sums, products and clamps there; a step that is none of these stays an expression."""
+    graph = check_float(model([(operator, ["x"], "y", UNARY[operator])], IMAGE), IMAGE)
+    expressions = [node for node in prepare_float(graph).nodes if node.attributes.get("function") == "expression"]
+    assert len(expressions) == (1 if operator == "ThresholdedRelu" else 0)

@@ -116,7 +116,8 @@ def test_a_measurement_of_a_stateful_model_matches_and_counts_the_state_as_ram(t
     lower(case.graph, target, case.inputs).write(tmp_path / "model")
     measured = bench(tmp_path / "model")
     assert measured.matches_reference and measured.samples == 6
-    assert measured.ram_bytes == measured.stack_bytes + measured.arena_bytes + state_bytes(case.graph.nodes)
+    rest = measured.ram_bytes - measured.stack_bytes - measured.arena_bytes - state_bytes(case.graph.nodes)
+    assert 0 <= rest < 16  # the linker aligns the arena
 
 
 @pytest.mark.parametrize("wrong", [-1, True, "12", 1.5])

@@ -18,6 +18,9 @@ from edgecompress.units import format_bytes
 
 HARNESS_SOURCES = {"cortex-m": ("startup.c", "harness_main.c", "harness_call.c", "harness_fault.c", "harness_semihosting.c"),
                    "riscv": ("riscv_startup.c", "harness_main.c", "harness_riscv_call.c", "harness_semihosting.c")}
+LAYER_SOURCES = ("harness_layers.c",)  # only for cortex-m: there is a qemu board of it
+COUNT_LAYERS = ("-DBENCH_COUNT_LAYERS",)
+LAYER_HOOK = ("-DEC_LAYER_DONE=bench_layer_done",)
 FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".data")  # .data is in flash too: its initial values
 RAM_SECTIONS = (".data", ".bss")
 HARNESS_SECTIONS = (".harness_text", ".harness_bss", ".stack")
@@ -39,17 +42,19 @@ class Firmware:
     model_stack_bytes: int  # room, not use
 
 
-def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Toolchain) -> Firmware:
-    """Compiles and links `subjects` with the harness for `machine`. Raises BuildError when the compiler or linker refuses,
-    DeviceError when the machine is too small."""
+def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Toolchain, count_layers: bool = False) -> Firmware:
+    """Compiles and links `subjects` with the harness for `machine`. `count_layers`: of the only subject, it reads the timer after each layer.
+    Raises BuildError when the compiler or linker refuses, DeviceError when the machine is too small."""
     harness = resources.data_dir("firmware_export") / "harness"
     model_stack, main_stack = min(MAX_MODEL_STACK, machine.ram_bytes // 8), min(MAX_MAIN_STACK, machine.ram_bytes // 16)
     with tempfile.TemporaryDirectory(prefix="edgecompress-bench-") as name:
         work = Path(name)
         table = work / "harness_models.c"
-        table.write_text(model_table(subjects, machine))
-        objects = toolchain.compile([*(harness / source for source in HARNESS_SOURCES[machine.family]), table], [harness], work, HARNESS_FLAGS)
-        objects += compile_subjects(subjects, toolchain, work)
+        table.write_text(model_table(subjects, machine, count_layers))
+        sources = HARNESS_SOURCES[machine.family] + (LAYER_SOURCES if count_layers else ())
+        objects = toolchain.compile([*(harness / source for source in sources), table], [harness], work,
+                                    HARNESS_FLAGS + (COUNT_LAYERS if count_layers else ()))
+        objects += compile_subjects(subjects, toolchain, work, model_flags=LAYER_HOOK if count_layers else ())
         script = work / "bench.ld"
         script.write_text(_linker_script((harness / "bench.ld.in").read_text(), machine, model_stack, main_stack))
         output = work / "bench.elf"
@@ -73,8 +78,9 @@ def _link(toolchain: Toolchain, objects: Sequence[Path], output: Path, machine: 
         raise
 
 
-def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Path, extra_flags: Sequence[str] = ()) -> list[Path]:
-    """Objects of all models; a kernel file that several artifacts hold is compiled once."""
+def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Path, extra_flags: Sequence[str] = (),
+                     model_flags: Sequence[str] = ()) -> list[Path]:
+    """Objects of all models; a kernel file that several artifacts hold is compiled once. `model_flags` are for the files that call the kernels."""
     objects: list[Path] = []
     known: dict[str, bytes] = {}
     for index, subject in enumerate(subjects):
@@ -87,7 +93,10 @@ def compile_subjects(subjects: Sequence[Subject], toolchain: Toolchain, work: Pa
                 wanted.append(source)
         folder = work / f"model{index}"
         folder.mkdir()
-        objects += toolchain.compile(wanted, [subject.folder], folder, (*extra_flags, *_default_sections(subject)))
+        flags = (*extra_flags, *_default_sections(subject))
+        callers = [source for source in wanted if model_flags and source.stem == subject.name]
+        objects += toolchain.compile([source for source in wanted if source not in callers], [subject.folder], folder, flags)
+        objects += toolchain.compile(callers, [subject.folder], folder, (*flags, *model_flags))
     return objects
 
 

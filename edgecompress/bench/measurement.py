@@ -16,7 +16,9 @@ WALL_CLOCK = "wall clock"
 
 @dataclass(frozen=True)
 class LayerMeasurement:
-    """Executed instructions of one layer, from its kernel's entry to the next kernel's; the last one includes run's return."""
+    """Executed instructions of one layer, from its kernel's entry to the next kernel's; the last one includes run's return.
+
+    On qemu from the end of the layer before, the first one with run's own instructions before it."""
 
     node: str
     kernel: str
@@ -37,7 +39,7 @@ class InstructionSpread:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One bench run. None means: this transport cannot see it (this machine has no flash, qemu no layers)."""
+    """One bench run. None means: this transport cannot see it (this machine has no flash, qemu no cycles)."""
 
     target: str
     where: str  # unicorn, qemu, host
@@ -60,7 +62,7 @@ class Measurement:
     vectors_source: str
     compiler: str
     emulator: str
-    overhead_instructions: int | None  # of run before its first kernel
+    overhead_instructions: int | None  # of run before its first kernel; qemu counts them with the first layer
     layers: tuple[LayerMeasurement, ...]
     date: str  # UTC
 

@@ -19,8 +19,8 @@ class _Entry:
     store: str = "0"
 
 
-def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
-    """`machine=None` leaves the timer out (host)."""
+def model_table(subjects: Sequence[Subject], machine: Machine | None, count_layers: bool = False) -> str:
+    """`machine=None` leaves the timer out (host); `count_layers` adds room for a reading of it after each layer of the only model."""
     entries = [_arena_entry(subject) if subject.io == "arena" else _caller_entry(subject) for subject in subjects]
     lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', "", *(line for entry in entries for line in entry.code)]
     lines += [f"void {subject.name}_reset(void);" for subject in subjects if subject.state_bytes]
@@ -35,6 +35,9 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None) -> str:
         timer = machine.timer
         registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
         lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
+    if count_layers:
+        count = len(subjects[0].layers)
+        lines += [f"const uint32_t bench_layer_count = {count}u;", f"uint32_t bench_layer_values[{max(count, 1)}];"]
     return "\n".join(lines) + "\n"
 
 

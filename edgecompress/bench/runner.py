@@ -6,6 +6,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
         return _bench_host(subject, target, cc, frames, vectors, timeout_s)
     firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
     execution = _execute(firmware, target, where, frames, min(COUNTED_FRAMES, len(frames)), timeout_s)
+    if where == "qemu":
+        execution = replace(execution, counts=(_qemu_layers(subject, target, cc, frames[0], timeout_s),))
     return _emulated(subject, target, where, firmware, execution, vectors)
 
 
@@ -133,6 +136,12 @@ def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Fr
     return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
 
 
+def _qemu_layers(subject: Subject, target: Target, cc: str | None, frame: Frame, timeout_s: float) -> FrameCount:
+    """From a second firmware that reads the timer after each layer."""
+    firmware = build_firmware([subject], machine_for(target, "qemu"), select_compiler(target, cc), count_layers=True)
+    return qemu.layer_counts(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frame, timeout_s)
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -158,7 +167,8 @@ def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, 
         ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
         caller_bytes=subject.caller_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
-        compiler=firmware.compiler, emulator=version, overhead_instructions=_median([c.overhead for c in counts]),
+        compiler=firmware.compiler, emulator=version,
+        overhead_instructions=_median([c.overhead for c in counts]) if where == "unicorn" else None,
         layers=_layers(subject, counts), date=_now())
 
 

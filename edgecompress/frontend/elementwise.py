@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from edgecompress.frontend.expression import MAX_STEPS, Step, Steps, clamp_steps, joined, known_name
-from edgecompress.frontend.float_graph import UNBOUNDED, FloatGraph, FloatNode
+from edgecompress.frontend.float_graph import UNBOUNDED, FloatGraph, FloatNode, Shape, frozen_float
+from edgecompress.ir.ops.table import UNARY
 
 MAX_REGION = 24  # nodes; written-out GELU and Mish have fewer than ten
 
@@ -140,3 +142,60 @@ def lower_uniform_norms(graph: FloatGraph) -> FloatGraph:
         return unary_node(node.name, node.inputs[0], node.output, affine_steps(*pair)) if pair and np.isfinite(pair).all() else node
 
     return graph.rebuilt(map(one, graph.nodes))
+
+
+class _Expansion:
+    """Writes the steps of one unary node as nodes of the other kinds, for backends that compute instead of looking up."""
+
+    def __init__(self, node: FloatNode, channels: int) -> None:
+        self.node, self.channels = node, channels
+        self.nodes: list[FloatNode] = []
+        self.values = [node.inputs[0]]
+
+    def run(self) -> list[FloatNode] | None:
+        """The nodes, the last one with the name and output of the unary node; None if a step is no node kind."""
+        for operation, *operands in self.node.attributes["steps"]:
+            names = [operand if isinstance(operand, float) else self.values[operand] for operand in operands]
+            result = self._step(str(operation), names)
+            if result is None:
+                return None
+            self.values.append(result)
+        last = self.nodes[-1]
+        return [*self.nodes[:-1], FloatNode(self.node.name, last.kind, last.inputs, self.node.output, last.attributes)]
+
+    def _add(self, kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"{self.node.name}:{len(self.nodes)}"
+        self.nodes.append(FloatNode(name, kind, inputs, name, attributes))
+        return name
+
+    def _affine(self, source: str, scale: float, offset: float) -> str:
+        return self._add("batch_norm", source, scale=frozen_float(np.full(self.channels, scale)), offset=frozen_float(np.full(self.channels, offset)))
+
+    def _step(self, operation: str, operands: list[str | float]) -> str | None:
+        tensors = [operand for operand in operands if isinstance(operand, str)]
+        numbers = [operand for operand in operands if isinstance(operand, float)]
+        if operation in UNARY and tensors:
+            return self._add("unary", tensors[0], function=operation)
+        if operation in ("add", "mul") and tensors:
+            if numbers:
+                return self._affine(tensors[0], *((1.0, numbers[0]) if operation == "add" else (numbers[0], 0.0)))
+            return self._add(operation, *tensors)
+        if operation in ("maximum", "minimum") and len(tensors) == 1:
+            low, high = (numbers[0], math.inf) if operation == "maximum" else (-math.inf, numbers[0])
+            return self._add("clamp", tensors[0], low=low, high=high)
+        if operation == "maximum" and len(tensors) == 2:  # max(a, b) = relu(a - b) + b
+            difference = self._add("add", tensors[0], self._affine(tensors[1], -1.0, 0.0))
+            return self._add("add", self._add("clamp", difference, low=0.0, high=math.inf), tensors[1])
+        return None
+
+
+def expand_expressions(graph: FloatGraph) -> FloatGraph:
+    """Unary nodes without a name as sums, products, clamps and named functions, where those can express them."""
+    kept: list[FloatNode] = []
+    shapes: dict[str, Shape] = {}
+    for node in graph.nodes:
+        shape = graph.shapes[node.output]
+        expanded = _Expansion(node, shape[-1]).run() if node.kind == "unary" and node.attributes["function"] == "expression" else None
+        kept.extend(expanded or [node])
+        shapes.update({part.output: shape for part in expanded or []})
+    return graph.rebuilt(kept, shapes=shapes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode, Shape
-from edgecompress.frontend.passes import prepare
+from edgecompress.frontend.passes import prepare_float
 from edgecompress.ir.float_ops import (
     FloatBinary,
     FloatConcat,
@@ -63,7 +63,7 @@ def to_float_ops(graph: FloatGraph) -> QuantizedGraph:
 
     Raises ModelError naming the node for a kind that has no float kernel.
     """
-    prepared = prepare(graph)
+    prepared = prepare_float(graph)
     used = {prepared.input, *prepared.outputs, *(name for node in prepared.nodes for name in (*node.inputs, node.output))}
     tensors = {name: Tensor(name, shape, 1.0, 0, "float32") for name, shape in prepared.shapes.items() if name in used}
     nodes = tuple(_node(node, prepared.shapes) for node in prepared.nodes)

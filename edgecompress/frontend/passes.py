@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgecompress.frontend.elementwise import fuse_chains, fuse_diamonds, lower_uniform_norms
+from edgecompress.frontend.elementwise import expand_expressions, fuse_chains, fuse_diamonds, lower_uniform_norms
 from edgecompress.frontend.float_graph import CLAMPABLE, UNBOUNDED, WEIGHTED, FloatGraph, FloatNode, Shape, frozen_float
 
 Pass = Callable[[FloatGraph], FloatGraph]
@@ -19,6 +19,13 @@ _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 def prepare(graph: FloatGraph) -> FloatGraph:
     """All passes in order. What comes out has no batch_norm, and the same passes change nothing more."""
     for one in PASSES:
+        graph = one(graph)
+    return graph
+
+
+def prepare_float(graph: FloatGraph) -> FloatGraph:
+    """As `prepare`, for backends that compute in float: functions without a name become sums, products and clamps instead of tables."""
+    for one in FLOAT_PASSES:
         graph = one(graph)
     return graph
 
@@ -207,3 +214,5 @@ def _last_clampable(chain: list[int], kept: list[FloatNode]) -> list[int]:
 
 PASSES: tuple[Pass, ...] = (remove_dead, remove_identities, fuse_diamonds, fold_batch_norms, fold_pads, globalise_pools, lower_uniform_norms,
                             lower_batch_norms, fuse_clamps, fuse_chains, remove_identities)
+FLOAT_PASSES: tuple[Pass, ...] = (remove_dead, remove_identities, fuse_diamonds, expand_expressions, fold_batch_norms, fold_pads, globalise_pools,
+                                  lower_batch_norms, fuse_clamps, remove_identities)

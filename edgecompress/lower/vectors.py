@@ -11,13 +11,22 @@ from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.reference import run_all
 
 RANDOM_VECTORS = 10
+VECTOR_MACS = 10**9  # of all random vectors together: lowering a large model stays a matter of seconds
+MOST_MACS = 10**11  # of one inference
 
 
 def named_vectors(graph: QuantizedGraph, vectors: np.ndarray | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Test inputs by name; None makes ten random ones. Raises ConfigError for one array beside several inputs."""
+    """Test inputs by name; None makes ten random ones, fewer for a model of more than 100 M MACs.
+
+    Raises ConfigError for one array beside several inputs, ModelError for a model too large to compute its reference outputs.
+    """
+    if graph.total_macs > MOST_MACS:
+        raise ModelError(f"graph {graph.name!r} needs {graph.total_macs:.2g} MACs an inference; at most {MOST_MACS:.0e} are computed for its test vectors",
+                         "no microcontroller runs such a model; check the sizes of its layers")
     if vectors is None:
+        count = max(1, min(RANDOM_VECTORS, VECTOR_MACS // max(graph.total_macs, 1)))
         generator = np.random.default_rng(0)
-        return {name: _random(generator, graph.tensors[name]) for name in graph.inputs}
+        return {name: _random(generator, graph.tensors[name], count) for name in graph.inputs}
     if isinstance(vectors, Mapping):
         return dict(vectors)
     if len(graph.inputs) != 1:
@@ -25,8 +34,8 @@ def named_vectors(graph: QuantizedGraph, vectors: np.ndarray | Mapping[str, np.n
     return {graph.inputs[0]: vectors}
 
 
-def _random(generator: np.random.Generator, tensor: Tensor) -> np.ndarray:
-    shape = (RANDOM_VECTORS, *tensor.shape)
+def _random(generator: np.random.Generator, tensor: Tensor, count: int) -> np.ndarray:
+    shape = (count, *tensor.shape)
     if tensor.dtype == "float32":
         return generator.normal(size=shape).astype(np.float32)
     return generator.integers(-128, 128, shape, dtype=np.int8)

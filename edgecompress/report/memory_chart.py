@@ -73,8 +73,11 @@ class Nodes:
 
 
 def nodes_of(report: Report) -> Nodes:
-    """Names by step, from the SQNR rows, which list every node; without them from the layers, if no node was left out."""
+    """Names by step, from the layers if they know their step; else from the SQNR rows, which list every node, or from layers that left none out."""
     assert report.manifest is not None
+    known = {layer.step: (layer.node, number) for number, layer in enumerate(report.manifest.layers, start=1) if layer.step is not None}
+    if known:
+        return Nodes({step: node for step, (node, _) in known.items()}, {step: number for step, (_, number) in known.items()})
     layers = [layer.node for layer in report.manifest.layers]
     every = [row.node for row in report.chosen_trained.sqnr] if report.chosen_trained else []
     steps = 1 + max(block.last for block in report.manifest.blocks)
@@ -97,7 +100,7 @@ def memory_section(report: Report) -> Memory | None:
     named = steps <= 40 and bool(nodes.names)
     bottom = HEIGHT - (96 if named else 48)
     up = Axis(0.0, manifest.arena_bytes * 1.02, bottom, TOP, False)
-    alive = [sum(block.size for block in manifest.blocks if block.first <= step <= block.last) for step in range(first, last + 1)]
+    alive = [_covered([block for block in manifest.blocks if block.first <= step <= block.last]) for step in range(first, last + 1)]
     peak_steps = [first + index for index, size in enumerate(alive) if size == max(alive)]
 
     def left(step: int) -> float:
@@ -122,6 +125,16 @@ def memory_section(report: Report) -> Memory | None:
                      for block in manifest.blocks),
         numbered=bool(nodes.numbers),
     )
+
+
+def _covered(blocks: list[Block]) -> int:
+    """Bytes of the arena that some blocks cover; a layer that overwrites its input shares bytes with it."""
+    total = end = 0
+    for block in sorted(blocks, key=lambda block: block.offset):
+        top = block.offset + block.size
+        total += max(top - max(block.offset, end), 0)
+        end = max(end, top)
+    return total
 
 
 def _address(value: int) -> str:

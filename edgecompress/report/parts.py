@@ -60,6 +60,7 @@ class Layer:
     scratch_bytes: int
     input_shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...] | None
+    step: int | None  # when it runs, in the count of Block.first and Block.last
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Manifest:
     inputs: tuple[Quantization, ...]
     outputs: tuple[Quantization, ...]
     header: str | None
+    caller_bytes: int | None  # inputs and outputs outside the arena; None: not known
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def _layer_of(values: Reader) -> Layer:
     if not all(isinstance(shape, list) and all(type(size) is int for size in shape) for shape in shapes):
         raise values.fail("input_shapes", "a list of shapes")
     return Layer(values.text("node"), values.text("op"), values.text_or_none("kernel") or "", values.whole("macs"), values.whole("constant_bytes"),
-                 values.whole("scratch_bytes"), tuple(tuple(shape) for shape in shapes), values.shape_or_none("output_shape"))
+                 values.whole("scratch_bytes"), tuple(tuple(shape) for shape in shapes), values.shape_or_none("output_shape"),
+                 values.whole_or_none("step"))
 
 
 def _block_of(values: Reader) -> Block:
@@ -180,7 +183,15 @@ def manifest_of(values: Reader) -> Manifest:
         inputs=tuple(_quantization_of(row) for row in values.children("inputs")),
         outputs=tuple(_quantization_of(row) for row in values.children("outputs")),
         header=values.text_or_none("header"),
+        caller_bytes=_caller_bytes(values),
     )
+
+
+def _caller_bytes(values: Reader) -> int | None:
+    sizes = values.whole_or_none("input_bytes"), values.whole_or_none("output_bytes")
+    if sizes[0] is None or sizes[1] is None:
+        return None
+    return 0 if values.text_or_none("io") == "arena" else sizes[0] + sizes[1]
 
 
 def measurement_of(values: Reader) -> Measurement:

@@ -26,7 +26,7 @@ static inline void bench_copy(int8_t *to, const int8_t *from, uint32_t size)
 struct bench_timer {
     volatile uint32_t *control;
     volatile uint32_t *reload;
-    const volatile uint32_t *value;
+    volatile uint32_t *value; /* writing it starts a period anew */
     uint32_t enable;
     uint32_t mask;
 };
@@ -40,7 +40,19 @@ extern int8_t bench_output[];
 
 /* bench_call.c: runs a model on its own painted stack. */
 int bench_call(const int8_t *input, int8_t *output, bench_run_function run, const volatile uint32_t *timer_value);
-extern uint32_t bench_ticks; /* of the last call, before masking */
+extern uint32_t bench_ticks, bench_started; /* of the last call: ticks before masking, the timer's value when run was called */
+
+#ifdef BENCH_COUNT_LAYERS
+/* A firmware that counts layers has one model, and gets one frame again and again, each time with the timer in a later phase,
+   so that the mean is finer than one tick. */
+extern const uint32_t bench_layer_count;
+extern uint32_t bench_layer_values[]; /* the timer's value after each layer */
+
+/* harness_layers.c */
+extern uint32_t *bench_layer_next; /* where bench_layer_done keeps the timer's value */
+void bench_layer_done(int layer);
+void bench_delay(uint32_t turns); /* two instructions a turn */
+#endif
 
 /* Exit codes that the Python side explains. */
 enum {

@@ -3,7 +3,7 @@
    Thumb-1 only, so that one source serves every core. */
 #include "bench_harness.h"
 
-uint32_t bench_ticks;
+uint32_t bench_ticks, bench_started;
 
 __asm__(".syntax unified\n"
         ".thumb\n"
@@ -24,6 +24,8 @@ __asm__(".syntax unified\n"
         "bench_returned:\n"
         "    ldr r5, [r5]\n"
         "    mov sp, r4\n"
+        "    ldr r7, =bench_started\n"
+        "    str r6, [r7]\n"
         "    subs r6, r6, r5\n"
         "    ldr r7, =bench_ticks\n"
         "    str r6, [r7]\n"

@@ -1,7 +1,7 @@
 /* RISC-V twin of harness_call.c: the call of a model on a stack of its own, and the label where emulators stop counting. */
 #include "bench_harness.h"
 
-uint32_t bench_ticks;
+uint32_t bench_ticks, bench_started;
 
 __asm__(".section .text.bench_call,\"ax\",@progbits\n"
         ".balign 4\n"
@@ -21,6 +21,8 @@ __asm__(".section .text.bench_call,\"ax\",@progbits\n"
         ".global bench_returned\n"
         "bench_returned:\n"
         "    lw s1, 0(s1)\n"
+        "    la t0, bench_started\n"
+        "    sw s2, 0(t0)\n"
         "    mv sp, s0\n"
         "    sub s2, s2, s1\n"
         "    la s1, bench_ticks\n"

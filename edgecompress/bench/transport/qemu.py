@@ -1,18 +1,28 @@
-"""Runs a firmware in qemu-system-arm, whose instruction-counting mode makes a board timer an exact counter."""
+"""Runs a firmware in qemu-system-arm, whose instruction-counting mode makes a board timer a counter of instructions.
+
+A tick of the boards' timers is 31 to 63 instructions. For single layers one frame is therefore run again and again, each time with the timer
+two instructions later in its period, until the phases cover a period: the mean of the differences is then right to two or three instructions.
+"""
 
 from __future__ import annotations
 
+import math
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgecompress.bench.firmware import Firmware
-from edgecompress.bench.protocol import EXIT_REASONS, Execution, Frame, decode_execution, encode_input, failed_exit
+from edgecompress.bench.protocol import EXIT_REASONS, Execution, Frame, FrameCount, decode_execution, encode_input, failed_exit
 from edgecompress.errors import DeviceError, ToolMissingError
 
 PROGRAM = "qemu-system-arm"
+DELAY_INSTRUCTIONS = 2  # from one frame's phase to the next one's, bench_delay of harness_layers.c
+# executed between two readings of the timer that are not the layer's: 9 of bench_layer_done, its argument and its call.
+# Before the first layer only the call of run, the hook's argument, its call and its instructions up to the reading.
+HOOK_INSTRUCTIONS, FIRST_HOOK_INSTRUCTIONS = 11, 6
 
 
 def version() -> str:
@@ -25,6 +35,28 @@ def version() -> str:
 
 def run(firmware: Firmware, machine: str, cpu: str, frames: Sequence[Frame], timeout_s: float = 120.0) -> Execution:
     """Runs all frames on qemu's board `machine` (`cpu` may be empty). Raises DeviceError on a fault, a wrong exit or after `timeout_s`."""
+    return decode_execution(firmware.subjects, frames, _run(firmware, machine, cpu, frames, timeout_s))
+
+
+def layer_counts(firmware: Firmware, machine: str, cpu: str, frame: Frame, timeout_s: float = 120.0) -> FrameCount:
+    """Instructions of each layer of a firmware built with `count_layers`, right to two or three of them. The first layer's include those of run
+    before it, and the others' the arguments of their call. Errors as in `run`."""
+    tick = firmware.machine.timer.nanoseconds_per_tick
+    repeats = math.ceil(tick / DELAY_INSTRUCTIONS)
+    files = _run(firmware, machine, cpu, [frame] * repeats, timeout_s)
+    (subject,) = firmware.subjects
+    count = len(subject.layers)
+    if len(files.get("layers.bin", b"")) != 4 * count * repeats:
+        raise DeviceError(f"the firmware wrote {len(files.get('layers.bin', b''))} bytes to layers.bin, expected {4 * count * repeats}; lower the model again")
+    ticks = struct.unpack(f"<{count * repeats}I", files["layers.bin"])
+    ends = [0.0, *(sum(ticks[index::count]) / repeats * tick for index in range(count))]
+    hooks = [FIRST_HOOK_INSTRUCTIONS, *[HOOK_INSTRUCTIONS] * count]
+    layers = tuple(max(round(end - start) - hook, 1) for start, end, hook in zip(ends, ends[1:], hooks, strict=False))
+    return FrameCount(sum(layers), 0, layers)
+
+
+def _run(firmware: Firmware, machine: str, cpu: str, frames: Sequence[Frame], timeout_s: float) -> dict[str, bytes]:
+    """The files that the firmware wrote."""
     version()
     with tempfile.TemporaryDirectory(prefix="edgecompress-qemu-") as name:
         folder = Path(name)
@@ -44,7 +76,7 @@ def run(firmware: Firmware, machine: str, cpu: str, frames: Sequence[Frame], tim
         raise failed_exit(done.returncode, firmware.image, files)
     if done.returncode != 0:
         raise DeviceError(f"{PROGRAM} ended with code {done.returncode}", *done.stderr.strip().splitlines()[:6])
-    return decode_execution(firmware.subjects, frames, files)
+    return files
 
 
 def instructions(firmware: Firmware, execution: Execution) -> list[int]:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.lower.c.dsp_staircase import short_rescaling
 from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_streams, rescale_constants, rescale_factors, sums_fit
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 TILE = 3  # pixels of ec_conv_tile
 CHAIN_BLOCKS = 16  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
+
+
+def rescale_form(op: Any, rows: np.ndarray) -> tuple[int, int]:
+    """(EC_RESCALE_* of ec_rescale_dsp.h, words of constants a channel) of a layer with weights `rows` [channels, positions]."""
+    short = short_rescaling(op, rows)
+    return (0, CONSTANT_WORDS) if short is None else (short.mode, 2)
+
+
+def constants_of(op: Any, rows: np.ndarray) -> np.ndarray:
+    """Constants of the form, int32 [channels, words]."""
+    short = short_rescaling(op, rows)
+    return rescale_constants(op, rows) if short is None else short.constants
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ class Conv2DDspEmitter(Emitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, shape, (height, width, channels) = call.op, self._windows(call), call.inputs[0].shape
         return {"weights": Reference("weights"), "weight_words": self._weight_words(call), "blocks": shape.blocks,
-                "negatives": int(op.activation_min != op.output_zero_point), "activation_min": op.activation_min,
+                "form": rescale_form(op, self._rows(call))[0], "activation_min": op.activation_min,
                 "activation_max": op.activation_max, "input_height": height, "input_row_bytes": width * channels,
                 "input_zero_point": op.input_zero_point, "output_height": shape.height, "output_width": shape.width,
                 "output_channels": call.output.shape[2], "kernel_height": shape.kernel_height, "stride_height": shape.stride_height,
@@ -120,7 +134,7 @@ class Conv2DDspEmitter(Emitter):
         return (call.output.shape[2] + 1) // 2
 
     def _weight_words(self, call: Call) -> int:
-        return self._pairs(call) * (self._windows(call).blocks * call.op.weight_bits // 4 + 2 * CONSTANT_WORDS)
+        return self._pairs(call) * (self._windows(call).blocks * call.op.weight_bits // 4 + 2 * rescale_form(call.op, self._rows(call))[1])
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, shape = call.op, self._windows(call)
@@ -145,7 +159,7 @@ class Conv2DDspEmitter(Emitter):
         rest = shape.blocks - 1
         result: dict[str, float] = {
             "call": 1, "tiles": tiles, "tile_pairs": tiles * pairs, "tile_blocks": tiles * pairs * rest,
-            "tile_passes": tiles * pairs * -(-rest // CHAIN_BLOCKS), "tile_negatives": tiles * pairs * (op.activation_min != op.output_zero_point),
+            "tile_passes": tiles * pairs * -(-rest // CHAIN_BLOCKS), "tile_general": tiles * pairs * (rescale_form(op, self._rows(call))[0] == 0),
             "gather_runs": tiles * shape.kernel_height, "gather_twos": tiles * shape.kernel_height * (shape.run_words // 2),
             "gather_ones": tiles * shape.kernel_height * (shape.run_words % 2), "singles": singles, "single_pairs": singles * pairs,
             "single_twos": singles * pairs * (shape.blocks // 2), "single_ones": singles * pairs * (shape.blocks % 2),
@@ -207,17 +221,17 @@ class DenseDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, (channels, length) = call.op, self._rows(call).shape
-        return {"weights": Reference("weights"), "input_size": length, "output_size": channels, "activation_min": op.activation_min,
+        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "input_size": length, "output_size": channels, "activation_min": op.activation_min,
                 "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, rows = call.op, self._rows(call)
         whole = np.pad(rows, ((0, 0), (0, -rows.shape[1] % DENSE_UNIT)))
-        return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, rescale_constants(op, rows))),)
+        return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, constants_of(op, rows))),)
 
     def array_bytes(self, call: Call) -> int:
         units, quads, pairs = self._sizes(call)
-        return (2 * quads + pairs) * (2 * units * call.op.weight_bits + 8 * CONSTANT_WORDS)
+        return (2 * quads + pairs) * (2 * units * call.op.weight_bits + 8 * rescale_form(call.op, self._rows(call))[1])
 
     def scratch_bytes(self, call: Call) -> int:
         return 16 * self._sizes(call)[0]
@@ -226,5 +240,6 @@ class DenseDspEmitter(Emitter):
         (units, quads, pairs), channels, op = self._sizes(call), call.output.size, call.op
         narrow = (op.activation_min, op.activation_max) != (-128, 127)
         return {"call": 1, "expanded_units": units, "expanded_tail": call.inputs[0].size % DENSE_UNIT, "quads": quads, "quad_units": quads * units,
-                "quad_passes": quads * -(-units // DENSE_CHAIN), "pairs": pairs, "pair_units": pairs * units, "copied": channels % 4,
+                "quad_passes": quads * -(-units // DENSE_CHAIN), "quads_general": quads * (rescale_form(op, self._rows(call))[0] == 0),
+                "pairs": pairs, "pair_units": pairs * units, "copied": channels % 4,
                 "clamped": channels * narrow}

@@ -74,7 +74,7 @@ def pair_words(pairs: np.ndarray, bits: int) -> np.ndarray:
 def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
     """The words of all channel pairs, int32, each pair's weights before its constants. `weights` [channels, positions in fours]."""
     pairs = paired(weights)
-    both = np.zeros((2 * len(pairs), CONSTANT_WORDS), dtype=np.int32)
+    both = np.zeros((2 * len(pairs), constants.shape[1]), dtype=np.int32)
     both[: len(constants)] = constants
     return np.concatenate([pair_words(pairs, bits), both.reshape(len(pairs), -1)], axis=1).ravel()
 
@@ -88,9 +88,9 @@ def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     whole = len(weights) - rest + (4 if rest == 3 else 0)
     padded = np.zeros((max(whole, len(weights)), weights.shape[1]), dtype=np.int8)
     padded[: len(weights)] = weights
-    filled = np.zeros((len(padded), CONSTANT_WORDS), dtype=np.int32)
+    filled = np.zeros((len(padded), constants.shape[1]), dtype=np.int32)
     filled[: len(constants)] = constants
     words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, weights.shape[1] // 4, bits // 4)
     step = words.transpose(0, 2, 3, 1).reshape(whole // 4, weights.shape[1] * bits // 8)  # words of both pairs in turn
-    quads = np.concatenate([step, filled[:whole].reshape(whole // 4, 4 * CONSTANT_WORDS)], axis=1).ravel()
+    quads = np.concatenate([step, filled[:whole].reshape(whole // 4, 4 * constants.shape[1])], axis=1).ravel()
     return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, constants[whole:])])

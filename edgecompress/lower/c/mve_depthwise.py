@@ -16,7 +16,7 @@ from edgecompress.lower.c.mve_weights import VECTOR, factors, folded_bias, shift
 LANES = 16  # channels of a group
 WORD_PITCH = 4 * LANES  # bytes from a word of a channel to its next one
 MAX_WORDS = 16  # of a window: four vectors of weights stay in registers
-BUFFER_BYTES = 3072  # of scratch memory; a longer batch of strips pays the cost of a channel for more tiles at once
+LEAST_BUFFER, MOST_BUFFER = 2048, 8192  # bytes of scratch memory; a longer batch of strips pays the cost of a channel for more tiles at once
 OFFSET_LIMIT = 2**16 - 1  # of the store's 16-bit offsets
 PATTERN_WORDS = 5
 CHANNEL_COST, VECTOR_COST, COLUMN_COST = 34, 5, 14  # rough instructions, to choose an orientation
@@ -81,7 +81,9 @@ class Strips:
     @property
     def batch(self) -> int:
         """Strips at a time."""
-        batches = -(-self.strips // max(BUFFER_BYTES // self.strip_bytes, 1))
+        size = self.rows.size * self.rows.step if self.rows.step > self.columns.step else self.columns.size * self.columns.step  # of the input
+        room = min(max(size // 4, LEAST_BUFFER), MOST_BUFFER)  # little beside the activations
+        batches = -(-self.strips // max(room // self.strip_bytes, 1))
         return -(-self.strips // batches)
 
     @property

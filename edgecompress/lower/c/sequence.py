@@ -105,10 +105,10 @@ class LstmDspEmitter(LstmEmitter):
     def array_bytes(self, call: Call) -> int:
         op, inputs = call.op, call.inputs[0].shape[1]
         padding = 8 * _eights(inputs) - inputs + 8 * _eights(op.units) - op.units
-        return int(op.constant_bytes) + 4 * op.units * padding
+        return int(op.constant_bytes + 4 * op.units * padding)
 
     def scratch_bytes(self, call: Call) -> int:
-        return 16 * (_eights(call.inputs[0].shape[1]) + _eights(int(call.op.units)))
+        return 16 * (_eights(call.inputs[0].shape[1]) + _eights(call.op.units))
 
     def features(self, call: Call) -> dict[str, float]:
         steps, inputs = call.inputs[0].shape

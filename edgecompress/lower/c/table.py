@@ -12,6 +12,7 @@ from edgecompress.lower.c.float_emitters import FLOAT_EMIT
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.mve_depthwise import DepthwiseMveEmitter
+from edgecompress.lower.c.mve_simple import AddMveEmitter
 from edgecompress.lower.c.sequence import DelayLineEmitter, LstmDspEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
@@ -60,6 +61,7 @@ FAST: dict[str, tuple[Emitter, ...]] = {
                          DepthwiseWindowEmitter(5, 1), DepthwiseWindowEmitter(5, 2), DepthwiseWindowEmitter(7, 1), DepthwiseWindowEmitter(7, 2),
                          DepthwiseWindowEmitter()),
     "lstm": (LstmDspEmitter("lstm"),),
+    "add": (AddMveEmitter(),),
 }
 
 UNSUPPORTED: dict[str, str] = {}

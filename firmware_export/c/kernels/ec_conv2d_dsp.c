@@ -154,7 +154,7 @@ static void ec_conv_begin(const ec_conv2d_dsp_params *p, ec_conv_tiles *tiles, u
     tiles->output_step = p->output_channels + (p->output_channels & 1);
     tiles->end = p->weights + p->weight_words;
     tiles->x = x;
-    tiles->negatives = p->negatives;
+    tiles->form = p->form;
     tiles->reserved = 0;
     tiles->weights = p->weights;
     tiles->gather = functions->gather;

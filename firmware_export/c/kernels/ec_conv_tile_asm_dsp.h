@@ -7,6 +7,9 @@
 #ifndef EC_CONV_TILE_ASM_DSP_H
 #define EC_CONV_TILE_ASM_DSP_H
 
+/* Lets arguments that are macros become several arguments. */
+#define EC_EXPAND(macro, ...) macro(__VA_ARGS__)
+
 #define EC_FIRST(sum, w, x) "smuad " #sum ", " #w ", " #x "\n\t"
 #define EC_NEXT(sum, w, x) "smlad " #sum ", " #w ", " #x ", " #sum "\n\t"
 #define EC_MAC_3(mac, a, b, c, w) mac(a, w, r10) mac(b, w, r11) mac(c, w, r12)
@@ -24,10 +27,9 @@
     "stm r12, {r1-r4, r8-r11, lr}\n\t" \
     "adr.w r11, 2f + 1\n\t"           \
     "add r6, r6, r11\n\t"             \
-    "cmp r7, #0\n\t"                  \
-    "adr.w r7, 3f + 1\n\t"            \
-    "it ne\n\t"                       \
-    "adrne.w r7, 4f + 1\n\t"          \
+    "adr.w r12, 8f\n\t"               \
+    "ldr r7, [r12, r7, lsl #2]\n\t"   \
+    "add r7, r7, r12\n\t"             \
     "strd r6, r7, [sp, #20]\n\t"      \
     "adr.w r12, 5f + 1\n\t"           \
     "cmp r5, #2\n\t"                  \
@@ -43,33 +45,46 @@
     "ldr r1, [sp, #12]\n\t"           \
     "ldr lr, [sp, #16]\n"
 
-/* r1 bias, r2 multiplier, r3 offset, r10 shift: ec_rescale_dsp_one of three sums. */
-#define EC_RESCALE(t)                       \
-    "smmlar " #t ", " #t ", r2, r3\n\t"     \
-    "asr " #t ", " #t ", r10\n\t"           \
-    "ssat " #t ", #8, " #t "\n\t"
-#define EC_RESCALE_NEGATIVES(t)             \
+/* Sums to outputs in the low bytes of r4 to r9, by form. `part` brings the sums r7 to r9 to the scale at which they are part of r4
+ * to r6; then `second` and `first` double the sums, `second8` and `first8` multiply them by 2^8. */
+#define EC_SCALES_S8 "", "lsl #1", "asr #7", ", lsl #8", ""
+#define EC_SCALES_S4 ", asr #12", "asr #11", "asr #3", ", asr #4", ", lsl #4"
+#define EC_GENERAL_1(t)                     \
     "add r11, r3, " #t ", asr #31\n\t"      \
     "smmlar " #t ", " #t ", r2, r11\n\t"    \
     "asr " #t ", " #t ", r10\n\t"           \
     "ssat " #t ", #8, " #t "\n\t"
+#define EC_GENERAL_3(a, b, c, scale)        \
+    "ldm r0!, {r1, r2, r3, r10}\n\t"        \
+    "add " #a ", r1, " #a ", " scale "\n\t" \
+    "add " #b ", r1, " #b ", " scale "\n\t" \
+    "add " #c ", r1, " #c ", " scale "\n\t" \
+    EC_GENERAL_1(a) EC_GENERAL_1(b) EC_GENERAL_1(c)
+#define EC_SHORT_1(t, bias, multiplier, scale, shift) \
+    "add " #t ", " bias ", " #t scale "\n\t" \
+    "smmul " #t ", " #t ", " multiplier "\n\t" \
+    "ssat " #t ", #8, " #t ", asr #" shift "\n\t"
 
-/* Sums to outputs, the next two channels or the end. `second` doubles the sums r7 to r9; `part` brings them to the scale
- * at which they are part of r4 to r6, and `first` then doubles these. */
-#define EC_TILE_FINISH(rescale, second, part, first) \
+#define EC_DIFFERENCES(part)                \
     "sub r4, r4, r7" part "\n\t"            \
     "sub r5, r5, r8" part "\n\t"            \
-    "sub r6, r6, r9" part "\n\t"            \
+    "sub r6, r6, r9" part "\n\t"
+#define EC_FINISH_GENERAL(part, second, first, second8, first8) \
+    EC_DIFFERENCES(part)                    \
+    EC_GENERAL_3(r7, r8, r9, second)        \
+    EC_GENERAL_3(r4, r5, r6, first)
+#define EC_FINISH_SHORT(shift, part, second, first, second8, first8) \
+    EC_DIFFERENCES(part)                    \
     "ldm r0!, {r1, r2, r3, r10}\n\t"        \
-    "add r7, r1, r7, " second "\n\t"        \
-    "add r8, r1, r8, " second "\n\t"        \
-    "add r9, r1, r9, " second "\n\t"        \
-    rescale(r7) rescale(r8) rescale(r9)     \
-    "ldm r0!, {r1, r2, r3, r10}\n\t"        \
-    "add r4, r1, r4, " first "\n\t"         \
-    "add r5, r1, r5, " first "\n\t"         \
-    "add r6, r1, r6, " first "\n\t"         \
-    rescale(r4) rescale(r5) rescale(r6)     \
+    EC_SHORT_1(r7, "r1", "r2", second8, shift) \
+    EC_SHORT_1(r8, "r1", "r2", second8, shift) \
+    EC_SHORT_1(r9, "r1", "r2", second8, shift) \
+    EC_SHORT_1(r4, "r3", "r10", first8, shift) \
+    EC_SHORT_1(r5, "r3", "r10", first8, shift) \
+    EC_SHORT_1(r6, "r3", "r10", first8, shift)
+
+/* Outputs to memory, the next two channels. */
+#define EC_TILE_STORE                       \
     "bfi r7, r4, #8, #8\n\t"                \
     "bfi r8, r5, #8, #8\n\t"                \
     "bfi r9, r6, #8, #8\n\t"                \
@@ -82,21 +97,30 @@
     "mov r1, r10\n\t"                       \
     "bne.w 1b\n\t"
 
-/* The end of the chain, its loop (`loop` counts: not zero to go on), both ways to finish, the next tile. */
-#define EC_TILES_END(loop, second, part, first) \
+/* The end of the chain, its loop (`loop` counts: not zero to go on), the ways to finish by form, the next tile. */
+#define EC_TILES_END(loop, scales)          \
     "ldr.w pc, [sp, #28]\n\t"               \
     ".balign 4\n"                           \
+    "8:\n\t"                                \
+    ".word 3f - 8b + 1, 4f - 8b + 1, 9f - 8b + 1\n" \
     "5:\n\t"                                \
     loop                                    \
     "bne.w 2b\n\t"                          \
     "ldr pc, [sp, #24]\n\t"                 \
     ".balign 4\n"                           \
-    "4:\n\t"                                \
-    EC_TILE_FINISH(EC_RESCALE_NEGATIVES, second, part, first) \
+    "3:\n\t"                                \
+    EC_EXPAND(EC_FINISH_GENERAL, scales)    \
+    EC_TILE_STORE                           \
     "b 7f\n\t"                              \
     ".balign 4\n"                           \
-    "3:\n\t"                                \
-    EC_TILE_FINISH(EC_RESCALE, second, part, first) \
+    "9:\n\t"                                \
+    EC_EXPAND(EC_FINISH_SHORT, "15", scales) \
+    EC_TILE_STORE                           \
+    "b 7f\n\t"                              \
+    ".balign 4\n"                           \
+    "4:\n\t"                                \
+    EC_EXPAND(EC_FINISH_SHORT, "11", scales) \
+    EC_TILE_STORE                           \
     "7:\n\t"                                \
     "ldr r1, [sp]\n\t"                      \
     "add r1, r1, r2, lsl #1\n\t"            \
@@ -114,38 +138,60 @@
     "add sp, #80\n\t"                       \
     "pop {r4-r11, pc}\n"
 
-/* One pixel: the stack holds output, output_step, end, x, blocks. Negatives are always corrected, which is never wrong. */
+/* One pixel: the stack holds output, output_step, end, x, blocks, the shift of a short form (general: 0). */
 #define EC_SINGLE_BEGIN                     \
     "push {r4-r11, lr}\n\t"                 \
     "ldm r0, {r3-r6}\n\t"                   \
     "ldr r7, [r0, #76]\n\t"                 \
-    "push {r3-r7}\n\t"                      \
+    "ldr r8, [r0, #24]\n\t"                 \
+    "cmp r8, #1\n\t"                        \
+    "ite eq\n\t"                            \
+    "moveq r8, #11\n\t"                     \
+    "lslne r8, r8, #3\n\t"                  \
+    "it hi\n\t"                             \
+    "subhi r8, r8, #1\n\t" /* 2: 15 */      \
+    "push {r3-r8}\n\t"                      \
     "ldr r0, [r0, #32]\n\t"                 \
     "mov r1, r6\n\t"                        \
     "mov lr, r7\n"
 
-#define EC_SINGLE_RESCALE(t)                \
+#define EC_SINGLE_GENERAL(t, scale)         \
+    "ldm r0!, {r4-r7}\n\t"                  \
+    "add " #t ", r4, " #t ", " scale "\n\t" \
     "add r6, r6, " #t ", asr #31\n\t"       \
     "smmlar " #t ", " #t ", r5, r6\n\t"     \
-    "asr " #t ", " #t ", r7\n\t"            \
-    "ssat " #t ", #8, " #t "\n\t"
+    "asr " #t ", " #t ", r7\n\t"
 
-#define EC_SINGLE_END(second, part, first)  \
+#define EC_SINGLE_OUTPUTS(part, second, first, second8, first8) \
     "sub r2, r2, r3" part "\n\t"            \
+    "ldr r8, [sp, #20]\n\t"                 \
+    "cmp r8, #0\n\t"                        \
+    "bne.w 4f\n\t"                          \
+    EC_SINGLE_GENERAL(r3, second)           \
+    EC_SINGLE_GENERAL(r2, first)            \
+    "b 5f\n"                                \
+    "4:\n\t"                                \
     "ldm r0!, {r4-r7}\n\t"                  \
-    "add r3, r4, r3, " second "\n\t"        \
-    EC_SINGLE_RESCALE(r3)                   \
-    "ldm r0!, {r4-r7}\n\t"                  \
-    "add r2, r4, r2, " first "\n\t"         \
-    EC_SINGLE_RESCALE(r2)                   \
+    "add r3, r4, r3" second8 "\n\t"         \
+    "smmul r3, r3, r5\n\t"                  \
+    "asr r3, r3, r8\n\t"                    \
+    "add r2, r6, r2" first8 "\n\t"          \
+    "smmul r2, r2, r7\n\t"                  \
+    "asr r2, r2, r8\n"                      \
+    "5:\n\t"                                \
+    "ssat r3, #8, r3\n\t"                   \
+    "ssat r2, #8, r2\n\t"
+
+#define EC_SINGLE_END(scales)               \
+    EC_EXPAND(EC_SINGLE_OUTPUTS, scales)    \
     "bfi r3, r2, #8, #8\n\t"                \
     "ldm sp, {r4-r7, lr}\n\t"               \
     "strh r3, [r4], #2\n\t"                 \
     "str r4, [sp]\n\t"                      \
     "cmp r0, r6\n\t"                        \
     "mov r1, r7\n\t"                        \
-    "bne 1b\n\t"                            \
-    "add sp, #20\n\t"                       \
+    "bne.w 1b\n\t"                          \
+    "add sp, #24\n\t"                       \
     "pop {r4-r11, pc}\n"
 
 #endif

@@ -16,7 +16,8 @@
  * bench/pipeline.py: 15 cycles for 24 against 22 for 32). The chain of blocks is entered in its middle, so that a window
  * of any size runs without a loop for the rest, and one of up to 17 blocks without a loop at all.
  *
- * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions, then two ec_rescale_dsp. */
+ * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions, then two ec_rescale_dsp or
+ * ec_rescale_short. */
 #ifndef EC_CONV_TILE_DSP_H
 #define EC_CONV_TILE_DSP_H
 
@@ -34,7 +35,7 @@ typedef struct {
     const uint32_t *x;      /* windows.x */
     int32_t passes;         /* through the chain of blocks */
     int32_t entry;          /* into the chain, in bytes */
-    int32_t negatives;      /* 0 where the activation's lower end is the zero point */
+    int32_t form;           /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
     int32_t reserved;
     const int32_t *weights; /* one stream after the other */
     ec_conv_gather *gather;
@@ -67,25 +68,37 @@ ec_conv_compute ec_conv_single_s8_dsp;
 ec_conv_compute ec_conv_tiles_s4_dsp;
 ec_conv_compute ec_conv_single_s4_dsp;
 
-/* Outputs of two channels from the sums of their weights together (`first`) and of w0 alone, at 2^12 for int4 (`second`). */
-static inline void ec_conv_finish(const ec_conv_tiles *tile, const int32_t *constants, const int32_t *first, const int32_t *second, int8_t *output,
-                                  const int pixels, const int bits)
+/* Outputs of two channels from the sums of their weights together (`first`) and of w0 alone, at 2^12 for int4 (`second`); returns what
+ * stands behind the constants. */
+static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constants, const int32_t *first, const int32_t *second, int8_t *output,
+                                            int32_t output_step, const int pixels, const int bits)
 {
-    ec_rescale_dsp channel[2];
-    int pixel, i;
-    for (i = 0; i < 2; ++i) {
-        channel[i].bias = *constants++;
-        channel[i].multiplier = *constants++;
-        channel[i].offset = *constants++;
-        channel[i].shift = *constants++;
-    }
+    const int32_t words = ec_rescale_words(form);
+    int32_t pixel, channel;
     for (pixel = 0; pixel < pixels; ++pixel) {
-        const int32_t s0 = bits == 8 ? second[pixel] : second[pixel] >> 12;
-        const int32_t s1 = (int32_t)((uint32_t)first[pixel] - (uint32_t)s0) >> bits;
-        int8_t *target = output + pixel * tile->output_step;
-        target[0] = ec_rescale_dsp_one(&channel[0], ec_doubled_sum(s0, channel[0].bias), tile->negatives != 0 || pixels == 1);
-        target[1] = ec_rescale_dsp_one(&channel[1], ec_doubled_sum(s1, channel[1].bias), tile->negatives != 0 || pixels == 1);
+        int32_t sums[2];
+        sums[0] = bits == 8 ? second[pixel] : second[pixel] >> 12;
+        sums[1] = (int32_t)((uint32_t)first[pixel] - (uint32_t)sums[0]) >> bits;
+        for (channel = 0; channel < 2; ++channel) {
+            const int32_t *c = constants + channel * words;
+            int8_t result;
+            if (form == EC_RESCALE_GENERAL) {
+                ec_rescale_dsp r;
+                r.bias = c[0];
+                r.multiplier = c[1];
+                r.offset = c[2];
+                r.shift = c[3];
+                result = ec_rescale_dsp_one(&r, ec_doubled_sum(sums[channel], r.bias), 1);
+            } else {
+                ec_rescale_short r;
+                r.bias = c[0];
+                r.multiplier = c[1];
+                result = ec_rescale_short_one(&r, sums[channel], ec_rescale_shift(form));
+            }
+            output[pixel * output_step + channel] = result;
+        }
     }
+    return constants + 2 * words;
 }
 
 /* One tile, or pixel, in C; `pixels` and `bits` are constants. */
@@ -113,8 +126,7 @@ static inline void ec_conv_compute_portable(const ec_conv_tiles *tile, int8_t *o
                 second[pixel] = ec_smlad(one, *x++, second[pixel]);
             }
         }
-        ec_conv_finish(tile, w, first, second, output, pixels, bits);
-        w += 8;
+        w = ec_conv_finish(tile->form, w, first, second, output, tile->output_step, pixels, bits);
     }
 }
 

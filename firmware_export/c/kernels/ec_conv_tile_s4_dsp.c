@@ -41,7 +41,7 @@ __attribute__((naked)) void ec_conv_tiles_s4_dsp(const ec_conv_tiles *tiles __at
         ".rept 16\n\t"
         BLOCK(EC_NEXT)
         ".endr\n\t"
-        EC_TILES_END("ldr r10, [sp, #76]\n\tcmp r1, r10\n\t", "asr #11", ", asr #12", "asr #3")
+        EC_TILES_END("ldr r10, [sp, #76]\n\tcmp r1, r10\n\t", EC_SCALES_S4)
     );
 }
 
@@ -78,7 +78,7 @@ __attribute__((naked)) void ec_conv_single_s4_dsp(const ec_conv_tiles *tiles __a
         "subs r12, r12, #1\n\t"
         "bne 2b\n"
         "3:\n\t"
-        EC_SINGLE_END("asr #11", ", asr #12", "asr #3")
+        EC_SINGLE_END(EC_SCALES_S4)
     );
 }
 

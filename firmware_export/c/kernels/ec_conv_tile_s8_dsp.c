@@ -29,7 +29,7 @@ __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __at
         STEP(EC_NEXT, r2)
         STEP(EC_NEXT, r3)
         ".endr\n\t"
-        EC_TILES_END("subs lr, lr, #1\n\t", "lsl #1", "", "asr #7")
+        EC_TILES_END("subs lr, lr, #1\n\t", EC_SCALES_S8)
     );
 }
 
@@ -63,7 +63,7 @@ __attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tiles *tiles __a
         "subs r12, r12, #1\n\t"
         "bne 2b\n"
         "3:\n\t"
-        EC_SINGLE_END("lsl #1", "", "asr #7")
+        EC_SINGLE_END(EC_SCALES_S8)
     );
 }
 

@@ -48,7 +48,7 @@ static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *inpu
 {
     uint32_t *x = (uint32_t *)scratch;
     const int32_t units = (p->input_size + 7) / 8, whole = p->output_size / 4, rest = p->output_size & 3;
-    const int32_t quad_words = units * bits + 16, partial = units % EC_DENSE_CHAIN;
+    const int32_t quad_words = units * bits + 4 * ec_rescale_words(p->form), partial = units % EC_DENSE_CHAIN;
     int8_t *const all = output;
     int8_t spare[4];
     ec_dense_quads quads;
@@ -56,6 +56,7 @@ static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *inpu
     quads.x = x;
     quads.x_end = x + 4 * units;
     quads.entry = partial == 0 ? 0 : (EC_DENSE_CHAIN - partial) * unit_bytes;
+    quads.form = p->form;
     quads.weights = p->weights;
     if (whole > 0) {
         quads.output = output;
@@ -73,11 +74,11 @@ static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *inpu
         ec_conv_tiles pair;
         pair.output = spare;
         pair.output_step = 0;
-        pair.end = quads.weights + units * bits / 2 + 8;
+        pair.end = quads.weights + units * bits / 2 + 2 * ec_rescale_words(p->form);
         pair.x = x;
         pair.weights = quads.weights;
         pair.blocks = 2 * units;
-        pair.negatives = 1;
+        pair.form = p->form;
         compute_pair(&pair);
         ec_dense_copy(output, spare, rest);
     }

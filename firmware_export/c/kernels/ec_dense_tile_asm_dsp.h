@@ -4,14 +4,16 @@
 #ifndef EC_DENSE_TILE_ASM_DSP_H
 #define EC_DENSE_TILE_ASM_DSP_H
 
-/* The stack holds output, end, x, x_end, address in the chain. */
+#include "ec_conv_tile_asm_dsp.h"
+
+/* The stack holds output, end, x, x_end, address in the chain, form. */
 #define EC_QUADS_BEGIN(own)         \
     "push {r4-r11, lr}\n\t"         \
-    "ldm r0, {r4-r9}\n\t"           \
+    "ldm r0, {r4-r10}\n\t"          \
     "adr.w r11, 2f + 1\n\t"         \
     "add r8, r8, r11\n\t"           \
-    "push {r4-r8}\n\t"              \
-    "mov r0, r9\n\t"                \
+    "push {r4-r9}\n\t"              \
+    "mov r0, r10\n\t"               \
     "mov r1, r6\n\t"                \
     own                             \
     "1:\n\t"                        \
@@ -23,36 +25,56 @@
     ".balign 4\n"                   \
     "2:\n\t"
 
-/* r6 bias, r7 multiplier, r8 offset, r9 shift of the next channel: ec_rescale_dsp_one. */
-#define EC_QUADS_OUTPUT(sum, doubled)               \
-    "ldm r0!, {r6-r9}\n\t"                          \
-    "add " #sum ", r6, " #sum ", " doubled "\n\t"   \
-    "add r8, r8, " #sum ", asr #31\n\t"             \
-    "smmlar " #sum ", " #sum ", r7, r8\n\t"         \
-    "asr " #sum ", " #sum ", r9\n\t"                \
-    "ssat " #sum ", #8, " #sum "\n\t"
+#define EC_QUADS_SHORT(shift, second8, first8)              \
+    EC_SHORT_1(r3, "r6", "r7", second8, shift)              \
+    EC_SHORT_1(r2, "r8", "r9", first8, shift)               \
+    EC_SHORT_1(r5, "r10", "r11", second8, shift)            \
+    EC_SHORT_1(r4, "r12", "r1", first8, shift)
+#define EC_QUADS_GENERAL(t, scale)                          \
+    "ldm r0!, {r6-r9}\n\t"                                  \
+    "add " #t ", r6, " #t ", " scale "\n\t"                 \
+    "add r8, r8, " #t ", asr #31\n\t"                       \
+    "smmlar " #t ", " #t ", r7, r8\n\t"                     \
+    "asr " #t ", " #t ", r9\n\t"                            \
+    "ssat " #t ", #8, " #t "\n\t"
 
-/* The loop of the chain, outputs, the next quad. Constants as for EC_TILE_FINISH. */
-#define EC_QUADS_END(second, part, first)           \
-    "ldr r10, [sp, #12]\n\t"                        \
-    "cmp r1, r10\n\t"                               \
-    "bne.w 2b\n\t"                                  \
-    "sub r2, r2, r3" part "\n\t"                    \
-    "sub r4, r4, r5" part "\n\t"                    \
-    EC_QUADS_OUTPUT(r3, second)                     \
-    EC_QUADS_OUTPUT(r2, first)                      \
-    EC_QUADS_OUTPUT(r5, second)                     \
-    EC_QUADS_OUTPUT(r4, first)                      \
-    "bfi r3, r2, #8, #8\n\t"                        \
-    "bfi r5, r4, #8, #8\n\t"                        \
-    "pkhbt r3, r3, r5, lsl #16\n\t"                 \
-    "ldm sp, {r6, r7, r8}\n\t"                      \
-    "str r3, [r6], #4\n\t"                          \
-    "str r6, [sp]\n\t"                              \
-    "mov r1, r8\n\t"                                \
-    "cmp r0, r7\n\t"                                \
-    "bne.w 1b\n\t"                                  \
-    "add sp, #20\n\t"                               \
+#define EC_QUADS_OUTPUTS(part, second, first, second8, first8) \
+    "sub r2, r2, r3" part "\n\t"                            \
+    "sub r4, r4, r5" part "\n\t"                            \
+    "ldr r10, [sp, #20]\n\t"                                \
+    "cmp r10, #1\n\t"                                       \
+    "bhs.w 3f\n\t"                                          \
+    EC_QUADS_GENERAL(r3, second)                            \
+    EC_QUADS_GENERAL(r2, first)                             \
+    EC_QUADS_GENERAL(r5, second)                            \
+    EC_QUADS_GENERAL(r4, first)                             \
+    "b 5f\n"                                                \
+    "3:\n\t"                                                \
+    "ldm r0!, {r6-r12}\n\t"                                 \
+    "ldr r1, [r0], #4\n\t"                                  \
+    "bhi.w 4f\n\t"                                          \
+    EC_QUADS_SHORT("11", second8, first8)                   \
+    "b 5f\n"                                                \
+    "4:\n\t"                                                \
+    EC_QUADS_SHORT("15", second8, first8)                   \
+    "5:\n\t"
+
+/* The loop of the chain, outputs, the next quad. `scales` as for EC_TILES_END. */
+#define EC_QUADS_END(scales)                                \
+    "ldr r10, [sp, #12]\n\t"                                \
+    "cmp r1, r10\n\t"                                       \
+    "bne.w 2b\n\t"                                          \
+    EC_EXPAND(EC_QUADS_OUTPUTS, scales)                     \
+    "bfi r3, r2, #8, #8\n\t"                                \
+    "bfi r5, r4, #8, #8\n\t"                                \
+    "pkhbt r3, r3, r5, lsl #16\n\t"                         \
+    "ldm sp, {r6, r7, r8}\n\t"                              \
+    "str r3, [r6], #4\n\t"                                  \
+    "str r6, [sp]\n\t"                                      \
+    "mov r1, r8\n\t"                                        \
+    "cmp r0, r7\n\t"                                        \
+    "bne.w 1b\n\t"                                          \
+    "add sp, #24\n\t"                                       \
     "pop {r4-r11, pc}\n"
 
 #endif

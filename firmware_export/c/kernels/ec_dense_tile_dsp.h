@@ -6,7 +6,7 @@
  * 32 multiply-accumulates take 27 instructions and 39 cycles of a Cortex-M4. All 14 registers are used.
  *
  * A quad's stream: for 8 positions the words (0, 2), (1, 3), (4, 6), (5, 7), each of both pairs (int4: a word of each pair for
- * positions 0 to 3, then for 4 to 7), and at its end four ec_rescale_dsp. */
+ * positions 0 to 3, then for 4 to 7), and at its end four ec_rescale_dsp or ec_rescale_short. */
 #ifndef EC_DENSE_TILE_DSP_H
 #define EC_DENSE_TILE_DSP_H
 
@@ -16,13 +16,14 @@
 #define EC_DENSE_UNIT_BYTES_S8 108
 #define EC_DENSE_UNIT_BYTES_S4 140
 
-/* The assembly copies the first 6 words to its stack. */
+/* The assembly reads the fields in this order. */
 typedef struct {
     int8_t *output;
     const int32_t *end; /* of the weights */
     const uint32_t *x;  /* 4 words a unit */
     const uint32_t *x_end;
     int32_t entry;      /* into the chain, in bytes */
+    int32_t form;       /* of rescaling: EC_RESCALE_* */
     const int32_t *weights;
 } ec_dense_quads;
 
@@ -36,9 +37,6 @@ static inline void ec_dense_quads_portable(const ec_dense_quads *quads, const in
 {
     const int32_t *w = quads->weights;
     int8_t *output = quads->output;
-    ec_conv_tiles finish;
-    finish.negatives = 1;
-    finish.output_step = 0;
     EC_NO_UNROLL
     for (; w != quads->end; output += 4) {
         const uint32_t *x;
@@ -57,8 +55,7 @@ static inline void ec_dense_quads_portable(const ec_dense_quads *quads, const in
             w += bits;
         }
         for (pair = 0; pair < 2; ++pair) {
-            ec_conv_finish(&finish, w, &first[pair], &second[pair], output + 2 * pair, 1, bits);
-            w += 8;
+            w = ec_conv_finish(quads->form, w, &first[pair], &second[pair], output + 2 * pair, 0, 1, bits);
         }
     }
 }

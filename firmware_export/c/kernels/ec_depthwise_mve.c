@@ -41,18 +41,21 @@ static void interleave(int8_t *target, int32_t pitch, const int8_t *const source
     const int32_t step_a = step[0], step_b = step[1], step_c = step[2], step_d = step[3];
     const mve_pred16_t valid = vctp8q((uint32_t)lanes);
     int8x16x4_t rows;
-    EC_NO_UNROLL
-    for (; lanes == LANES && columns > 0; --columns) {
-        rows.val[0] = vldrbq_s8(a);
-        rows.val[1] = vldrbq_s8(b);
-        rows.val[2] = vldrbq_s8(c);
-        rows.val[3] = vldrbq_s8(d);
-        vst4q_s8(target, rows);
-        a += step_a;
-        b += step_b;
-        c += step_c;
-        d += step_d;
-        target += pitch;
+    if (lanes == LANES) {
+        EC_NO_UNROLL
+        for (; columns > 0; --columns) {
+            rows.val[0] = vldrbq_s8(a);
+            rows.val[1] = vldrbq_s8(b);
+            rows.val[2] = vldrbq_s8(c);
+            rows.val[3] = vldrbq_s8(d);
+            vst4q_s8(target, rows);
+            a += step_a;
+            b += step_b;
+            c += step_c;
+            d += step_d;
+            target += pitch;
+        }
+        return;
     }
     EC_NO_UNROLL
     for (; columns > 0; --columns) { /* the bytes behind a pixel's last channel may not be readable */

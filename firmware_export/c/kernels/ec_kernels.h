@@ -391,7 +391,7 @@ typedef struct {
     const int32_t *weights;
     int32_t weight_words;
     int32_t blocks; /* words of 4 positions in a window: kernel_height * run_words; for _rgb_, 3 runs of 2 words and a byte, 7 */
-    int32_t negatives; /* 0: the activation's lower end is the output's zero point */
+    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
     int32_t activation_min;
     int32_t activation_max;
     int32_t input_height;
@@ -531,6 +531,27 @@ typedef struct {
     void ec_depthwise_g4_##ties##_mve(const ec_depthwise_mve_params *params, const int8_t *input, int8_t *output, void *scratch)
 EC_DEPTHWISE_MVE_ENTRIES(any);
 EC_DEPTHWISE_MVE_ENTRIES(relu);
+
+/* Element-wise sum on cores with Helium. Multipliers are in [0, 2^31), shifts at most 0. The output may be an input. Scratch:
+ * int32_t[256], or [512] where left_half is 0. */
+typedef struct {
+    int32_t size;
+    int32_t left_half; /* not 0: the left factor is 1/2 */
+    int32_t ties;      /* 0: negative sums end at the activation's lower end anyway, or the output's shift is 0 */
+    int32_t left_zero_point;
+    int32_t left_multiplier;
+    int32_t left_shift;
+    int32_t right_zero_point;
+    int32_t right_multiplier;
+    int32_t right_shift;
+    int32_t output_multiplier;
+    int32_t output_shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_add_mve_params;
+
+void ec_add_s8_mve(const ec_add_mve_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -539,6 +560,7 @@ void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *inpu
  * Scratch, aligned to 4 bytes: uint32_t[4 * n], n = input_size / 8 rounded up. */
 typedef struct {
     const int32_t *weights;
+    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
     int32_t input_size;
     int32_t output_size;
     int32_t activation_min;

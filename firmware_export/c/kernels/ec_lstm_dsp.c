@@ -10,7 +10,7 @@
 #include "ec_lstm.h"
 #include "ec_memory.h"
 
-#define BLOCK 4 /* units whose sums are made at once: enough to make the call cheap */
+#define LSTM_BLOCK 4 /* units whose sums are made at once: enough to make the call cheap */
 
 /* The assembly reads the fields in this order. */
 typedef struct {
@@ -19,26 +19,26 @@ typedef struct {
     const uint32_t *x; /* 4 words for 8 positions */
     const uint32_t *x_end;
     const int32_t *weights;
-} sums_of_units;
+} lstm_units;
 
-void ec_lstm_sums_dsp(const sums_of_units *units);
+void ec_lstm_sums_dsp(const lstm_units *units);
 
 #if EC_DSP
 
 /* 2 positions of a pair of gates: `first` is 256 * S1 + S0, `second` S0. */
-#define PAIR(first, second, w, x)                               \
-    "smlad " #first ", " #w ", " #x ", " #first "\n\t"          \
-    "sxtb16 " #w ", " #w "\n\t"                                 \
+#define LSTM_PAIR(first, second, w, x) \
+    "smlad " #first ", " #w ", " #x ", " #first "\n\t" \
+    "sxtb16 " #w ", " #w "\n\t" \
     "smlad " #second ", " #w ", " #x ", " #second "\n\t"
 /* 4 positions of both pairs. */
-#define HALF(x0, x1)                                            \
-    "ldm r0!, {r10, r11, r12, lr}\n\t"                          \
-    PAIR(r2, r3, r10, x0)                                       \
-    PAIR(r4, r5, r11, x0)                                       \
-    PAIR(r2, r3, r12, x1)                                       \
-    PAIR(r4, r5, lr, x1)
+#define LSTM_HALF(x0, x1) \
+    "ldm r0!, {r10, r11, r12, lr}\n\t" \
+    LSTM_PAIR(r2, r3, r10, x0) \
+    LSTM_PAIR(r4, r5, r11, x0) \
+    LSTM_PAIR(r2, r3, r12, x1) \
+    LSTM_PAIR(r4, r5, lr, x1)
 
-__attribute__((naked)) void ec_lstm_sums_dsp(const sums_of_units *units __attribute__((unused)))
+__attribute__((naked)) void ec_lstm_sums_dsp(const lstm_units *units __attribute__((unused)))
 {
     __asm__ volatile(
         "push {r4-r11, lr}\n\t"
@@ -53,8 +53,8 @@ __attribute__((naked)) void ec_lstm_sums_dsp(const sums_of_units *units __attrib
         "mov r5, #0\n"
         "2:\n\t"
         "ldm r1!, {r6-r9}\n\t"
-        HALF(r6, r7)
-        HALF(r8, r9)
+        LSTM_HALF(r6, r7)
+        LSTM_HALF(r8, r9)
         "ldr r10, [sp, #12]\n\t"
         "cmp r1, r10\n\t"
         "bne 2b\n\t"
@@ -78,7 +78,7 @@ __attribute__((naked)) void ec_lstm_sums_dsp(const sums_of_units *units __attrib
 
 #else
 
-void ec_lstm_sums_dsp(const sums_of_units *units)
+void ec_lstm_sums_dsp(const lstm_units *units)
 {
     const int32_t *w = units->weights;
     int32_t *sums = units->sums;
@@ -104,7 +104,7 @@ void ec_lstm_sums_dsp(const sums_of_units *units)
 #endif
 
 /* `size` bytes as words of positions (0, 2), (1, 3), with zeros up to a multiple of 8. */
-static inline void expand(uint32_t *x, const int8_t *input, int32_t size)
+static inline void lstm_expand(uint32_t *x, const int8_t *input, int32_t size)
 {
     int32_t rest, i;
     EC_NO_UNROLL
@@ -129,9 +129,9 @@ static inline void expand(uint32_t *x, const int8_t *input, int32_t size)
     }
 }
 
-static inline sums_of_units from(const uint32_t *x, int32_t eights, const void *weights)
+static inline lstm_units lstm_from(const uint32_t *x, int32_t eights, const void *weights)
 {
-    sums_of_units units;
+    lstm_units units;
     units.sums = 0;
     units.end = 0;
     units.x = x;
@@ -141,7 +141,7 @@ static inline sums_of_units from(const uint32_t *x, int32_t eights, const void *
 }
 
 /* The sums of the next `count` units, with their biases. */
-static inline void next_sums(sums_of_units *units, int32_t count, const int32_t *bias, int32_t *sums)
+static inline void lstm_next_sums(lstm_units *units, int32_t count, const int32_t *bias, int32_t *sums)
 {
     int32_t i;
     units->sums = sums;
@@ -154,17 +154,17 @@ static inline void next_sums(sums_of_units *units, int32_t count, const int32_t 
     }
 }
 
-static inline void one_step(const ec_lstm_params *p, const uint32_t *input, const uint32_t *hidden, int8_t *output, int16_t *cells)
+static inline void lstm_step(const ec_lstm_params *p, const uint32_t *input, const uint32_t *hidden, int8_t *output, int16_t *cells)
 {
-    sums_of_units from_input = from(input, (p->inputs + 7) / 8, p->input_weights);
-    sums_of_units from_hidden = from(hidden, (p->units + 7) / 8, p->recurrent_weights);
+    lstm_units from_input = lstm_from(input, (p->inputs + 7) / 8, p->input_weights);
+    lstm_units from_hidden = lstm_from(hidden, (p->units + 7) / 8, p->recurrent_weights);
     int32_t first, i;
     EC_NO_UNROLL
-    for (first = 0; first < p->units; first += BLOCK) {
-        const int32_t count = p->units - first < BLOCK ? p->units - first : BLOCK;
-        int32_t sums[2][EC_GATES * BLOCK];
-        next_sums(&from_input, count, p->input_bias + EC_GATES * first, sums[0]);
-        next_sums(&from_hidden, count, p->recurrent_bias + EC_GATES * first, sums[1]);
+    for (first = 0; first < p->units; first += LSTM_BLOCK) {
+        const int32_t count = p->units - first < LSTM_BLOCK ? p->units - first : LSTM_BLOCK;
+        int32_t sums[2][EC_GATES * LSTM_BLOCK];
+        lstm_next_sums(&from_input, count, p->input_bias + EC_GATES * first, sums[0]);
+        lstm_next_sums(&from_hidden, count, p->recurrent_bias + EC_GATES * first, sums[1]);
         EC_NO_UNROLL
         for (i = 0; i < count; ++i) {
             output[first + i] = ec_lstm_finish(p, sums[0] + EC_GATES * i, sums[1] + EC_GATES * i, cells + first + i);
@@ -181,9 +181,9 @@ void ec_lstm_s8_dsp(const ec_lstm_params *params, const int8_t *input, int8_t *o
     const int8_t *hidden = remembered;
     int32_t step;
     for (step = 0; step < params->steps; ++step) {
-        expand(input_words, input, inputs);
-        expand(hidden_words, hidden, units);
-        one_step(params, input_words, hidden_words, output, cells);
+        lstm_expand(input_words, input, inputs);
+        lstm_expand(hidden_words, hidden, units);
+        lstm_step(params, input_words, hidden_words, output, cells);
         hidden = output;
         input += inputs;
         output += units;

@@ -11,7 +11,12 @@
  * (a fused ReLU), negative results are clamped whatever they are, so the correction is left out.
  *
  * Whoever makes the constants checks that t, and the sum with K, fit 32 bits for every input
- * (edgecompress/lower/c/dsp_rescale.py). */
+ * (edgecompress/lower/c/dsp_weights.py).
+ *
+ * Short form, for layers whose negative results are clamped. With t = bias + sum * 2^8, an output is
+ * (t * multiplier >> 32) >> shift, saturated, where bias and multiplier have been chosen for a shift that stands in the
+ * kernel's code, such that every sum that can occur gives the reference's output (edgecompress/lower/c/dsp_staircase.py
+ * proves it step by step). SMMUL and an SSAT with its free shift do it; two constants a channel instead of four. */
 #ifndef EC_RESCALE_DSP_H
 #define EC_RESCALE_DSP_H
 
@@ -23,6 +28,34 @@ typedef struct {
     int32_t offset;     /* K */
     int32_t shift;
 } ec_rescale_dsp;
+
+/* Forms, as params structs name them. */
+#define EC_RESCALE_GENERAL 0 /* ec_rescale_dsp a channel */
+#define EC_RESCALE_11 1      /* ec_rescale_short a channel, shift 11 */
+#define EC_RESCALE_15 2      /* ec_rescale_short a channel, shift 15 */
+
+typedef struct {
+    int32_t bias;
+    int32_t multiplier;
+} ec_rescale_short;
+
+/* Words of constants a channel, and the shift of a short form. */
+static inline int32_t ec_rescale_words(int32_t form)
+{
+    return form == EC_RESCALE_GENERAL ? 4 : 2;
+}
+
+static inline int32_t ec_rescale_shift(int32_t form)
+{
+    return form == EC_RESCALE_11 ? 11 : 15;
+}
+
+/* (t * multiplier >> 32) >> shift of t = bias + sum * 2^8. */
+static inline int8_t ec_rescale_short_one(const ec_rescale_short *r, int32_t sum, int32_t shift)
+{
+    const int32_t t = (int32_t)((uint32_t)r->bias + ((uint32_t)sum << 8));
+    return (int8_t)ec_ssat8((int32_t)((int64_t)t * r->multiplier >> 32) >> shift);
+}
 
 /* t of a sum. */
 static inline int32_t ec_doubled_sum(int32_t sum, int32_t bias)

@@ -1,0 +1,51 @@
+"""Emitters of the ops without weights on cores with Helium."""
+
+from __future__ import annotations
+
+from edgecompress.lower.c.emitter import Call, Reference
+from edgecompress.lower.c.simple import HALF, AddEmitter
+
+TABLE_BYTES = 1024
+
+
+class AddMveEmitter(AddEmitter):
+    """ec_add_s8_mve; operands change places as for the portable kernel."""
+
+    extensions = frozenset({"mve"})
+    takes_scratch = True
+
+    def __init__(self) -> None:
+        super().__init__("add")
+
+    def kernel(self, call: Call) -> str:
+        return "ec_add_s8_mve"
+
+    def struct(self, call: Call) -> str:
+        return "ec_add_mve_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return ("ec_add_mve.c", "ec_requant_mve.h")
+
+    def _left_half(self, call: Call) -> bool:
+        op = call.op
+        left = op.right if self.swaps(call) else op.left
+        return (left.multiplier[0], left.shift[0]) == HALF
+
+    def params(self, call: Call) -> dict[str, int | Reference]:
+        op = call.op
+        sides = [(op.left, op.left_zero_point), (op.right, op.right_zero_point)]
+        params: dict[str, int | Reference] = {"size": call.output.size, "left_half": int(self._left_half(call)), "ties": int(self._ties(call))}
+        for name, (requant, zero_point) in zip(("left", "right"), (sides[index] for index in self.argument_order(call)), strict=True):
+            params |= {f"{name}_zero_point": zero_point, f"{name}_multiplier": requant.multiplier[0], f"{name}_shift": requant.shift[0]}
+        return {**params, "output_multiplier": op.out.multiplier[0], "output_shift": op.out.shift[0], "output_zero_point": op.output_zero_point,
+                "activation_min": op.activation_min, "activation_max": op.activation_max}
+
+    def _ties(self, call: Call) -> bool:
+        return call.op.activation_min < call.op.output_zero_point and call.op.out.shift[0] < 0
+
+    def scratch_bytes(self, call: Call) -> int:
+        return TABLE_BYTES if self._left_half(call) else 2 * TABLE_BYTES
+
+    def features(self, call: Call) -> dict[str, float]:
+        eights, lookup = -(-call.output.size // 8), not self._left_half(call)
+        return {"call": 1, "tables": 1 + lookup, "eights": eights, "eights_lookup": eights * lookup, "eights_ties": eights * self._ties(call)}
