@@ -31,7 +31,7 @@ def one_unit(folder: Path, subjects: Sequence[Subject]) -> list[Subject]:
     """The same subjects with their generated sources in one file, owned by the first: starting a compiler costs more than a small model."""
     own = [[source for source in subject.sources if source.name.startswith(subject.name)] for subject in subjects]
     unit = folder / f"unit_{subjects[0].name}.c"
-    unit.write_text("".join(f'#include "{source}"\n' for sources in own for source in sources))
+    unit.write_text("".join(f'#undef EC_LAYER_DONE\n#include "{source}"\n' for sources in own for source in sources))
     rest = [tuple(source for source in subject.sources if source not in sources) for subject, sources in zip(subjects, own, strict=True)]
     return [dataclasses.replace(subject, sources=(unit, *kernels) if index == 0 else kernels)
             for index, (subject, kernels) in enumerate(zip(subjects, rest, strict=True))]

@@ -20,7 +20,7 @@ from edgecompress.ir.ops.table import Table
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import resolve_padding
 from edgecompress.lower import lower, plan
-from edgecompress.lower.c.emitter import Call
+from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.table import select
 
 LIMITS = {8: (-128, 127), 4: (-7, 7), 2: (-1, 1)}
@@ -75,17 +75,20 @@ def named_cases() -> list[OpCase]:
         "seven": depthwise(27, (12, 11, 6), (7, 7)), "seven_small": depthwise(28, (5, 5, 8), (7, 7)), "seven_tiny": depthwise(29, (3, 3, 8), (7, 7)),
         "seven_half": depthwise(30, (13, 12, 5), (7, 7), (2, 2)), "seven_half_small": depthwise(31, (5, 6, 5), (7, 7), (2, 2)),
         "seven_extreme": depthwise(32, (7, 7, 4), (7, 7), extreme=True), "seven_nibbles": depthwise(33, (7, 6, 5), (7, 7), bits=4),
-        "any_even": depthwise(34, (6, 7, 5), (2, 2)), "any_four": depthwise(35, (9, 8, 6), (4, 4), (2, 2)), "any_wide": depthwise(36, (6, 20, 4), (3, 10)),
+        "any_even": depthwise(34, (6, 7, 5), (2, 2)), "any_four": depthwise(35, (9, 8, 6), (4, 4), (2, 2)),
+        "any_wide": depthwise(36, (6, 20, 4), (3, 10)),
         "any_mixed": depthwise(37, (7, 8, 5), (3, 3), (2, 1)), "any_other": depthwise(38, (8, 7, 5), (3, 3), (1, 2)),
         "any_nibbles": depthwise(39, (7, 9, 5), (5, 3), bits=4), "any_six": depthwise(40, (8, 13, 4), (3, 6), (2, 2)),
-        "line_tall": depthwise(41, (20, 1, 6), (9, 1)), "line_flat": depthwise(42, (1, 20, 8), (1, 9)), "line_half": depthwise(43, (21, 1, 5), (5, 1), (2, 2)),
+        "line_tall": depthwise(41, (20, 1, 6), (9, 1)), "line_flat": depthwise(42, (1, 20, 8), (1, 9)),
+        "line_half": depthwise(43, (21, 1, 5), (5, 1), (2, 2)),
         "line_columns": depthwise(44, (11, 4, 5), (4, 1)), "line_rows": depthwise(45, (4, 12, 5), (1, 5), (1, 2)),
         "line_rows_half": depthwise(46, (7, 12, 5), (1, 7), (2, 2)), "line_columns_half": depthwise(47, (12, 7, 5), (3, 1), (2, 2)),
         "line_valid": depthwise(48, (24, 1, 8), (10, 1), padding="valid"), "line_ternary": depthwise(49, (14, 2, 5), (3, 1), bits=2),
         "line_causal": depthwise(50, (15, 1, 5), (5, 1), padding=(4, 0, 0, 0)), "line_one": depthwise(51, (6, 5, 5), (1, 1)),
         "line_last": depthwise(52, (5, 1, 6), (4, 1), padding="valid", bits=4), "line_two_left": depthwise(53, (3, 1, 5), (2, 1), padding="valid"),
         "dot": depthwise(54, (15, 1, 10), (15, 1), padding="valid"), "dot_image": depthwise(55, (5, 4, 6), (5, 4), padding="valid"),
-        "dot_inside": depthwise(56, (5, 6, 7), (4, 5), (2, 2), "valid"), "dot_extreme": depthwise(57, (3, 3, 4), (3, 3), padding="valid", extreme=True),
+        "dot_inside": depthwise(56, (5, 6, 7), (4, 5), (2, 2), "valid"),
+        "dot_extreme": depthwise(57, (3, 3, 4), (3, 3), padding="valid", extreme=True),
     }
     return [in_place(name, op, source) for name, (op, source) in ops.items()]
 
@@ -110,7 +113,7 @@ CASES = [*named_cases(), *random_cases(40)]
 FEW = CASES[::4]
 
 
-def emitter_of(case: OpCase, target_name: str = "cortex-m4"):  # noqa: ANN201
+def emitter_of(case: OpCase, target_name: str = "cortex-m4") -> tuple[Emitter, Call]:
     node = case.graph.nodes[1]
     call = Call(node, case.graph.input_tensors(node), case.graph.tensors[node.output])
     return select(call, load_target(target_name).extensions), call
@@ -119,7 +122,8 @@ def emitter_of(case: OpCase, target_name: str = "cortex-m4"):  # noqa: ANN201
 def test_the_cases_reach_every_kernel_and_few_are_left_to_the_portable_one() -> None:
     kernels = [emitter.kernel(call) for emitter, call in map(emitter_of, CASES)]
     assert set(kernels) >= KERNELS
-    assert sum(kernel not in KERNELS for kernel in kernels) <= 4, [case.name for case, kernel in zip(CASES, kernels, strict=True) if kernel not in KERNELS]
+    left = [case.name for case, kernel in zip(CASES, kernels, strict=True) if kernel not in KERNELS]
+    assert len(left) <= 2, left
 
 
 def test_the_output_takes_the_place_of_the_input_wherever_the_kernel_allows() -> None:

@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from arena_executor import random_inputs, run_in_arena
 from graph_cases import SCALE, ZERO_POINT, Builder, random_network, small_network
 from host_build import build, run
 from hypothesis import given, settings
@@ -45,11 +45,6 @@ HOSTILE = ['"; system("x"); //', "*/ int evil; /*", "../../etc/passwd", "line\nb
            "ec_conv2d_s8", "0day", "a" * 500, "A-b", "a_b", "con", "%s%n", "_Reserved", "{{ name }}"]
 
 
-def _inputs(graph: QuantizedGraph, samples: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {name: generator.integers(-128, 128, (samples, *graph.tensors[name].shape), dtype=np.int8) for name in graph.inputs}
-
-
 def _rename(graph: QuantizedGraph, names: list[str]) -> QuantizedGraph:
     """The graph with every tensor and node called after `names`, in turn and made different by trailing spaces."""
     def fresh(index: int) -> str:
@@ -62,57 +57,19 @@ def _rename(graph: QuantizedGraph, names: list[str]) -> QuantizedGraph:
     return QuantizedGraph(names[0], tensors, nodes, tuple(tensor_names[i] for i in graph.inputs), tuple(tensor_names[i] for i in graph.outputs))
 
 
-def _run_in_arena(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray], options: LowerOptions) -> dict[str, np.ndarray]:
-    """Executes the plan with the reference's arithmetic but the plan's memory: one sample, scratch filled with junk at every call."""
-    decisions = decide(graph, load_target("host"), options)
-    storage, memory = decisions.storage, decisions.plan.memory
-    arena = np.full(memory.arena_bytes, 85, dtype=np.int8)
-    blocks = {p.buffer.name: arena[p.offset:p.offset + p.buffer.size] for p in memory.placements}
-    blocks |= {name: np.zeros(graph.tensors[name].size, dtype=np.int8) for name in (*storage.outputs, *storage.inputs)}
-
-    def view(tensor: Tensor) -> np.ndarray:
-        root, offset = storage.places[tensor.name]
-        return blocks[root][offset:offset + tensor.size]
-
-    for name in graph.inputs:
-        view(graph.tensors[name])[:] = inputs[name][0].ravel()
-    for call, emitter in zip(decisions.calls, decisions.emitters, strict=True):
-        operands = [view(t).reshape(1, *t.shape).copy() for t in call.inputs]
-        result = view(call.output)
-        for position, tensor in enumerate(call.inputs):
-            _check_overlap(result, view(tensor), emitter.overlaps(call).get(position), emitter.same_start)
-        if call.node.name in storage.scratch:
-            block = memory.placements[storage.scratch[call.node.name]]
-            assert block.buffer.size == emitter.scratch_bytes(call) and block.offset % 16 == 0
-            scratch = arena[block.offset:block.offset + block.buffer.size]
-            assert not any(np.shares_memory(scratch, view(tensor)) for tensor in (*call.inputs, call.output))
-            scratch[:] = -77
-        result[:] = call.op.reference(*operands).ravel()
-    for name in storage.inputs:
-        np.testing.assert_array_equal(blocks[name], inputs[name][0].ravel(), err_msg="an input of the caller was written to")
-    return {name: view(graph.tensors[name]).reshape(graph.tensors[name].shape) for name in graph.outputs}
-
-
-def _check_overlap(written: np.ndarray, read: np.ndarray, distance: int | None, same_start: bool) -> None:
-    """What a kernel writes and reads may share bytes only as its emitter allows."""
-    if np.shares_memory(written, read):
-        ahead = read.ctypes.data - written.ctypes.data
-        assert distance is not None and (ahead == distance if same_start else ahead >= distance)
-
-
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(IO_KINDS)), st.booleans())
 def test_every_tensor_survives_in_the_planned_memory(seed: int, io: str, thorough: bool) -> None:
     graph = random_network(seed)
-    inputs = _inputs(graph, 1, seed)
+    inputs = random_inputs(graph, 1, seed)
     expected = run_all(graph, inputs)
-    for name, values in _run_in_arena(graph, inputs, LowerOptions(io=io, thorough=thorough)).items():
+    for name, values in run_in_arena(graph, inputs, LowerOptions(io=io, thorough=thorough)).items():
         np.testing.assert_array_equal(values, expected[name][0])
 
 
 def test_random_networks_compile_and_equal_the_reference(tmp_path: Path) -> None:
     graphs = [random_network(seed) for seed in range(24)]
-    inputs = [_inputs(graph) for graph in graphs]
+    inputs = [random_inputs(graph) for graph in graphs]
     target = load_target("host")
     program = build(tmp_path, [(graph, lower(graph, target, values)) for graph, values in zip(graphs, inputs, strict=True)])
     for graph, values, result in zip(graphs, inputs, run(program, graphs, inputs), strict=True):
@@ -129,7 +86,7 @@ def test_reshapes_from_input_to_outputs_copy(tmp_path: Path) -> None:
     again = b.add(Reshape((18,)), conv)
     shaped = b.add(Reshape((9, 2)), b.add(Reshape((18,)), b.depthwise(conv)))
     graph = b.graph("copies", flat, again, conv, b.add(Reshape((4, 6)), flat), shaped)
-    inputs = _inputs(graph)
+    inputs = random_inputs(graph)
     artifact = lower(graph, load_target("host"), inputs)
     assert [layer.kernel for layer in artifact.plan.layers] == ["ec_copy_s8", "ec_conv2d_s8", "ec_copy_s8", "ec_depthwise_conv2d_s8", "ec_copy_s8"]
     (result,) = run(build(tmp_path, [(graph, artifact)]), [graph], [inputs])
@@ -181,7 +138,7 @@ def test_a_factor_of_zero_makes_zero_of_the_largest_sum(tmp_path: Path) -> None:
     b = Builder(1)
     largest, factors = np.array([2**31 - 1, -(2**31 - 1), 40]), Requant((0, 0, 2**30), (0, 0, 0))
     graph = b.graph("zero factor", b.add(Dense(np.zeros((3, 2)), largest, factors, 0, 5), b.input(2)))
-    inputs = _inputs(graph)
+    inputs = random_inputs(graph)
     (result,) = run(build(tmp_path, [(graph, lower(graph, load_target("host"), inputs))]), [graph], [inputs])
     np.testing.assert_array_equal(result["t0"], np.tile([5, 5, 25], (3, 1)))
 
@@ -232,7 +189,7 @@ def test_hostile_names_become_harmless(tmp_path: Path) -> None:
     built = list(distinct.values())
     (tmp_path / "build").mkdir()
     program = build(tmp_path / "build", [(graph, lower(graph, target)) for graph in built])
-    inputs = [_inputs(graph) for graph in built]
+    inputs = [random_inputs(graph) for graph in built]
     for graph, values, result in zip(built, inputs, run(program, built, inputs), strict=True):
         np.testing.assert_array_equal(result[graph.outputs[0]], run_all(graph, values)[graph.outputs[0]])
 
@@ -336,7 +293,7 @@ int main(int argc, char **argv)
 
 def test_manifest_and_vectors_say_what_is_there(tmp_path: Path) -> None:
     graph = small_network()
-    given_inputs = _inputs(graph, 5)[graph.inputs[0]]
+    given_inputs = random_inputs(graph, 5)[graph.inputs[0]]
     artifact = lower(graph, load_target("cortex-m7"), given_inputs, "test part of digits")
     artifact.write(tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
@@ -427,7 +384,10 @@ def test_plan_agrees_with_lower() -> None:
         x = b.sum(x, b.conv(b.depthwise(x), 16, 1))
     graph, target = b.graph("fifteen", b.head(x, 10)), load_target("cortex-m7")
     assert len(graph.nodes) >= 15
-    assert plan(graph, target) == lower(graph, target).plan
+    emitted, quick = lower(graph, target).plan, plan(graph, target)
+    assert plan(graph, target, LowerOptions()) == emitted
+    assert quick.memory == emitted.memory and quick.kernels == emitted.kernels
+    assert emitted.constant_bytes <= quick.constant_bytes < 1.1 * emitted.constant_bytes  # a quick plan looks for no equal constants
 
 
 def test_unknown_lowering_is_named() -> None:

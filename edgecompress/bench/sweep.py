@@ -13,17 +13,22 @@ from edgecompress.ir.ops import (
     AveragePool2D,
     Concat,
     Conv2D,
+    DelayLine,
     Dense,
     DepthwiseConv2D,
     GlobalAveragePool,
+    Lstm,
     MaxPool2D,
     Mul,
     Pad,
     Requantize,
     Reshape,
     ResizeNearest,
+    Slice,
     Softmax,
+    Svdf,
     Table,
+    Transpose,
 )
 from edgecompress.ir.ops.global_average_pool import fold_count
 from edgecompress.ir.requant import Requant
@@ -34,7 +39,7 @@ ZERO_POINTS = (-128, -4)  # after a ReLU that nothing shares, and elsewhere: ker
 MAX_LAYER_MACS = 600_000  # keeps one chain below a second or two of emulation
 # how often a step is tried: what networks are made of comes first
 STEPS = (("pointwise", 6), ("conv", 5), ("depthwise", 5), ("add", 3), ("average_pool", 1), ("max_pool", 1), ("mul", 1), ("pad", 1), ("concat", 1),
-         ("table", 1), ("requantize", 1), ("resize", 1))  # their number must share no factor with the weight widths' cycle below
+         ("table", 1), ("requantize", 1), ("resize", 1), ("sequence", 2))  # their number must share no factor with the weight widths' cycle below
 
 
 @dataclass
@@ -146,6 +151,45 @@ def _step(chain: _Chain, name: str) -> None:
         chain.apply(Requantize(Requant.from_real(0.7), chain.zero_point, 3))
     elif name == "resize" and height * width < 150:
         chain.apply(ResizeNearest((height * 2, width * 2)))
+    elif name == "sequence":
+        _sequence(chain)
+
+
+def _lstm(chain: _Chain) -> None:
+    """Rows are steps; most sums stay where sigmoid and tanh bend."""
+    steps, inputs = chain.shape[0], chain.shape[1] * chain.shape[2]
+    units = min(chain.pick(3, 8, 12, 20, 32, 64), max(MAX_LAYER_MACS // (4 * steps * (inputs + 64)), 1))
+    chain.apply(Reshape((steps, inputs)))
+    factors = [Requant.from_real(chain.random.uniform(0.5, 2.0, 4) / size**0.5) for size in (inputs, units)]
+    chain.apply(Lstm(chain.random.integers(-127, 128, (4, units, inputs)), chain.random.integers(-127, 128, (4, units, units)),
+                     chain.random.integers(-2000, 2000, (4, units)), factors[0], factors[1], Requant.from_real(2.0**-30 * 128), chain.zero_point,
+                     chain.zero_point, chain.pick(-12, -11)))
+    chain.apply(Reshape((steps, 1, units)))
+
+
+def _sequence(chain: _Chain) -> None:
+    """What remembers, and what only moves elements."""
+    height, width, channels = chain.shape
+    choice = chain.pick(0, 1, 2, 3)
+    if choice == 0 and height * width * channels < 10_000:
+        kept = chain.pick(1, 2, 4)
+        chain.apply(DelayLine(chain.random.integers(-128, 128, (kept, width, channels))))
+    elif choice == 1:
+        sizes = tuple(max(size * chain.pick(1, 2, 3) // 3, 1) for size in chain.shape)
+        begin = tuple(int(chain.random.integers(0, size - part + 1)) for size, part in zip(chain.shape, sizes, strict=True))
+        chain.apply(Slice(begin, sizes, (1, 1, 1)))
+    elif choice == 2:
+        chain.apply(Transpose(((1, 0, 2), (0, 2, 1), (2, 0, 1))[chain.pick(0, 1, 2)]))
+    elif choice == 3:
+        _lstm(chain)
+
+
+def _svdf(chain: _Chain) -> None:
+    (inputs,), units, rank, memory = chain.shape, chain.pick(4, 10, 16, 32), chain.pick(1, 2), chain.pick(2, 4, 8, 16)
+    bits = chain.pick(8, 16, 16)
+    times = chain.random.integers(-127, 128, (units * rank, memory))
+    chain.apply(Svdf(chain.random.integers(-127, 128, (units * rank, inputs)), times, chain.bias(units), Requant.from_real(2.0 ** (bits - 22)),
+                     Requant.from_real(2.0 ** (3 - bits)), chain.zero_point, chain.zero_point, rank, bits))
 
 
 def _head(chain: _Chain) -> None:
@@ -157,6 +201,8 @@ def _head(chain: _Chain) -> None:
         chain.apply(MaxPool2D((min(4, chain.shape[0]), min(4, chain.shape[1])), (4, 4)))
         size = int(np.prod(chain.shape))
     chain.apply(Reshape((size,)))
+    if chain.pick(0, 0, 1):
+        _svdf(chain)
     for _ in range(chain.pick(1, 1, 2)):
         outputs = chain.pick(2, 5, 10, 12, 32, 64)
         chain.apply(Dense(chain.weights(outputs, chain.shape[0]), chain.bias(outputs), chain.requant(outputs), chain.zero_point, chain.zero_point,

@@ -20,6 +20,7 @@ from edgecompress.lower.c.planning import Decisions, decide
 from edgecompress.lower.c.render import RenderedModel, render
 from edgecompress.lower.c.table import EMIT, FAST, UNSUPPORTED
 from edgecompress.lower.options import QUICK, LowerOptions
+from edgecompress.lower.passes import passes_done
 from edgecompress.lower.vectors import check_same_outputs, named_vectors, vector_arrays
 from edgecompress.resources import data_dir
 
@@ -70,7 +71,7 @@ def _manifest(graph: QuantizedGraph, target: Target, decisions: Decisions, rende
     return {
         "format": FORMAT, "version": FORMAT_VERSION, "tool_version": edgecompress.__version__,
         "name": rendered.name, "target": target.name, "graph_hash": graph.hash,
-        "source_hash": graph.metadata.get("source_hash", graph.hash), "passes": list(graph.metadata.get("passes", [])),
+        "source_hash": graph.metadata.get("source_hash", graph.hash), "passes": passes_done(graph),
         "inputs": [_tensor(graph.tensors[name]) for name in graph.inputs], "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
         "run": f"{rendered.name}_run", "arena_symbol": f"{rendered.name}_arena",
         "arena_bytes": plan.memory.arena_bytes, "lower_bound_bytes": plan.memory.lower_bound_bytes, "constant_bytes": plan.constant_bytes,

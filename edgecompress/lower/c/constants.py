@@ -33,10 +33,9 @@ class Constants:
         """Whether the parameters are stored under this call's name."""
         return (call, PARAMS) not in self.owners
 
-    def shared_bytes(self, call: int) -> int:
-        """Bytes of the call's constants that an earlier call stores."""
-        arrays = sum(array.size_bytes for array in self.arrays[call] if (call, array.suffix) in self.owners)
-        return arrays + (0 if self.owns_params(call) else self.params_bytes[call])
+    def stored_bytes(self, call: int) -> int:
+        """Bytes of the constants that are stored under this call's name."""
+        return sum(array.size_bytes for array in self.own(call)) + self.params_bytes[call] * self.owns_params(call)
 
 
 def make_constants(pairs: Sequence[tuple[Emitter, Call]], share: bool) -> Constants:

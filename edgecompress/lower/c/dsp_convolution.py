@@ -13,18 +13,19 @@ from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 TILE = 3  # pixels of ec_conv_tile
+RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12)}  # weight bits -> shifts of EC_RESCALE_SHORT and EC_RESCALE_SHORTER, ec_rescale_shift in ec_rescale_dsp.h
 CHAIN_BLOCKS = 16  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
 
 
 def rescale_form(op: Any, rows: np.ndarray) -> tuple[int, int]:
     """(EC_RESCALE_* of ec_rescale_dsp.h, words of constants a channel) of a layer with weights `rows` [channels, positions]."""
-    short = short_rescaling(op, rows)
+    short = short_rescaling(op, rows, RESCALE_SHIFTS[op.weight_bits])
     return (0, CONSTANT_WORDS) if short is None else (short.mode, 2)
 
 
 def constants_of(op: Any, rows: np.ndarray) -> np.ndarray:
     """Constants of the form, int32 [channels, words]."""
-    short = short_rescaling(op, rows)
+    short = short_rescaling(op, rows, RESCALE_SHIFTS[op.weight_bits])
     return rescale_constants(op, rows) if short is None else short.constants
 
 
@@ -143,7 +144,7 @@ class Conv2DDspEmitter(Emitter):
             whole = np.concatenate([runs[:, :, :8].reshape(len(runs), -1), runs[:, :, 8], np.zeros((len(runs), 1), np.int8)], axis=1)
         else:
             whole = np.pad(runs, ((0, 0), (0, 0), (0, 4 * shape.run_words - runs.shape[2]))).reshape(len(runs), -1)
-        return (ConstArray("weights", "int32_t", pair_streams(whole, op.weight_bits, rescale_constants(op, self._rows(call)))),)
+        return (ConstArray("weights", "int32_t", pair_streams(whole, op.weight_bits, constants_of(op, self._rows(call)))),)
 
     def array_bytes(self, call: Call) -> int:
         return 4 * self._weight_words(call)

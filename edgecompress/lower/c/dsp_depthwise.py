@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from edgecompress.ir.packing import pack_rows, packed_row_bytes
-from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, rescale_factors
-from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference
+from edgecompress.lower.c.dsp_staircase import SHORT_SHIFTS, SUM_BITS, short_rescaling
+from edgecompress.lower.c.dsp_weights import rescale_factors
+from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, Symbol
 
 LANES, BLOCK = 4, 3  # EC_DEPTHWISE_LANES and EC_DEPTHWISE_BLOCK in ec_depthwise_dsp.h, ec_depthwise_window_dsp.h
-RECTIFIED, WHOLE, CLAMPED = 0, 1, 2  # EC_DEPTHWISE_* in ec_kernels.h
+SCALE_WORDS = 4  # EC_DEPTHWISE_SCALE_WORDS
 READ_BEYOND, WRITTEN_BEYOND = 3, 8  # bytes that ec_depthwise_window_run_dsp.c touches behind weights and scratch, taking columns in fours
-MODES = ("rectified", "whole", "clamped")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DepthwiseDspEmitter(Emitter):
     takes_scratch = True
     same_start = True
     name = ""
-    sources: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()  # files beside the kernel's own
 
     def kernel(self, call: Call) -> str:
         return f"ec_depthwise_{self.name}_dsp"
@@ -72,7 +72,7 @@ class DepthwiseDspEmitter(Emitter):
         return "ec_depthwise_dsp_params"
 
     def files(self, call: Call) -> tuple[str, ...]:
-        return (f"{self.kernel(call)}.c", *self.sources, "ec_depthwise_dsp.c", "ec_depthwise_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
+        return (f"{self.kernel(call)}.c", *self.parts, "ec_depthwise_dsp.c", "ec_depthwise_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
 
     def spans(self, call: Call) -> tuple[Span, Span]:
         """Vertical and horizontal."""
@@ -114,44 +114,50 @@ class DepthwiseDspEmitter(Emitter):
     def _factors(self, call: Call) -> tuple[np.ndarray, np.ndarray] | None:
         return rescale_factors(call.op.requant, self._rows(call), call.op.bias, call.op.output_zero_point)
 
-    def params(self, call: Call) -> dict[str, int | Reference]:
-        op, (vertical, horizontal) = call.op, self.spans(call)
-        return {"weights": Reference("weights"), "bias": Reference("bias"), "multiplier": Reference("multiplier"), "shift": Reference("shift"),
-                "weight_bits": op.weight_bits, "mode": self.mode(op), "activation_min": op.activation_min, "activation_max": op.activation_max,
-                "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "channels": call.output.shape[2],
+    def _rescale(self, call: Call) -> tuple[str, np.ndarray]:
+        """Name of the rescaling and its constants, int32 [channels, words], as ec_kernels.h describes them."""
+        op, rows = call.op, self._rows(call)
+        whole, rectified = (op.activation_min, op.activation_max) == (-128, 127), op.output_zero_point == -128
+        short = short_rescaling(op, rows) if whole and rectified else None
+        if short is not None:
+            less = op.input_zero_point * rows.astype(np.int64).sum(axis=1) << SUM_BITS  # the kernels' sums are without the zero point's share
+            constants = short.constants + np.stack([less, np.zeros_like(less)], axis=1)
+            return str(SHORT_SHIFTS[short.mode - 1]), constants.astype(np.uint32).view(np.int32)
+        return ("clamped" if not whole else "rectified" if rectified else "whole"), general_scales(op, rows, op.bias.astype(np.int64))
+
+    def params(self, call: Call) -> dict[str, int | Reference | Symbol]:
+        op, (vertical, horizontal), (name, scales) = call.op, self.spans(call), self._rescale(call)
+        return {"weights": Reference("weights"), "scales": Reference("scales"), "rescale": Symbol(f"ec_depthwise_rescale_{name}"),
+                "scale_words": scales.shape[1], "weight_bits": op.weight_bits, "activation_min": op.activation_min,
+                "activation_max": op.activation_max, "input_zero_point": op.input_zero_point, "channels": call.output.shape[2],
                 "input_height": vertical.size, "input_width": horizontal.size, "output_height": vertical.outputs,
                 "output_width": horizontal.outputs, "kernel_height": vertical.taps, "kernel_width": horizontal.taps,
                 "stride_height": vertical.stride, "stride_width": horizontal.stride, "padding_top": vertical.padding,
                 "padding_left": horizontal.padding}
 
-    def mode(self, op: Any) -> int:
-        """How short a way the rescaling may take: index into MODES."""
-        if (op.activation_min, op.activation_max) != (-128, 127):
-            return CLAMPED
-        return RECTIFIED if op.output_zero_point == -128 else WHOLE
-
     def packed(self, call: Call) -> np.ndarray:
         """Weights as the kernel reads them, int8."""
         return np.ascontiguousarray(pack_rows(self._rows(call), call.op.weight_bits)).view(np.int8).ravel()
 
-    def doubled_bias(self, call: Call) -> np.ndarray:
-        """int32 [channels]."""
-        doubled: np.ndarray = 2 * call.op.bias
-        return doubled
-
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
-        factors = self._factors(call)
-        assert factors is not None  # supports() saw to it, and that twice the bias fits
-        return (ConstArray("weights", "int8_t", self.packed(call)), ConstArray("bias", "int32_t", self.doubled_bias(call)),
-                ConstArray("multiplier", "int32_t", factors[0].astype(np.int32)), ConstArray("shift", "int8_t", factors[1].astype(np.int8)))
+        return ConstArray("weights", "int8_t", self.packed(call)), ConstArray("scales", "int32_t", self._rescale(call)[1].ravel())
 
     def array_bytes(self, call: Call) -> int:
         height, width, channels = self._weights(call).shape
-        return int(channels * (packed_row_bytes(height * width, call.op.weight_bits) + CHANNEL_BYTES))
+        return int(channels * (packed_row_bytes(height * width, call.op.weight_bits) + POINTER_BYTES * self._rescale(call)[1].shape[1]))
 
-    def _mode_features(self, op: Any, outputs: float) -> dict[str, float]:
-        """Outputs in pairs that are rescaled in a slower mode."""
-        return {f"rescaled_{name}": outputs * (index == self.mode(op)) for index, name in enumerate(MODES) if index}
+    def _rescale_features(self, call: Call, outputs: float) -> dict[str, float]:
+        """Outputs in pairs that are rescaled in a longer way than the shortest."""
+        name = self._rescale(call)[0]
+        return {f"rescaled_{longer}": outputs * (name == longer) for longer in ("rectified", "whole", "clamped")}
+
+
+def general_scales(op: Any, rows: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Twice the bias (modulo 2^32), multiplier and offset of each channel, int32 [channels, 3]; the shift is one more than the offset's zeros."""
+    factors = rescale_factors(op.requant, rows, op.bias, op.output_zero_point)
+    assert factors is not None  # supports() saw to it
+    offset = np.int64(1 + 2 * op.output_zero_point) << (factors[1] - 1)
+    return np.stack([2 * bias, factors[0], offset], axis=1).astype(np.uint32).view(np.int32)
 
 
 class Depthwise3x3Emitter(DepthwiseDspEmitter):
@@ -167,7 +173,7 @@ class Depthwise3x3Emitter(DepthwiseDspEmitter):
     def scratch_bytes(self, call: Call) -> int:
         width, pairs = call.output.shape[1], 7 - self.stride
         words = ((width - 1) * self.stride + 3) * LANES * (self.stride + 1)
-        return int(4 * (2 * width + words + LANES * (1 + pairs + CONSTANT_WORDS)))
+        return int(4 * (2 * width + words + LANES * (1 + pairs + SCALE_WORDS)))
 
     def features(self, call: Call) -> dict[str, float]:
         (height, width, channels), op, (_, horizontal) = call.output.shape, call.op, self.spans(call)
@@ -177,7 +183,7 @@ class Depthwise3x3Emitter(DepthwiseDspEmitter):
         return {"call": 1, "ring": columns * LANES * (self.stride + 1), "lanes": channels, "unpacked": 9 * channels * (op.weight_bits != 8),
                 "groups": groups, "steps": groups * steps, "fills": fills,
                 "filled": fills * min(horizontal.size, columns - horizontal.padding), "sweeps": sweeps, "odd_sweeps": sweeps * (width % 2),
-                "columns": sweeps * width, **self._mode_features(op, sweeps * width)}
+                "columns": sweeps * width, **self._rescale_features(call, sweeps * width)}
 
 
 class DepthwiseWindowEmitter(DepthwiseDspEmitter):
@@ -186,7 +192,7 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
     def __init__(self, width: int = 0, stride: int = 0) -> None:
         self.width, self.stride = width, stride
         self.name = "window" if not width else f"width{width}" + ("_stride2" if stride == 2 else "")
-        self.sources = ("ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h", *(() if width else ("ec_depthwise_window_any_dsp.c",)))
+        self.parts = ("ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h", *(() if width else ("ec_depthwise_window_any_dsp.c",)))
 
     def fits(self, vertical: Span, horizontal: Span) -> bool:
         return not self.width or (horizontal.taps, horizontal.stride) == (self.width, self.stride)
@@ -206,7 +212,7 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
         vertical, horizontal = self.spans(call)
         positions, pairs = round_up(horizontal.outputs, BLOCK), pairs_seen(vertical.taps, vertical.stride)
         words = pairs * (horizontal.stride * (positions - 1) + horizontal.taps)
-        lane = 1 + 2 * pairs * horizontal.taps + CONSTANT_WORDS
+        lane = 1 + 2 * pairs * horizontal.taps + SCALE_WORDS
         unpacked = vertical.taps * horizontal.taps if call.op.weight_bits != 8 else 0
         return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked + READ_BEYOND, 4) + WRITTEN_BEYOND)
 
@@ -228,14 +234,14 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
                 "fills": fills * horizontal.stride, "filled": fills * horizontal.size, "sweeps": channels * steps,
                 "blocks": channels * steps * blocks, "runs": channels * sum(seen) * blocks * horizontal.stride,
                 "taps": channels * sum(seen) * blocks * horizontal.taps, "outputs": channels * steps * horizontal.outputs,
-                **self._mode_features(op, channels * steps * horizontal.outputs)}
+                **self._rescale_features(call, channels * steps * horizontal.outputs)}
 
 
 class DepthwiseLineEmitter(DepthwiseDspEmitter):
     """ec_depthwise_line_dsp: windows of one column or one row."""
 
     name = "line"
-    sources = ("ec_depthwise_window_any_dsp.c", "ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h")
+    parts = ("ec_depthwise_window_any_dsp.c", "ec_depthwise_window_run_dsp.c", "ec_depthwise_window_dsp.h")
 
     def fits(self, vertical: Span, horizontal: Span) -> bool:
         return min(vertical.taps, horizontal.taps) == 1
@@ -256,7 +262,7 @@ class DepthwiseLineEmitter(DepthwiseDspEmitter):
     def scratch_bytes(self, call: Call) -> int:
         along, _ = self._axes(call)
         positions, taps = round_up(-(-along.outputs // 2), BLOCK), pairs_seen(along.taps, along.stride)
-        words, lane = along.stride * (positions - 1) + taps, 1 + 2 * taps + CONSTANT_WORDS
+        words, lane = along.stride * (positions - 1) + taps, 1 + 2 * taps + SCALE_WORDS
         return int(4 * (2 * positions + LANES * (words + lane) + 2) + round_up(along.taps if call.op.weight_bits != 8 else 0, 4))
 
     def features(self, call: Call) -> dict[str, float]:
@@ -269,7 +275,7 @@ class DepthwiseLineEmitter(DepthwiseDspEmitter):
                 "unpacked": along.taps * channels * (op.weight_bits != 8), "groups": groups, "lines": lines,
                 "fills": lines * along.stride, "edges": lines * (along.padding % 2 + (along.size + along.padding) % 2),
                 "filled": lines * along.size / 2, "sweeps": steps, "blocks": channels * across.outputs * blocks,
-                "taps": channels * across.outputs * blocks * taps, "outputs": outputs, **self._mode_features(op, outputs)}
+                "taps": channels * across.outputs * blocks * taps, "outputs": outputs, **self._rescale_features(call, outputs)}
 
 
 class DepthwiseDotEmitter(DepthwiseDspEmitter):
@@ -277,6 +283,12 @@ class DepthwiseDotEmitter(DepthwiseDspEmitter):
 
     name = "dot"
     takes_scratch = False
+
+    def struct(self, call: Call) -> str:
+        return "ec_depthwise_dot_params"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return "ec_depthwise_dot_dsp.c", "ec_depthwise_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h"
 
     def supports(self, call: Call) -> bool:
         return call.op.weight_bits == 8 and super().supports(call)
@@ -303,13 +315,18 @@ class DepthwiseDotEmitter(DepthwiseDspEmitter):
         pairs = groups.reshape(len(groups), -1, 2, 2, 2)  # [group, pair of taps, tap, half of the lanes, lane]
         return pairs.transpose(0, 1, 3, 2, 4).ravel()
 
-    def doubled_bias(self, call: Call) -> np.ndarray:
-        folded = call.op.bias.astype(np.int64) - call.op.input_zero_point * self._rows(call).astype(np.int64).sum(axis=1)
-        return (2 * folded).astype(np.uint32).view(np.int32)  # sums are modulo 2^32
+    def params(self, call: Call) -> dict[str, int | Reference | Symbol]:
+        op, (runs, taps), width, channels = call.op, self._runs(call), call.inputs[0].shape[1], call.output.shape[2]
+        return {"weights": Reference("weights"), "scales": Reference("scales"), "activation_min": op.activation_min,
+                "activation_max": op.activation_max, "channels": channels, "runs": runs, "taps": taps, "run_step": (width - taps // 2 * 2) * channels}
+
+    def _rescale(self, call: Call) -> tuple[str, np.ndarray]:
+        op, rows = call.op, self._rows(call)
+        return "clamped", general_scales(op, rows, op.bias.astype(np.int64) - op.input_zero_point * rows.astype(np.int64).sum(axis=1))
 
     def array_bytes(self, call: Call) -> int:
         runs, taps = self._runs(call)
-        return int(LANES * len(self._groups(call)) * runs * round_up(taps, 2) + CHANNEL_BYTES * call.output.shape[2])
+        return int(LANES * len(self._groups(call)) * runs * round_up(taps, 2) + 3 * POINTER_BYTES * call.output.shape[2])
 
     def features(self, call: Call) -> dict[str, float]:
         groups, (runs, taps) = len(self._groups(call)), self._runs(call)

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgecompress.lower.c.dsp_weights import INPUT_LIMIT, rescale_factors
 
-SHORT_SHIFTS = (11, 15)  # of EC_RESCALE_11 and EC_RESCALE_15 in ec_rescale_dsp.h
+SHORT_SHIFTS = (11, 15)  # for factors below 2^-4 and 2^-8: what int8 weights need
 SUM_BITS = 8  # t holds sums times 2^8
 NEAR_TRIES, FLAT_TRIES = 12, range(18, 31)  # multipliers on either side of the exact one; powers of two for channels of few steps
 UNREACHED = 2**42  # an accumulator beyond all others
@@ -26,39 +26,40 @@ UNREACHED = 2**42  # an accumulator beyond all others
 
 @dataclass(frozen=True)
 class ShortRescaling:
-    """`constants` int32 [channels, 2]: bias and multiplier; `mode` counts the SHORT_SHIFTS from 1."""
+    """`constants` int32 [channels, 2]: bias and multiplier. `mode` counts the shifts from 1."""
 
     mode: int
     constants: np.ndarray
 
 
-_KNOWN: dict[int, tuple[weakref.ref[Any], ShortRescaling | None]] = {}
+_KNOWN: dict[int, tuple[weakref.ref[Any], ShortRescaling | None]] = {}  # id of an op -> the op and its answer
 
 
-def short_rescaling(op: Any, weights: np.ndarray) -> ShortRescaling | None:
+def short_rescaling(op: Any, weights: np.ndarray, shifts: tuple[int, int] = SHORT_SHIFTS) -> ShortRescaling | None:
     """None where the layer is not rectified or a channel finds no constants. `weights` [channels, positions]; sums are of inputs as they are.
+    `shifts`, ascending, are those that the kernel holds.
 
     The answer for an op is kept as long as the op: an emitter asks for it several times.
     """
     known = _KNOWN.get(id(op))
     if known is not None and known[0]() is op:
         return known[1]
-    result = _solve(op, weights)
+    result = _solve(op, weights, shifts)
     number = id(op)
     _KNOWN[number] = (weakref.ref(op, lambda _: _KNOWN.pop(number, None)), result)
     return result
 
 
-def _solve(op: Any, weights: np.ndarray) -> ShortRescaling | None:
+def _solve(op: Any, weights: np.ndarray, shifts: tuple[int, int]) -> ShortRescaling | None:
     factors = rescale_factors(op.requant, weights, op.bias, op.output_zero_point)
     if op.activation_min != op.output_zero_point or op.output_zero_point == 127 or factors is None:
         return None
     problem = _problem(op, weights, *factors)
     real = np.ldexp(factors[0].astype(np.float64), -31 - factors[1])
-    for mode in range(len(SHORT_SHIFTS), 0, -1):
-        scaled = real * 2.0 ** (32 + SHORT_SHIFTS[mode - 1] - SUM_BITS)
+    for mode, shift in ((2, shifts[1]), (1, shifts[0])):
+        scaled = real * 2.0 ** (32 + shift - SUM_BITS)
         if scaled.max() < 2**31 - 2**16:
-            constants = _constants(problem, real, np.rint(scaled).astype(np.int64), SHORT_SHIFTS[mode - 1])
+            constants = _constants(problem, real, np.rint(scaled).astype(np.int64), shift)
             if constants is not None:
                 return ShortRescaling(mode, constants)
     return None

@@ -57,6 +57,13 @@ class Reference:
     suffix: str
 
 
+@dataclass(frozen=True)
+class Symbol:
+    """A params field that is a function of the kernels."""
+
+    name: str
+
+
 class Emitter:
     """Base: one kernel, or one kernel with its variants, in EMIT or FAST of table.py. Methods are pure functions of the call."""
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
-from edgecompress.lower.c.mve_weights import PARAMETER_WORDS, VECTOR, block_weight_bytes, parameter_blocks, shifts_fit, ties, weight_blocks
+from edgecompress.lower.c.mve_weights import (
+    PARAMETER_WORDS,
+    VECTOR,
+    block_weight_bytes,
+    factors,
+    folded_bias,
+    parameter_blocks,
+    shifts_fit,
+    ties,
+    weight_blocks,
+    wrapped,
+)
 
 LANES = 8  # outputs of a block
 LOOP_CHUNKS = 4  # chunks of the assembly's loop
 
 
 class DenseMveEmitter(Emitter):
-    """ec_dense_any_mve, ec_dense_relu_mve."""
+    """ec_dense_<channel or tensor>_<ties>_mve."""
 
     extensions = frozenset({"mve"})
     takes_scratch = True
@@ -21,7 +32,10 @@ class DenseMveEmitter(Emitter):
         return shifts_fit(call.op.requant)
 
     def kernel(self, call: Call) -> str:
-        return f"ec_dense_{ties(call.op)}_mve"
+        return f"ec_dense_{'tensor' if self._one_factor(call) else 'channel'}_{ties(call.op)}_mve"
+
+    def _one_factor(self, call: Call) -> bool:
+        return len(call.op.requant.multiplier) == 1
 
     def struct(self, call: Call) -> str:
         return "ec_dense_mve_params"
@@ -33,14 +47,20 @@ class DenseMveEmitter(Emitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         op = call.op
         outputs, inputs = op.weights.shape
-        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "weight_bits": op.weight_bits, "input_size": inputs,
+        multiplier, shift = factors(op.requant, 1) if self._one_factor(call) else ([0], [0])
+        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "multiplier": int(multiplier[0]), "shift": int(shift[0]), "weight_bits": op.weight_bits, "input_size": inputs,
                 "output_size": outputs, "chunks": self._chunks(call), "unpacked_bytes": self._unpacked_bytes(call),
                 "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
         return (ConstArray("weights", "int32_t", self._weights(op.weights, op.weight_bits)),
-                ConstArray("parameters", "int32_t", parameter_blocks(op, op.weights, LANES)))
+                ConstArray("parameters", "int32_t", self._parameters(call)))
+
+    def _parameters(self, call: Call) -> np.ndarray:
+        if not self._one_factor(call):
+            return parameter_blocks(call.op, call.op.weights, LANES)
+        return wrapped(folded_bias(call.op, call.op.weights))
 
     def _weights(self, rows: np.ndarray, bits: int) -> np.ndarray:
         whole = len(rows) // LANES * LANES if bits == 8 else len(rows)
@@ -52,7 +72,8 @@ class DenseMveEmitter(Emitter):
     def array_bytes(self, call: Call) -> int:
         outputs, inputs = call.op.weights.shape
         lanes = 1 if call.op.weight_bits == 8 else LANES
-        return block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + PARAMETER_WORDS * LANES * -(-outputs // LANES)
+        parameters = 4 * outputs if self._one_factor(call) else PARAMETER_WORDS * LANES * -(-outputs // LANES)
+        return block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + parameters
 
     def _chunks(self, call: Call) -> int:
         return -(-call.op.weights.shape[1] // VECTOR)

@@ -49,7 +49,7 @@ def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK)
     kept = [index for index, (_, call) in enumerate(pairs) if call.node.output not in layout.storage.without_code]
     pairs = [pairs[index] for index in kept]
     constants = make_constants(pairs, share=True) if options.thorough else None
-    layers = tuple(_layer(layout.graph, call, emitter, constants.shared_bytes(index) if constants else 0, step)
+    layers = tuple(_layer(layout.graph, call, emitter, constants.stored_bytes(index) if constants else emitter.constant_bytes(call), step)
                    for index, ((emitter, call), step) in enumerate(zip(pairs, kept, strict=True)))
     plan = LoweredPlan(target.name, layers, layout.memory, sum(layer.constant_bytes for layer in layers), state_bytes(layout.graph.nodes))
     return Decisions(layout.graph, plan, layout.storage, tuple(call for _, call in pairs), tuple(emitter for emitter, _ in pairs), constants)
@@ -70,10 +70,10 @@ def _permission(emitter: Emitter, call: Call) -> Permission:
     return Permission(emitter.overlaps(call), emitter.same_start, emitter.scratch_bytes(call))
 
 
-def _layer(graph: QuantizedGraph, call: Call, emitter: Emitter, shared_bytes: int, step: int) -> LayerPlan:
+def _layer(graph: QuantizedGraph, call: Call, emitter: Emitter, constant_bytes: int, step: int) -> LayerPlan:
     return LayerPlan(
         node=call.node.name, op=call.node.op.kind, kernel=emitter.kernel(call), macs=graph.macs(call.node),
         features={name: float(count) for name, count in emitter.features(call).items()},
-        constant_bytes=emitter.constant_bytes(call) - shared_bytes, scratch_bytes=emitter.scratch_bytes(call),
+        constant_bytes=constant_bytes, scratch_bytes=emitter.scratch_bytes(call),
         input_shapes=tuple(tensor.shape for tensor in call.inputs), output_shape=call.output.shape, step=step,
     )

@@ -14,7 +14,7 @@ import edgecompress
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import ITEM_BYTES, QuantizedGraph, Tensor
 from edgecompress.lower.c.constants import PARAMS, make_constants
-from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference
+from edgecompress.lower.c.emitter import COMMON_HEADERS, Call, ConstArray, Reference, Symbol
 from edgecompress.lower.c.naming import c_identifier, c_string, comment_text
 from edgecompress.lower.c.planning import Decisions
 from edgecompress.lower.c.state import reset_fills, state_offsets
@@ -150,8 +150,9 @@ class _Layers:
         return [{"offset": fill.offset, "size": fill.size, "value": fill.value,
                  "array": self._array(numbers[fill.node], "initial") if fill.node else ""} for fill in reset_fills(self.graph.nodes)]
 
-    def _field(self, index: int, field: str, value: int | float | Reference) -> str:
+    def _field(self, index: int, field: str, value: int | float | Reference | Symbol) -> str:
         text = self._array(index, value.suffix) if isinstance(value, Reference) else \
+            value.name if isinstance(value, Symbol) else \
             float_literal(value) if isinstance(value, float) else c_integer(int(value))
         return f".{field} = {text}"
 
@@ -167,7 +168,8 @@ class _Layers:
         scratch = _address(f"{self.name}_arena.bytes", self.scratch[call.node.name]) if layer.scratch_bytes else "0"
         arguments = ["inputs"] if emitter.takes_input_array else inputs
         output = self._argument(call.node.output, emitter.element)
-        arguments = [f"&{self._array(index, PARAMS)}", *arguments, output, *([scratch] if emitter.takes_scratch else []), *self._state(call.node.name)]
+        arguments = [f"&{self._array(index, PARAMS)}", *arguments, output, *([scratch] if emitter.takes_scratch else []),
+                     *self._state(call.node.name)]
         arrays = [{"name": f"{prefix}_{array.suffix}", "ctype": array.ctype, "size": len(array.values), "lines": array_lines(array),
                    "placed": self._placed(array)} for array in self.constants.own(index)]
         return {

@@ -169,7 +169,8 @@ class DelayLineEmitter(SimpleEmitter):
         return int(call.op.initial.size) if needs_array(call.op) else 0
 
     def features(self, call: Call) -> dict[str, float]:
-        return {"call": 1, "bytes": call.inputs[0].size + 2 * call.op.state_bytes}
+        new, kept = call.inputs[0].size, call.op.state_bytes
+        return {"call": 1, "blocks": new // 16 + 2 * (kept // 16), "tails": new % 16 + 2 * (kept % 16)}
 
 
 def merged_axes(sizes: Sequence[int], steps: Sequence[int]) -> list[tuple[int, int]]:
@@ -213,7 +214,9 @@ class RearrangeEmitter(SimpleEmitter):
         run, step = axes[-1]
         runs = call.output.size // run
         turns = sum(math.prod(size for size, _ in axes[:depth]) for depth in range(len(axes) - 1))
-        return {"call": 1, "runs": runs, "turns": turns, "bytes": call.output.size * (step == 1), "elements": call.output.size * (step != 1)}
+        if step == 1:
+            return {"call": 1, "turns": turns, "copies": runs, "blocks": runs * (run // 16), "tails": runs * (run % 16)}
+        return {"call": 1, "turns": turns, "runs": runs, "elements": call.output.size}
 
 
 class SliceEmitter(RearrangeEmitter):

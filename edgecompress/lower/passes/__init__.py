@@ -10,7 +10,7 @@ from edgecompress.lower.passes.channels import remove_dead_channels
 from edgecompress.lower.passes.fusion import compose_unary, fuse_clamps, fuse_pads
 from edgecompress.lower.passes.shapes import full_windows_to_dense, join_reshapes, join_transposes, remove_identities, remove_unread
 
-__all__ = ["PASSES", "Optimized", "optimize"]
+__all__ = ["PASSES", "optimize", "passes_done"]
 
 Notes = tuple[str, ...]
 
@@ -28,13 +28,19 @@ PASSES: dict[str, Callable[[QuantizedGraph], tuple[QuantizedGraph, Notes]]] = {
 MAX_ROUNDS = 8  # each pass may open a way for an earlier one; every change makes the graph smaller, so few rounds are ever needed
 
 
+def passes_done(graph: QuantizedGraph) -> list[str]:
+    """What earlier calls of `optimize` noted in the metadata; these may come from a file, so anything but texts is left out."""
+    noted = graph.metadata.get("passes")
+    return [note for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
+
+
 def optimize(graph: QuantizedGraph) -> QuantizedGraph:
     """Runs all passes until none changes anything. Inputs, outputs and their bytes stay as they are.
 
     Returns the given object itself where nothing changed. Otherwise the new graph's metadata hold "source_hash", the given graph's hash, and
     "passes", a list of what was done in words for people.
     """
-    source, notes = graph, list(graph.metadata.get("passes", []))
+    source, notes = graph, passes_done(graph)
     for _ in range(MAX_ROUNDS):
         before = graph
         for one in PASSES.values():

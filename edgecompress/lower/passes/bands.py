@@ -18,7 +18,7 @@ from edgecompress.ir.op import Op
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.requant import Requant
-from edgecompress.lower.passes.rewrite import rebuilt
+from edgecompress.lower.passes.rewrite import free_name, rebuilt
 
 Rows = tuple[int, int]  # first row and the one behind the last
 COPY_FACTOR = (2**30, 1)  # Concat.is_copy
@@ -178,40 +178,47 @@ def split_stretch(graph: QuantizedGraph, stretch: Stretch, bands: Sequence[Band]
 
 
 class _Bands:
-    """Makes the nodes of all bands."""
+    """Makes the nodes of all bands. New tensors are called after the nodes that make them: a model's own tensor names may be very long."""
 
     def __init__(self, graph: QuantizedGraph, stretch: Stretch, bands: Sequence[Band]) -> None:
         self.graph, self.stretch, self.bands = graph, stretch, bands
         self.tensors: dict[str, Tensor] = {}
         self.made: list[Node] = []
-        self.names = {*graph.tensors, *(node.name for node in graph.nodes)}
+        self.names = set(graph.tensors)
+        self.node_names = {node.name for node in graph.nodes}
         self.there: dict[str, tuple[str, Rows]] = {stretch.source: (stretch.source, (0, graph.tensors[stretch.source].shape[0]))}
-        self.slices: dict[tuple[str, Rows], str] = {}
+        self.labels = {stretch.source: "input", **{node.output: node.name for node in self._nodes()}}
+        self.views: dict[tuple[str, Rows], str] = {}
         self.padded: dict[tuple[str, Rows], Op] = {}
+
+    def _nodes(self) -> tuple[Node, ...]:
+        return self.graph.nodes[self.stretch.first:self.stretch.last + 1]
 
     def nodes(self) -> list[Node]:
         """All bands' nodes and the one that joins their results."""
         parts = []
         for band in self.bands:
-            for node in self.graph.nodes[self.stretch.first:self.stretch.last + 1]:
+            for node in self._nodes():
                 if node.output in band and band[node.output].new < band[node.output].end:
                     self._compute(node, band[node.output])
             parts.append(self.there[self.stretch.result][0])
-        self._join(parts, self.stretch.result)
+        self._join(parts, self.stretch.result, f"join {self.labels[self.stretch.result]}")
         return self.made
 
     def _compute(self, node: Node, need: Need) -> None:
         """The band's rows of a node's output: kept ones and new ones side by side."""
-        kept = [self._slice(*self.there[node.output], (need.first, need.new), fresh=True)] if need.first < need.new else []
+        kept = [self._slice(node.output, (need.first, need.new), "keep")] if need.first < need.new else []
         found = _input_rows(self.graph, node, (need.new, need.end))
         assert found is not None  # plan_bands saw to that
         rows, padding = found
-        inputs = tuple(self._slice(*self.there[name], rows) for name in node.inputs)
-        output = self._tensor(node.output, (need.new, need.end))
-        self.made.append(Node(self._name(f"{node.name} rows {need.new} to {need.end - 1}"), self._op(node, padding), inputs, output))
+        inputs = tuple(self._view(name, rows) for name in node.inputs)
+        label = _label(node.name, (need.new, need.end))
+        output = self._tensor(node.output, label, need.end - need.new)
+        self._add(label, self._op(node, padding), inputs, output)
         if kept:
-            new, output = output, self._tensor(node.output, (need.first, need.end))
-            self._join([*kept, new], output)
+            joined = f"join {_label(node.name, (need.first, need.end))}"
+            new, output = output, self._tensor(node.output, joined, need.end - need.first)
+            self._join([*kept, new], output, joined)
         self.there[node.output] = output, (need.first, need.end)
 
     def _op(self, node: Node, padding: Rows) -> Op:
@@ -224,40 +231,44 @@ class _Bands:
             self.padded[key] = op if tuple(op.padding[:2]) == padding else replace(op, padding=(*padding, *op.padding[2:]))
         return self.padded[key]
 
-    def _slice(self, name: str, present: Rows, rows: Rows, fresh: bool = False) -> str:
-        """Some rows of a tensor that holds the rows `present` of the image; `fresh` gives a tensor of its own."""
-        assert present[0] <= rows[0] < rows[1] <= present[1]
-        if rows == present and not fresh:
+    def _view(self, of: str, rows: Rows) -> str:
+        """Some rows of a tensor of the graph given."""
+        name, present = self.there[of]
+        if rows == present:
             return name
-        key = name, rows
-        if key not in self.slices or fresh:
-            shape = self.graph.tensors[name].shape if name in self.graph.tensors else self.tensors[name].shape
-            output = self._tensor(name, rows)
-            op = Slice((rows[0] - present[0], 0, 0), (rows[1] - rows[0], *shape[1:]), (1, 1, 1))
-            self.made.append(Node(self._name(f"{'keep' if fresh else 'view'} {output}"), op, (name,), output))
-            if fresh:
-                return output
-            self.slices[key] = output
-        return self.slices[key]
+        if (name, rows) not in self.views:
+            self.views[name, rows] = self._slice(of, rows, "view")
+        return self.views[name, rows]
 
-    def _join(self, parts: Sequence[str], output: str) -> None:
+    def _slice(self, of: str, rows: Rows, what: str) -> str:
+        name, present = self.there[of]
+        assert present[0] <= rows[0] < rows[1] <= present[1]
+        label = f"{what} {_label(self.labels[of], rows)}"
+        output = self._tensor(of, label, rows[1] - rows[0])
+        op = Slice((rows[0] - present[0], 0, 0), self.tensors[output].shape, (1, 1, 1))
+        self._add(label, op, (name,), output)
+        return output
+
+    def _join(self, parts: Sequence[str], output: str, label: str) -> None:
         tensor = self.tensors.get(output) or self.graph.tensors[output]
         op: Op = FloatConcat(0)
         if tensor.dtype == "int8":
             op = Concat(0, Requant(*zip(*[COPY_FACTOR] * len(parts), strict=True)), (tensor.zero_point,) * len(parts), tensor.zero_point)
-        self.made.append(Node(self._name(f"join {output}"), op, tuple(parts), output))
+        self._add(label, op, tuple(parts), output)
 
-    def _tensor(self, of: str, rows: Rows) -> str:
-        """A new tensor like some rows of another."""
-        source = self.tensors.get(of) or self.graph.tensors[of]
-        name = self._name(f"{of} rows {rows[0]} to {rows[1] - 1}")
-        self.tensors[name] = replace(source, name=name, shape=(rows[1] - rows[0], *source.shape[1:]))
-        return name
+    def _add(self, label: str, op: Op, inputs: tuple[str, ...], output: str) -> None:
+        name = free_name(self.node_names, label)
+        self.node_names.add(name)
+        self.made.append(Node(name, op, inputs, output))
 
-    def _name(self, wanted: str) -> str:
-        name, count = wanted, 2
-        while name in self.names:
-            name, count = f"{wanted}:{count}", count + 1
+    def _tensor(self, like: str, label: str, height: int) -> str:
+        """A new tensor of the graph's type `like`, of another height."""
+        name = free_name(self.names, label)
         self.names.add(name)
+        source = self.graph.tensors[like]
+        self.tensors[name] = replace(source, name=name, shape=(height, *source.shape[1:]))
         return name
 
+
+def _label(name: str, rows: Rows) -> str:
+    return f"{name} rows {rows[0]} to {rows[1] - 1}"

@@ -3,7 +3,7 @@
 A channel is constant when all weights that reach it are zero, or meet only constant channels. A layer with weights absorbs a constant
 channel exactly: its contribution weight * (value - zero point) goes into the bias. Where a window reaches into the padding that only
 holds for value = zero point, because padding contributes nothing. Channels that an op ties together (both sides of a depthwise
-convolution, all of an addition) live or die together; they are the classes of a union-find.
+convolution, all of an addition) live or die together: what must stay spreads along these ties.
 """
 
 from __future__ import annotations
@@ -34,18 +34,13 @@ def remove_dead_channels(graph: QuantizedGraph) -> tuple[QuantizedGraph, tuple[s
     """Without dead channels; every tensor keeps at least one. A graph that has none is returned as it is."""
     constants = constant_channels(graph)
     dropped = _droppable(graph, constants)
-    count = sum(int(mask.sum()) for name, mask in dropped.items() if _owns_channels(graph, name))
+    count = sum(int(dropped[node.output].sum()) for node in graph.nodes if node.op.kind in ("conv2d", "depthwise_conv2d", "dense"))
     if not count:
         return graph, ()
     keep = {name: np.flatnonzero(~mask) for name, mask in dropped.items()}
     tensors = {name: replace(tensor, shape=(*tensor.shape[:-1], len(keep[name]))) for name, tensor in graph.tensors.items()}
     nodes = [_narrowed(node, keep, constants, tensors) for node in graph.nodes]
     return rebuilt(graph, nodes, tensors), (f"removed {count} dead channels of layers with weights",)
-
-
-def _owns_channels(graph: QuantizedGraph, name: str) -> bool:
-    """Whether a layer with weights writes the tensor."""
-    return any(node.output == name and node.op.kind in ("conv2d", "depthwise_conv2d", "dense") for node in graph.nodes)
 
 
 def constant_channels(graph: QuantizedGraph) -> dict[str, Constant]:
@@ -112,6 +107,8 @@ def _reshaped(source: Constant, output: Tensor) -> Constant:
 def _evaluated(graph: QuantizedGraph, node: Node, inputs: list[Constant]) -> Constant:
     """An element-wise op on images full of the constants; the kernel's own arithmetic gives the bytes."""
     op: Any = node.op
+    if not any(constant.mask.any() for constant in inputs):
+        return _unknown(graph.tensors[node.output])
     images = [np.broadcast_to(constant.value, (1, *graph.tensors[name].shape)) for constant, name in zip(inputs, node.inputs, strict=True)]
     result = op.reference(*images)[0]
     mask = np.concatenate([constant.mask for constant in inputs]) if op.kind == "concat" else np.logical_and.reduce([c.mask for c in inputs])
@@ -120,8 +117,8 @@ def _evaluated(graph: QuantizedGraph, node: Node, inputs: list[Constant]) -> Con
     return Constant(mask, result[(0,) * (result.ndim - 1)])
 
 
-class _Classes:
-    """Union-find over (tensor, channel); a class may be pinned, which keeps all its channels."""
+class _Fates:
+    """Which channels stay. `pairs` are (numbers, numbers) of channels of all tensors that stay or go together."""
 
     def __init__(self, graph: QuantizedGraph) -> None:
         self.base: dict[str, int] = {}
@@ -129,49 +126,43 @@ class _Classes:
         for name, tensor in graph.tensors.items():
             self.base[name] = total
             total += tensor.shape[-1]
-        self.parent = np.arange(total)
-        self.pinned = np.zeros(total, bool)
-
-    def find(self, atom: int) -> int:
-        """Representative, with path halving."""
-        parent = self.parent
-        while parent[atom] != atom:
-            parent[atom] = parent[parent[atom]]
-            atom = int(parent[atom])
-        return atom
+        self.kept = np.zeros(total, bool)
+        self.pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
     def tie(self, first: str, first_channels: np.ndarray, second: str, second_channels: np.ndarray) -> None:
         """Channel by channel the same fate."""
-        for a, b in zip(first_channels + self.base[first], second_channels + self.base[second], strict=True):
-            self.parent[self.find(int(a))] = self.find(int(b))
+        self.pairs.append((first_channels + self.base[first], second_channels + self.base[second]))
 
-    def pin(self, name: str, channels: np.ndarray) -> None:
-        """Keeps these channels; resolved through the classes later."""
-        self.pinned[self.base[name] + channels] = True
+    def keep(self, name: str, channels: np.ndarray) -> None:
+        """Keeps these channels, and those tied to them from the next `spread` on."""
+        self.kept[self.base[name] + channels] = True
 
-    def roots(self) -> np.ndarray:
-        """Representative of every atom."""
-        return np.array([self.find(atom) for atom in range(len(self.parent))], dtype=np.int64)
+    def spread(self) -> None:
+        """Carries what stays along the ties, up the graph and down again, until nothing changes."""
+        before = -1
+        while (count := int(np.count_nonzero(self.kept))) != before:
+            before = count
+            for one, other in (*reversed(self.pairs), *self.pairs):
+                self.kept[one[self.kept[other]]] = True
+                self.kept[other[self.kept[one]]] = True
 
 
 def _droppable(graph: QuantizedGraph, constants: Mapping[str, Constant]) -> dict[str, np.ndarray]:
     """bool [channels] for every tensor."""
-    classes = _Classes(graph)
+    fates = _Fates(graph)
     for name in (*graph.inputs, *graph.outputs):
-        classes.pin(name, np.arange(graph.tensors[name].shape[-1]))
+        fates.keep(name, np.arange(graph.tensors[name].shape[-1]))
     for node in graph.nodes:
-        _constrain(graph, node, constants, classes)
-    roots = classes.roots()
-    kept = np.zeros(len(roots), bool)
-    kept[roots[classes.pinned]] = True
-    for name, tensor in graph.tensors.items():  # a tensor may not vanish
-        atoms = roots[classes.base[name]: classes.base[name] + tensor.shape[-1]]
-        if not kept[atoms].any():
-            kept[atoms[0]] = True
-    return {name: ~kept[roots[classes.base[name]: classes.base[name] + tensor.shape[-1]]] for name, tensor in graph.tensors.items()}
+        _constrain(graph, node, constants, fates)
+    fates.spread()
+    parts = {name: slice(fates.base[name], fates.base[name] + tensor.shape[-1]) for name, tensor in graph.tensors.items()}
+    for part in [part for part in parts.values() if not fates.kept[part].any()]:
+        fates.kept[part.start] = True  # a tensor may not vanish
+    fates.spread()
+    return {name: ~fates.kept[part] for name, part in parts.items()}
 
 
-def _constrain(graph: QuantizedGraph, node: Node, constants: Mapping[str, Constant], classes: _Classes) -> None:
+def _constrain(graph: QuantizedGraph, node: Node, constants: Mapping[str, Constant], fates: _Fates) -> None:
     """Ties and pins of one node."""
     op: Any = node.op
     everything = {name: np.arange(graph.tensors[name].shape[-1]) for name in (*node.inputs, node.output)}
@@ -180,29 +171,29 @@ def _constrain(graph: QuantizedGraph, node: Node, constants: Mapping[str, Consta
         constant = constants[name]
         absorbed = constant.mask & _absorbs(op, constant.value.astype(np.int64) - op.input_zero_point)
         unread = (op.weights.reshape(-1, op.weights.shape[-1]) == 0).all(axis=0)
-        classes.pin(name, np.flatnonzero(~(absorbed | unread)))
+        fates.keep(name, np.flatnonzero(~(absorbed | unread)))
     elif op.kind == "depthwise_conv2d":
         outputs = everything[node.output]
-        classes.tie(node.inputs[0], outputs // (len(outputs) // len(everything[node.inputs[0]])), node.output, outputs)
+        fates.tie(node.inputs[0], outputs // (len(outputs) // len(everything[node.inputs[0]])), node.output, outputs)
     elif op.kind in ELEMENTWISE:
         for name in node.inputs:
-            classes.tie(name, everything[name], node.output, everything[node.output])
+            fates.tie(name, everything[name], node.output, everything[node.output])
     elif op.kind == "concat":
-        _tie_concat(graph, node, everything, classes)
+        _tie_concat(graph, node, everything, fates)
     elif op.kind == "reshape" and (index := _reshape_source(len(everything[node.inputs[0]]), len(everything[node.output]))) is not None:
-        classes.tie(node.inputs[0], index, node.output, everything[node.output])
+        fates.tie(node.inputs[0], index, node.output, everything[node.output])
     else:
         for name, channels in everything.items():
-            classes.pin(name, channels)
+            fates.keep(name, channels)
 
 
-def _tie_concat(graph: QuantizedGraph, node: Node, everything: Mapping[str, np.ndarray], classes: _Classes) -> None:
+def _tie_concat(graph: QuantizedGraph, node: Node, everything: Mapping[str, np.ndarray], fates: _Fates) -> None:
     op: Any = node.op
     start = 0
     for name in node.inputs:
         channels = everything[name]
         along_channels = op.axis == len(graph.tensors[name].shape) - 1
-        classes.tie(name, channels, node.output, channels + start)
+        fates.tie(name, channels, node.output, channels + start)
         start += len(channels) if along_channels else 0
 
 

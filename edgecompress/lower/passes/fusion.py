@@ -65,20 +65,20 @@ def _unary_table(op: Any) -> np.ndarray | None:
 def compose_unary(graph: QuantizedGraph) -> Result:
     """A table or rescaling that only another one reads is looked up once: their composition is again a table of 256 entries."""
     readers = consumers(graph)
+    joined: dict[str, Node] = {}  # by output, as far as the walk has come
+    gone = set()
     for node in graph.nodes:
-        first = _unary_table(node.op)
-        if first is None or node.output in graph.outputs or len(readers[node.output]) != 1:
-            continue
-        behind = readers[node.output][0]
-        second = _unary_table(behind.op)
-        if second is None:
-            continue
-        names = [op.function for op in (node.op, behind.op) if isinstance(op, Table) and op.function]
-        joined = replace(behind, op=Table(second[first.astype(np.int16) + 128], " then ".join(names)), inputs=node.inputs)
-        nodes = [joined if other is behind else other for other in graph.nodes if other is not node]
-        rest, notes = compose_unary(rebuilt(graph, nodes))
-        return rest, (f"joined '{node.op.kind}' and the '{behind.op.kind}' behind it in one table", *notes)
-    return graph, ()
+        source, second = joined.get(node.inputs[0]), _unary_table(node.op)
+        first = None if source is None or second is None else _unary_table(source.op)
+        if source is not None and first is not None and second is not None and source.output not in graph.outputs \
+                and len(readers[source.output]) == 1:
+            names = [op.function for op in (source.op, node.op) if isinstance(op, Table) and op.function]
+            node = replace(node, op=Table(second[first.astype(np.int16) + 128], " then ".join(names)), inputs=source.inputs)
+            gone.add(source.output)
+        joined[node.output] = node
+    if not gone:
+        return graph, ()
+    return rebuilt(graph, (node for name, node in joined.items() if name not in gone)), (f"joined {len(gone)} table(s) with the table behind",)
 
 
 def _clamp_bounds(op: Any) -> tuple[int, int] | None:

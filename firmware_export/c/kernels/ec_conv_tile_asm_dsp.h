@@ -97,8 +97,9 @@
     "mov r1, r10\n\t"                       \
     "bne.w 1b\n\t"
 
-/* The end of the chain, its loop (`loop` counts: not zero to go on), the ways to finish by form, the next tile. */
-#define EC_TILES_END(loop, scales)          \
+/* The end of the chain, its loop (`loop` counts: not zero to go on), the ways to finish by form with the shifts
+ * of ec_rescale_shift, the next tile. */
+#define EC_TILES_END(loop, shift1, shift2, scales) \
     "ldr.w pc, [sp, #28]\n\t"               \
     ".balign 4\n"                           \
     "8:\n\t"                                \
@@ -114,12 +115,12 @@
     "b 7f\n\t"                              \
     ".balign 4\n"                           \
     "9:\n\t"                                \
-    EC_EXPAND(EC_FINISH_SHORT, "15", scales) \
+    EC_EXPAND(EC_FINISH_SHORT, shift2, scales) \
     EC_TILE_STORE                           \
     "b 7f\n\t"                              \
     ".balign 4\n"                           \
     "4:\n\t"                                \
-    EC_EXPAND(EC_FINISH_SHORT, "11", scales) \
+    EC_EXPAND(EC_FINISH_SHORT, shift1, scales) \
     EC_TILE_STORE                           \
     "7:\n\t"                                \
     "ldr r1, [sp]\n\t"                      \
@@ -138,18 +139,16 @@
     "add sp, #80\n\t"                       \
     "pop {r4-r11, pc}\n"
 
-/* One pixel: the stack holds output, output_step, end, x, blocks, the shift of a short form (general: 0). */
-#define EC_SINGLE_BEGIN                     \
+/* One pixel: the stack holds output, output_step, end, x, blocks, the shift of a short form (general: 0),
+ * which is 4 * form + `shift`. */
+#define EC_SINGLE_BEGIN(shift)              \
     "push {r4-r11, lr}\n\t"                 \
     "ldm r0, {r3-r6}\n\t"                   \
     "ldr r7, [r0, #76]\n\t"                 \
     "ldr r8, [r0, #24]\n\t"                 \
-    "cmp r8, #1\n\t"                        \
-    "ite eq\n\t"                            \
-    "moveq r8, #11\n\t"                     \
-    "lslne r8, r8, #3\n\t"                  \
-    "it hi\n\t"                             \
-    "subhi r8, r8, #1\n\t" /* 2: 15 */      \
+    "lsls r8, r8, #2\n\t"                   \
+    "it ne\n\t"                             \
+    "addne r8, r8, #" shift "\n\t"          \
     "push {r3-r8}\n\t"                      \
     "ldr r0, [r0, #32]\n\t"                 \
     "mov r1, r6\n\t"                        \

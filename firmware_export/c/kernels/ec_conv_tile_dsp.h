@@ -93,7 +93,7 @@ static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constan
                 ec_rescale_short r;
                 r.bias = c[0];
                 r.multiplier = c[1];
-                result = ec_rescale_short_one(&r, sums[channel], ec_rescale_shift(form));
+                result = ec_rescale_short_one(&r, sums[channel], ec_rescale_shift(form, bits));
             }
             output[pixel * output_step + channel] = result;
         }

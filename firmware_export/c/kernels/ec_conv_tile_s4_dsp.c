@@ -41,7 +41,7 @@ __attribute__((naked)) void ec_conv_tiles_s4_dsp(const ec_conv_tiles *tiles __at
         ".rept 16\n\t"
         BLOCK(EC_NEXT)
         ".endr\n\t"
-        EC_TILES_END("ldr r10, [sp, #76]\n\tcmp r1, r10\n\t", EC_SCALES_S4)
+        EC_TILES_END("ldr r10, [sp, #76]\n\tcmp r1, r10\n\t", "8", "12", EC_SCALES_S4)
     );
 }
 
@@ -59,7 +59,7 @@ __attribute__((naked)) void ec_conv_tiles_s4_dsp(const ec_conv_tiles *tiles __at
 __attribute__((naked)) void ec_conv_single_s4_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_SINGLE_BEGIN
+        EC_SINGLE_BEGIN("4")
         "mov r11, #0xf000f000\n"
         "1:\n\t"
         "mov r2, #0\n\t"

@@ -29,7 +29,7 @@ __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __at
         STEP(EC_NEXT, r2)
         STEP(EC_NEXT, r3)
         ".endr\n\t"
-        EC_TILES_END("subs lr, lr, #1\n\t", EC_SCALES_S8)
+        EC_TILES_END("subs lr, lr, #1\n\t", "11", "15", EC_SCALES_S8)
     );
 }
 
@@ -42,7 +42,7 @@ __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __at
 __attribute__((naked)) void ec_conv_single_s8_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_SINGLE_BEGIN
+        EC_SINGLE_BEGIN("7")
         "1:\n\t"
         "mov r2, #0\n\t"
         "mov r3, #0\n\t"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Blocks of eight outputs of a fully connected layer on cores with Helium, and EC_DENSE_BLOCKS_MVE(name, ties), which defines the
- * function in assembly (for the reasons of ec_matmul_mve.h) or as its plain C twin.
+ * Blocks of eight outputs of a fully connected layer on cores with Helium, and EC_DENSE_BLOCKS_MVE(name, ties, factors), which
+ * defines the function in assembly (for the reasons of ec_matmul_mve.h) or as its plain C twin.
  *
- * A block of weights is [chunks][8 outputs][16 bytes], a block of parameters 18 words: bias[8], multiplier[8] and eight bytes of
- * negative right shifts. `ties` is any or relu as in ec_matmul_mve.h. */
+ * A block of weights is [chunks][8 outputs][16 bytes]. A block of parameters is 18 words: bias[8], multiplier[8] and eight bytes of
+ * negative right shifts; of a layer with one factor for all only the biases. `ties` is any or relu as in ec_matmul_mve.h, `factors` is
+ * channel or tensor. */
 #ifndef EC_DENSE_BLOCKS_MVE_H
 #define EC_DENSE_BLOCKS_MVE_H
 
@@ -13,6 +14,8 @@ typedef struct {
     const int8_t *input; /* 16 * chunks bytes */
     int32_t zero_point;
     int32_t block_bytes; /* 128 * chunks */
+    int32_t multiplier;  /* of all outputs, and their negative right shift; unused where each has its own */
+    int32_t shift;
     const int32_t *weights;
     const int32_t *parameters;
     int8_t *output;
@@ -21,10 +24,22 @@ typedef struct {
 } ec_dense_blocks_mve;
 
 typedef void ec_dense_blocks_mve_function(const ec_dense_blocks_mve *d);
-ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
+ec_dense_blocks_mve_function ec_dense_blocks_channel_any_mve, ec_dense_blocks_channel_relu_mve, ec_dense_blocks_tensor_any_mve,
+    ec_dense_blocks_tensor_relu_mve;
 
 #define EC_DENSE_TIES_relu 0
 #define EC_DENSE_TIES_any 1
+#define EC_DENSE_WORDS_channel 18
+#define EC_DENSE_WORDS_tensor 8
+
+/* One output; `words` of a block of parameters say where its factor is. */
+static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const int32_t *parameters, int32_t lane, int32_t sum, int ties, int32_t words)
+{
+    if (words == EC_DENSE_WORDS_tensor) {
+        return ec_requant_mve(sum, d->multiplier, d->shift, d->zero_point, ties);
+    }
+    return ec_requant_mve(sum, parameters[8 + lane], ((const int8_t *)(parameters + 16))[lane], d->zero_point, ties);
+}
 
 #ifdef EC_MVE_ASSEMBLY
 
@@ -55,7 +70,27 @@ ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
     "vadd.i32 q0, q0, q2\n" \
     "vadd.i32 q1, q1, q3\n"
 
-#define EC_DENSE_BLOCKS_MVE(name, ties) \
+/* Rescaling; leaves the input in r1, the zero point in r2 and block_bytes in r4. */
+#define EC_DENSE_RESCALE_channel(ties) \
+    "vldrw.u32 q2, [r3], #16\n" \
+    "vldrw.u32 q3, [r3], #16\n" \
+    "vqrdmulh.s32 q0, q0, q2\n" \
+    "vqrdmulh.s32 q1, q1, q3\n" EC_DENSE_ROUND_##ties \
+    "vldrb.s32 q2, [r3], #4\n" \
+    "vldrb.s32 q3, [r3], #4\n" \
+    "vrshl.s32 q0, q0, q2\n" \
+    "vrshl.s32 q1, q1, q3\n" \
+    "ldr r0, [sp, #68]\n" \
+    "ldm r0, {r1, r2, r4}\n"
+#define EC_DENSE_RESCALE_tensor(ties) \
+    "ldr r0, [sp, #68]\n" \
+    "ldm r0, {r1, r2, r4, r6, r8}\n" \
+    "vqrdmulh.s32 q0, q0, r6\n" \
+    "vqrdmulh.s32 q1, q1, r6\n" EC_DENSE_ROUND_##ties \
+    "vrshl.s32 q0, r8\n" \
+    "vrshl.s32 q1, r8\n"
+
+#define EC_DENSE_BLOCKS_MVE(name, ties, factors) \
     __asm__(".syntax unified\n" \
             ".thumb\n" \
             ".pushsection .text." #name ",\"ax\",%progbits\n" \
@@ -66,7 +101,7 @@ ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
             "push {r0, r4-r11, lr}\n" \
             "vpush {d8-d15}\n" \
             "sub sp, sp, #4\n" \
-            "ldr r1, [r0, #28]\n" /* where to enter the loop of four chunks, so that chunks - 1 of them run in all */ \
+            "ldr r1, [r0, #36]\n" /* where to enter the loop of four chunks, so that chunks - 1 of them run in all */ \
             "adr.w r2, 4f\n" \
             "cmp r1, #1\n" \
             "beq 1f\n" \
@@ -88,11 +123,11 @@ ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
             "vmov q7[3], q7[1], r4, r8\n" \
             "ldr r1, [r0]\n" \
             "ldr r4, [r0, #8]\n" \
-            "ldr r5, [r0, #12]\n" \
+            "ldr r5, [r0, #20]\n" \
             "add r11, r5, r4\n" \
-            "ldr r3, [r0, #16]\n" \
-            "ldr r7, [r0, #20]\n" \
-            "ldr r9, [r0, #24]\n" \
+            "ldr r3, [r0, #24]\n" \
+            "ldr r7, [r0, #28]\n" \
+            "ldr r9, [r0, #32]\n" \
             "2:\n" EC_DENSE_CHUNK("vmladav") \
             "ldr.w pc, [sp]\n" \
             ".balign 4\n" \
@@ -108,17 +143,7 @@ ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
             "vldrw.u32 q2, [r3], #16\n" \
             "vldrw.u32 q3, [r3], #16\n" \
             "vadd.i32 q0, q0, q2\n" \
-            "vldrw.u32 q2, [r3], #16\n" \
-            "vadd.i32 q1, q1, q3\n" \
-            "vldrw.u32 q3, [r3], #16\n" \
-            "vqrdmulh.s32 q0, q0, q2\n" \
-            "vqrdmulh.s32 q1, q1, q3\n" EC_DENSE_ROUND_##ties \
-            "vldrb.s32 q2, [r3], #4\n" \
-            "vldrb.s32 q3, [r3], #4\n" \
-            "vrshl.s32 q0, q0, q2\n" \
-            "vrshl.s32 q1, q1, q3\n" \
-            "ldr r0, [sp, #68]\n" \
-            "ldm r0, {r1, r2, r4}\n" \
+            "vadd.i32 q1, q1, q3\n" EC_DENSE_RESCALE_##factors(ties) \
             "vqmovnb.s32 q0, q0\n" \
             "vqmovnt.s32 q0, q1\n" \
             "add r11, r11, r4\n" \
@@ -136,26 +161,26 @@ ec_dense_blocks_mve_function ec_dense_blocks_any_mve, ec_dense_blocks_relu_mve;
 
 #else /* the same in plain C */
 
-static inline void ec_dense_blocks_plain(const ec_dense_blocks_mve *d, int ties)
+static inline void ec_dense_blocks_plain(const ec_dense_blocks_mve *d, int ties, int32_t words)
 {
     int32_t block, lane, i;
     for (block = 0; block < d->blocks; ++block) {
-        const int32_t *parameters = d->parameters + 18 * block;
-        const int8_t *weights = (const int8_t *)d->weights + block * d->block_bytes, *shifts = (const int8_t *)(parameters + 16);
+        const int32_t *parameters = d->parameters + words * block;
+        const int8_t *weights = (const int8_t *)d->weights + block * d->block_bytes;
         for (lane = 0; lane < 8; ++lane) {
             uint32_t sum = (uint32_t)parameters[lane];
             for (i = 0; i < 16 * d->chunks; ++i) {
                 sum += (uint32_t)(d->input[i] * weights[i / 16 * 128 + 16 * lane + i % 16]);
             }
-            d->output[8 * block + lane] = ec_requant_mve((int32_t)sum, parameters[8 + lane], shifts[lane], d->zero_point, ties);
+            d->output[8 * block + lane] = ec_dense_rescale_mve(d, parameters, lane, (int32_t)sum, ties, words);
         }
     }
 }
 
-#define EC_DENSE_BLOCKS_MVE(name, ties) \
+#define EC_DENSE_BLOCKS_MVE(name, ties, factors) \
     void name(const ec_dense_blocks_mve *d) \
     { \
-        ec_dense_blocks_plain(d, EC_DENSE_TIES_##ties); \
+        ec_dense_blocks_plain(d, EC_DENSE_TIES_##ties, EC_DENSE_WORDS_##factors); \
     }
 
 #endif

@@ -31,22 +31,41 @@ static uint32_t dot(const int8_t *input, const int8_t *weights, int32_t stride, 
 }
 
 /* Outputs that do not fill a block of eight: their vectors stand together like a block's, `lanes` a chunk. */
-static void tail(const ec_dense_mve_params *p, const int8_t *input, const int32_t *weights, const int32_t *parameters, int8_t *output, int32_t lanes,
-                 int32_t count, int ties)
+static void multiply_tail(const ec_dense_blocks_mve *d, int32_t lanes, int32_t count, int ties, int32_t words)
 {
-    const int8_t *rows = (const int8_t *)weights, *shifts = (const int8_t *)(parameters + 16);
+    const int8_t *rows = (const int8_t *)d->weights;
     int32_t lane;
     for (lane = 0; lane < count; ++lane) {
-        const uint32_t sum = (uint32_t)parameters[lane] + dot(input, rows + 16 * lane, 16 * lanes, p->chunks);
-        output[lane] = ec_requant_mve((int32_t)sum, parameters[8 + lane], shifts[lane], p->output_zero_point, ties);
+        const uint32_t sum = (uint32_t)d->parameters[lane] + dot(d->input, rows + 16 * lane, 16 * lanes, d->chunks);
+        d->output[lane] = ec_dense_rescale_mve(d, d->parameters, lane, (int32_t)sum, ties, words);
     }
 }
 
-void ec_dense_mve(const ec_dense_mve_params *p, const int8_t *input, int8_t *output, void *scratch, ec_dense_blocks_mve_function *multiply, int ties)
+/* A block at a time, its weights of 4 or 2 bits unpacked. */
+static void multiply_packed(const ec_dense_mve_params *p, ec_dense_blocks_mve *d, int32_t *unpacked, ec_dense_blocks_mve_function *multiply, int ties,
+                            int32_t words)
 {
-    const int32_t blocks = p->output_size / 8, left = p->output_size & 7, words = 4 * p->weight_bits * p->chunks;
-    int32_t *unpacked = (int32_t *)scratch;
-    const int32_t *weights = p->weights, *parameters = p->parameters;
+    const int32_t *weights = p->weights;
+    int32_t left = p->output_size;
+    d->weights = unpacked;
+    d->blocks = 1;
+    for (; left > 0; left -= 8) {
+        ec_unpack_mve(unpacked, weights, 2 * p->chunks, p->weight_bits);
+        if (left >= 8) {
+            multiply(d);
+        } else {
+            multiply_tail(d, 8, left, ties, words);
+        }
+        weights += 4 * p->weight_bits * p->chunks;
+        d->parameters += words;
+        d->output += 8;
+    }
+}
+
+void ec_dense_mve(const ec_dense_mve_params *p, const int8_t *input, int8_t *output, void *scratch, ec_dense_blocks_mve_function *multiply, int ties,
+                  int32_t words)
+{
+    const int32_t blocks = p->output_size / 8, left = p->output_size & 7;
     ec_dense_blocks_mve d;
     if (p->input_size & 15) { /* whole vectors are read: what lies behind the input meets weights of 0, but may not be readable */
         int8_t *copy = (int8_t *)scratch + p->unpacked_bytes;
@@ -56,30 +75,23 @@ void ec_dense_mve(const ec_dense_mve_params *p, const int8_t *input, int8_t *out
     d.input = input;
     d.zero_point = p->output_zero_point;
     d.block_bytes = 128 * p->chunks;
+    d.multiplier = p->multiplier;
+    d.shift = p->shift;
+    d.weights = p->weights;
+    d.parameters = p->parameters;
+    d.output = output;
+    d.blocks = blocks;
     d.chunks = p->chunks;
-    if (p->weight_bits == 8) {
-        d.weights = weights;
-        d.parameters = parameters;
-        d.output = output;
-        d.blocks = blocks;
+    if (p->weight_bits != 8) {
+        multiply_packed(p, &d, (int32_t *)scratch, multiply, ties, words);
+    } else {
         if (blocks > 0) {
             multiply(&d);
         }
-        tail(p, input, weights + blocks * words, parameters + 18 * blocks, output + 8 * blocks, left, left, ties);
-    } else {
-        int32_t block;
-        for (block = 0; block < blocks + (left > 0); ++block) {
-            ec_unpack_mve(unpacked, weights + block * words, 2 * p->chunks, p->weight_bits);
-            d.weights = unpacked;
-            d.parameters = parameters + 18 * block;
-            d.output = output + 8 * block;
-            d.blocks = 1;
-            if (block < blocks) {
-                multiply(&d);
-            } else {
-                tail(p, input, unpacked, d.parameters, d.output, 8, left, ties);
-            }
-        }
+        d.weights += blocks * 32 * p->chunks;
+        d.parameters += blocks * words;
+        d.output += 8 * blocks;
+        multiply_tail(&d, left, left, ties, words);
     }
     if (p->activation_min > -128 || p->activation_max < 127) {
         ec_clamp_mve(output, p->output_size, p->activation_min, p->activation_max);

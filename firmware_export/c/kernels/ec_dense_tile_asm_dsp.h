@@ -38,7 +38,7 @@
     "asr " #t ", " #t ", r9\n\t"                            \
     "ssat " #t ", #8, " #t "\n\t"
 
-#define EC_QUADS_OUTPUTS(part, second, first, second8, first8) \
+#define EC_QUADS_OUTPUTS(shift1, shift2, part, second, first, second8, first8) \
     "sub r2, r2, r3" part "\n\t"                            \
     "sub r4, r4, r5" part "\n\t"                            \
     "ldr r10, [sp, #20]\n\t"                                \
@@ -53,18 +53,18 @@
     "ldm r0!, {r6-r12}\n\t"                                 \
     "ldr r1, [r0], #4\n\t"                                  \
     "bhi.w 4f\n\t"                                          \
-    EC_QUADS_SHORT("11", second8, first8)                   \
+    EC_QUADS_SHORT(shift1, second8, first8)                   \
     "b 5f\n"                                                \
     "4:\n\t"                                                \
-    EC_QUADS_SHORT("15", second8, first8)                   \
+    EC_QUADS_SHORT(shift2, second8, first8)                   \
     "5:\n\t"
 
-/* The loop of the chain, outputs, the next quad. `scales` as for EC_TILES_END. */
-#define EC_QUADS_END(scales)                                \
+/* The loop of the chain, outputs, the next quad. Arguments as for EC_TILES_END. */
+#define EC_QUADS_END(shift1, shift2, scales)                \
     "ldr r10, [sp, #12]\n\t"                                \
     "cmp r1, r10\n\t"                                       \
     "bne.w 2b\n\t"                                          \
-    EC_EXPAND(EC_QUADS_OUTPUTS, scales)                     \
+    EC_EXPAND(EC_QUADS_OUTPUTS, shift1, shift2, scales)                     \
     "bfi r3, r2, #8, #8\n\t"                                \
     "bfi r5, r4, #8, #8\n\t"                                \
     "pkhbt r3, r3, r5, lsl #16\n\t"                         \

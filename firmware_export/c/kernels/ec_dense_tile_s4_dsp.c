@@ -29,7 +29,7 @@ __attribute__((naked)) void ec_dense_quads_s4_dsp(const ec_dense_quads *quads __
         HALF(r6, r7)
         HALF(r8, r9)
         ".endr\n\t"
-        EC_QUADS_END(EC_SCALES_S4)
+        EC_QUADS_END("8", "12", EC_SCALES_S4)
     );
 }
 

@@ -28,7 +28,7 @@ __attribute__((naked)) void ec_dense_quads_s8_dsp(const ec_dense_quads *quads __
         HALF(r6, r7)
         HALF(r8, r9)
         ".endr\n\t"
-        EC_QUADS_END(EC_SCALES_S8)
+        EC_QUADS_END("11", "15", EC_SCALES_S8)
     );
 }
 

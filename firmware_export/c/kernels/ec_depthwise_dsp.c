@@ -6,12 +6,10 @@
 
 void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t columns, int32_t column_step)
 {
-    static ec_depthwise_rescale *const rescale[3] = {ec_depthwise_rescale_rows_rectified, ec_depthwise_rescale_rows_whole,
-                                                     ec_depthwise_rescale_rows_clamped};
     step->sums_end = sums + 2 * columns;
     step->sums = sums;
     step->column_step = column_step;
-    step->rescale = rescale[params->mode];
+    step->rescale = params->rescale;
     step->activation_min = params->activation_min;
     step->activation_max = params->activation_max;
 }
@@ -32,7 +30,7 @@ static void load_lane(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_
 {
     int8_t unpacked[9];
     kernel->load(ec_depthwise_weights(params, channel, 9, unpacked), lane + 1);
-    ec_depthwise_load_scale(params, channel, (ec_rescale_dsp *)(void *)(lane + 1 + kernel->pairs));
+    ec_depthwise_load_scale(params, channel, lane + 1 + kernel->pairs);
 }
 
 void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
@@ -79,7 +77,7 @@ void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthw
 }
 
 #if EC_DSP
-/* r2 sums, r3 to r6 the ec_rescale_dsp, r7 output, r8 row_step, r9 column_step. Two columns at a time, an odd one first;
+/* r2 sums, r3 to r6 the lane's constants, r7 output, r8 row_step, r9 column_step. Two columns at a time, an odd one first;
  * a row that is not there has its outputs stored before those of the first row, at their place. The sums take turns, for
  * cores that would wait for a product. */
 __asm__(
@@ -88,6 +86,28 @@ __asm__(
     "    .irp sum, \\registers\n"
     "    \\operation \\sum\n"
     "    .endr\n"
+    ".endm\n"
+    ".macro ec_dw_add_bias_8 sum\n"
+    "    add \\sum, r3, \\sum, lsl #8\n"
+    ".endm\n"
+    ".macro ec_dw_multiply_short sum\n"
+    "    smmul \\sum, \\sum, r4\n"
+    ".endm\n"
+    ".macro ec_dw_saturate_11 sum\n"
+    "    ssat \\sum, #8, \\sum, asr #11\n"
+    ".endm\n"
+    ".macro ec_dw_saturate_15 sum\n"
+    "    ssat \\sum, #8, \\sum, asr #15\n"
+    ".endm\n"
+    ".macro ec_dw_short_11 registers:vararg\n"
+    "    ec_dw_each ec_dw_add_bias_8, \\registers\n"
+    "    ec_dw_each ec_dw_multiply_short, \\registers\n"
+    "    ec_dw_each ec_dw_saturate_11, \\registers\n"
+    ".endm\n"
+    ".macro ec_dw_short_15 registers:vararg\n"
+    "    ec_dw_each ec_dw_add_bias_8, \\registers\n"
+    "    ec_dw_each ec_dw_multiply_short, \\registers\n"
+    "    ec_dw_each ec_dw_saturate_15, \\registers\n"
     ".endm\n"
     ".macro ec_dw_add_bias sum\n"
     "    add \\sum, r3, \\sum, lsl #1\n"
@@ -113,11 +133,23 @@ __asm__(
     "    it gt\n"
     "    movgt \\sum, r11\n"
     ".endm\n"
-    ".macro ec_dw_scale multiply, limit, registers:vararg\n"
+    ".macro ec_dw_rectified registers:vararg\n"
     "    ec_dw_each ec_dw_add_bias, \\registers\n"
-    "    ec_dw_each \\multiply, \\registers\n"
+    "    ec_dw_each ec_dw_multiply, \\registers\n"
     "    ec_dw_each ec_dw_shift, \\registers\n"
-    "    ec_dw_each \\limit, \\registers\n"
+    "    ec_dw_each ec_dw_saturate, \\registers\n"
+    ".endm\n"
+    ".macro ec_dw_whole registers:vararg\n"
+    "    ec_dw_each ec_dw_add_bias, \\registers\n"
+    "    ec_dw_each ec_dw_multiply_away, \\registers\n"
+    "    ec_dw_each ec_dw_shift, \\registers\n"
+    "    ec_dw_each ec_dw_saturate, \\registers\n"
+    ".endm\n"
+    ".macro ec_dw_clamped registers:vararg\n"
+    "    ec_dw_each ec_dw_add_bias, \\registers\n"
+    "    ec_dw_each ec_dw_multiply_away, \\registers\n"
+    "    ec_dw_each ec_dw_shift, \\registers\n"
+    "    ec_dw_each ec_dw_clamp, \\registers\n"
     ".endm\n"
     ".macro ec_dw_store first, second\n"
     "    strb \\second, [r7, r8]\n"
@@ -140,17 +172,17 @@ __asm__(
     "    adds r0, r7, #1\n"
     "    str r0, [sp, #8]\n"
     ".endm\n"
-    ".macro ec_dw_rows name, multiply, limit, load_end\n"
+    ".macro ec_dw_rows name, scale, load_end\n"
     "    ec_dw_enter \\name\n"
     "    lsls r0, r12, #28\n" /* bit 3 of the end: an odd number of columns */
     "    bpl 2f\n"
     "    ldrd r0, r1, [r2], #8\n"
-    "    ec_dw_scale \\multiply, \\limit, r0, r1\n"
+    "    \\scale r0, r1\n"
     "    ec_dw_store r0, r1\n"
     "    b 3f\n"
     "2:\n"
     "    ldm r2!, {r0, r1, r10, r11}\n"
-    "    ec_dw_scale \\multiply, \\limit, r0, r1, r10, r11\n"
+    "    \\scale r0, r1, r10, r11\n"
     "    ec_dw_store r0, r1\n"
     "    ec_dw_store r10, r11\n"
     "3:\n"
@@ -160,53 +192,74 @@ __asm__(
     "    bx lr\n"
     "    .size \\name, . - \\name\n"
     ".endm\n"
-    "ec_dw_rows ec_depthwise_rescale_rows_rectified, ec_dw_multiply, ec_dw_saturate\n"
-    "ec_dw_rows ec_depthwise_rescale_rows_whole, ec_dw_multiply_away, ec_dw_saturate, \"ldr r12, [sp]\"\n"
-    "ec_dw_enter ec_depthwise_rescale_rows_clamped\n"
+    "ec_dw_rows ec_depthwise_rescale_11, ec_dw_short_11\n"
+    "ec_dw_rows ec_depthwise_rescale_15, ec_dw_short_15\n"
+    "ec_dw_rows ec_depthwise_rescale_rectified, ec_dw_rectified\n"
+    "ec_dw_rows ec_depthwise_rescale_whole, ec_dw_whole, \"ldr r12, [sp]\"\n"
+    "ec_dw_enter ec_depthwise_rescale_clamped\n"
     "    ldrd r10, r11, [sp, #32]\n"
     "2:\n"
     "    ldrd r0, r1, [r2], #8\n"
-    "    ec_dw_scale ec_dw_multiply_away, ec_dw_clamp, r0, r1\n"
+    "    ec_dw_clamped r0, r1\n"
     "    ec_dw_store r0, r1\n"
     "    ldr r12, [sp]\n"
     "    cmp r2, r12\n"
     "    bne 2b\n"
     "    bx lr\n"
-    "    .size ec_depthwise_rescale_rows_clamped, . - ec_depthwise_rescale_rows_clamped\n"
+    "    .size ec_depthwise_rescale_clamped, . - ec_depthwise_rescale_clamped\n"
     ".text\n");
 #else
-static int8_t rescale(int32_t sum, const ec_rescale_dsp *scale, const ec_depthwise_step *step, int32_t mode)
+enum form { SHORT_11, SHORT_15, RECTIFIED, WHOLE, CLAMPED };
+
+static int8_t rescale(int32_t sum, const ec_depthwise_step *step, enum form form)
 {
-    const int8_t result = ec_rescale_dsp_one(scale, ec_doubled_sum(sum, scale->bias), mode != EC_DEPTHWISE_RECTIFIED);
-    return mode == EC_DEPTHWISE_CLAMPED ? (int8_t)ec_clamp(result, step->activation_min, step->activation_max) : result;
+    ec_rescale_dsp scale;
+    ec_rescale_short short_scale;
+    int8_t result;
+    if (form == SHORT_11 || form == SHORT_15) {
+        memcpy(&short_scale, step->lane, sizeof short_scale);
+        return ec_rescale_short_one(&short_scale, sum, form == SHORT_11 ? 11 : 15);
+    }
+    memcpy(&scale, step->lane, sizeof scale);
+    result = ec_rescale_dsp_one(&scale, ec_doubled_sum(sum, scale.bias), form != RECTIFIED);
+    return form == CLAMPED ? (int8_t)ec_clamp(result, step->activation_min, step->activation_max) : result;
 }
 
-static void rescale_rows(ec_depthwise_step *step, int32_t mode)
+static void rescale_rows(ec_depthwise_step *step, enum form form)
 {
-    const ec_rescale_dsp *scale = (const ec_rescale_dsp *)(const void *)step->lane;
     const int32_t *sums;
     int8_t *output = step->output;
     for (sums = step->sums; sums != step->sums_end; sums += 2) {
-        output[step->row_step] = rescale(sums[1], scale, step, mode);
-        output[0] = rescale(sums[0], scale, step, mode);
+        output[step->row_step] = rescale(sums[1], step, form);
+        output[0] = rescale(sums[0], step, form);
         output += step->column_step;
     }
     step->output += 1;
     step->lane += EC_DEPTHWISE_SCALE_WORDS;
 }
 
-void ec_depthwise_rescale_rows_rectified(ec_depthwise_step *step)
+void ec_depthwise_rescale_11(ec_depthwise_step *step)
 {
-    rescale_rows(step, EC_DEPTHWISE_RECTIFIED);
+    rescale_rows(step, SHORT_11);
 }
 
-void ec_depthwise_rescale_rows_whole(ec_depthwise_step *step)
+void ec_depthwise_rescale_15(ec_depthwise_step *step)
 {
-    rescale_rows(step, EC_DEPTHWISE_WHOLE);
+    rescale_rows(step, SHORT_15);
 }
 
-void ec_depthwise_rescale_rows_clamped(ec_depthwise_step *step)
+void ec_depthwise_rescale_rectified(ec_depthwise_step *step)
 {
-    rescale_rows(step, EC_DEPTHWISE_CLAMPED);
+    rescale_rows(step, RECTIFIED);
+}
+
+void ec_depthwise_rescale_whole(ec_depthwise_step *step)
+{
+    rescale_rows(step, WHOLE);
+}
+
+void ec_depthwise_rescale_clamped(ec_depthwise_step *step)
+{
+    rescale_rows(step, CLAMPED);
 }
 #endif

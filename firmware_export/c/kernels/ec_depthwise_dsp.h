@@ -19,44 +19,39 @@
 #include "ec_rescale_dsp.h"
 
 #define EC_DEPTHWISE_LANES 4
-#define EC_DEPTHWISE_SCALE_WORDS 4 /* ec_rescale_dsp */
+#define EC_DEPTHWISE_SCALE_WORDS 4 /* of a lane: an ec_rescale_dsp or ec_rescale_short */
 
-/* What a step over the lanes of a group needs. Functions in assembly keep a copy on their stack: the order matters to them. */
-typedef struct ec_depthwise_step ec_depthwise_step;
-
-/* Rescales the sums of one lane, moves `output` to the next lane and `lane` behind the lane's ec_rescale_dsp. Where
- * EC_DSP is 1 these are no C functions: the step lies at the stack pointer, and all registers change. */
-typedef void ec_depthwise_rescale(ec_depthwise_step *step);
-
-struct ec_depthwise_step {
+/* What a step over the lanes of a group needs. Functions in assembly keep a copy on their stack: the order matters to them.
+ * An ec_depthwise_rescale rescales the sums of one lane, which are those of two rows, [column][row]; it moves `output` to the
+ * next lane and `lane` behind the lane's EC_DEPTHWISE_SCALE_WORDS. Where EC_DSP is 1 it is no C function: the step lies at the
+ * stack pointer, and all registers change. */
+typedef struct ec_depthwise_step {
     int32_t *sums_end; /* one after the sums of a lane */
     int32_t *sums;     /* of one lane, aligned to 16 bytes */
     int8_t *output;    /* first output of the next lane */
     int32_t row_step;  /* bytes from the first output row to the second; 0: there is no second row */
     int32_t column_step;
-    const uint32_t *lane;     /* constants of the next lane, its ec_rescale_dsp at the end */
+    const uint32_t *lane;     /* constants of the next lane, its rescaling at the end */
     const uint32_t *lane_end; /* one after those of the last lane */
     ec_depthwise_rescale *rescale;
     int32_t activation_min;
     int32_t activation_max;
-};
-
-/* Sums of two rows, [column][row]; by mode. */
-ec_depthwise_rescale ec_depthwise_rescale_rows_rectified;
-ec_depthwise_rescale ec_depthwise_rescale_rows_whole;
-ec_depthwise_rescale ec_depthwise_rescale_rows_clamped;
+} ec_depthwise_step;
 
 /* The fields that are the same for all steps of a call. `columns`: sums of a lane, in pairs; `column_step` between outputs. */
 void ec_depthwise_begin(ec_depthwise_step *step, const ec_depthwise_dsp_params *params, int32_t *sums, int32_t columns, int32_t column_step);
 
-/* The rescaling of one channel. */
-static inline void ec_depthwise_load_scale(const ec_depthwise_dsp_params *params, int32_t channel, ec_rescale_dsp *scale)
+/* The rescaling of one channel: its constants, and the shift where the offset has it as its lowest bit. */
+static inline void ec_depthwise_load_scale(const ec_depthwise_dsp_params *params, int32_t channel, uint32_t *scale)
 {
-    const int32_t shift = params->shift[channel];
-    scale->bias = params->bias[channel];
-    scale->multiplier = params->multiplier[channel];
-    scale->offset = (1 + 2 * params->output_zero_point) * (1 << (shift - 1));
-    scale->shift = shift;
+    const int32_t words = params->scale_words;
+    const int32_t *source = params->scales + channel * words;
+    scale[0] = (uint32_t)source[0];
+    scale[1] = (uint32_t)source[1];
+    if (words == 3) {
+        scale[2] = (uint32_t)source[2];
+        scale[3] = (uint32_t)ec_trailing_zeros(scale[2]) + 1;
+    }
 }
 
 const int8_t *ec_depthwise_unpack(const ec_depthwise_dsp_params *params, int32_t channel, int32_t count, int8_t *unpacked);
@@ -104,7 +99,7 @@ static inline void ec_depthwise_fill(const ec_depthwise_dsp_params *params, cons
 
 /* A 3x3 kernel. A step makes two output rows from stride + 1 words a column and lane, the last of which is the first one of
  * the next step: step[0] finds them from top to bottom, step[1] from bottom to top.
- * A lane's constants: bytes from the end of the sums to its first word, `pairs` words of weights, its ec_rescale_dsp. */
+ * A lane's constants: bytes from the end of the sums to its first word, `pairs` words of weights, its rescaling. */
 typedef struct {
     int32_t stride;
     int32_t pairs;

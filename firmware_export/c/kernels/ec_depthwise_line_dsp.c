@@ -128,7 +128,7 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
             uint32_t *constants = lanes + lane * lane_words;
             constants[0] = (uint32_t)(4 * lane * l.lane_step);
             order_weights(weights, length, stride, s.taps, constants + 1);
-            ec_depthwise_load_scale(p, channel + lane, (ec_rescale_dsp *)(void *)(constants + lane_words - EC_DEPTHWISE_SCALE_WORDS));
+            ec_depthwise_load_scale(p, channel + lane, constants + lane_words - EC_DEPTHWISE_SCALE_WORDS);
         }
         EC_NO_UNROLL
         for (line = 0; line < lines; ++line) {

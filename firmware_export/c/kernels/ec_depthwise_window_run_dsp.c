@@ -127,7 +127,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
             uint32_t *constants = lanes + lane * lane_words;
             constants[0] = (uint32_t)(4 * lane * lane_step);
             order_weights(p, weights, pairs, constants + 1);
-            ec_depthwise_load_scale(p, channel + lane, (ec_rescale_dsp *)(void *)(constants + lane_words - EC_DEPTHWISE_SCALE_WORDS));
+            ec_depthwise_load_scale(p, channel + lane, constants + lane_words - EC_DEPTHWISE_SCALE_WORDS);
         }
         EC_NO_UNROLL
         for (row = 0; row < p->output_height; row += 2) {

@@ -206,6 +206,22 @@ static inline int32_t ec_ssat8(int32_t x)
 #endif
 }
 
+/* How many zeros stand below the lowest 1 of a word that has one. */
+static inline int32_t ec_trailing_zeros(uint32_t x)
+{
+#if EC_DSP
+    int32_t result;
+    __asm__("rbit %0, %1\n\tclz %0, %0" : "=r"(result) : "r"(x));
+    return result;
+#else
+    int32_t count = 0;
+    for (; (x & 1) == 0; x >>= 1) {
+        ++count;
+    }
+    return count;
+#endif
+}
+
 /* Sums and differences of halves, each modulo 2^16. */
 static inline uint32_t ec_sadd16(uint32_t x, uint32_t y)
 {

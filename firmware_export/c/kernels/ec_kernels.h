@@ -94,23 +94,29 @@ void ec_depthwise_conv2d_s2(const ec_depthwise_conv2d_params *params, const int8
 
 /* Depthwise convolution for cores with the DSP extension, one input channel an output channel, at least four channels, no
  * dilation, strides 1 and 2. Weights: one row a channel, column by column (the kernel's first column from top to bottom,
- * then the next), packed as above. `bias` is doubled, `multiplier` m itself, `shift` the right shift, 1 to 23. Output and
- * input may start at one address where the file of a kernel says so; scratch is aligned to 16 bytes, its size stands there. */
-#define EC_DEPTHWISE_RECTIFIED 0 /* activation range and output zero point are -128 to 127 and -128 */
-#define EC_DEPTHWISE_WHOLE 1     /* activation range -128 to 127 */
-#define EC_DEPTHWISE_CLAMPED 2
+ * then the next), packed as above, or as the file of a kernel says. Output and input may start at one address where that
+ * file says so; it tells the size of the scratch memory, which is aligned to 16 bytes.
+ * Each rescaling is a function that the kernels call, and has constants of its own, `scale_words` a channel. With bias b,
+ * multiplier m, right shift s from 1 to 23 and the output's zero point z:
+ * _11, _15: bias and multiplier of the short form in ec_rescale_dsp.h; outputs are rectified at -128 and reach 127.
+ * _rectified (the same outputs), _whole (activation range -128 to 127), _clamped: 2 * b, m, (1 << (s - 1)) + (z << s). */
+struct ec_depthwise_step;
+typedef void ec_depthwise_rescale(struct ec_depthwise_step *step);
+ec_depthwise_rescale ec_depthwise_rescale_11;
+ec_depthwise_rescale ec_depthwise_rescale_15;
+ec_depthwise_rescale ec_depthwise_rescale_rectified;
+ec_depthwise_rescale ec_depthwise_rescale_whole;
+ec_depthwise_rescale ec_depthwise_rescale_clamped;
 
 typedef struct {
     const int8_t *weights;
-    const int32_t *bias;
-    const int32_t *multiplier;
-    const int8_t *shift;
+    const int32_t *scales;
+    ec_depthwise_rescale *rescale;
+    int32_t scale_words;
     int32_t weight_bits;
-    int32_t mode;
     int32_t activation_min;
     int32_t activation_max;
     int32_t input_zero_point;
-    int32_t output_zero_point;
     int32_t channels;
     int32_t input_height;
     int32_t input_width;
@@ -132,7 +138,24 @@ void ec_depthwise_width7_dsp(const ec_depthwise_dsp_params *params, const int8_t
 void ec_depthwise_width7_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_window_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
-void ec_depthwise_dot_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output);
+
+/* Windows that meet the image at one place only, its upper left corner, so that each channel's output is one dot product.
+ * A run is a row of the kernel, or all rows where it is as wide as the image. Weights, of 8 bits: for each group of four
+ * channels, the last one beginning early where the channels are no multiple of four, each run, and each pair of its taps
+ * (t, u): t0 t1 u0 u1 t2 t3 u2 u3 for the channels 0 to 3; the last tap of a run of odd length is paired with zeros.
+ * `scales` as for _clamped, b less input_zero_point * (sum of the channel's weights), modulo 2^32. */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *scales;
+    int32_t activation_min;
+    int32_t activation_max;
+    int32_t channels;
+    int32_t runs;
+    int32_t taps;     /* of a run */
+    int32_t run_step; /* bytes from behind a run's last pair of taps to the next run */
+} ec_depthwise_dot_params;
+
+void ec_depthwise_dot_dsp(const ec_depthwise_dot_params *params, const int8_t *input, int8_t *output);
 
 /* Fully connected layer. Weights: one row an output, packed as above. `bias` already holds
  * bias - input_zero_point * (sum of the row), modulo 2^32. */
@@ -465,10 +488,13 @@ EC_CONV2D_MVE_ENTRIES(relu);
 
 /* Fully connected layer on cores with Helium: right shifts of at least 1. Weights and parameters are blocks as
  * ec_dense_blocks_mve.h describes them; of 8-bit weights the last block has only the outputs that exist, packed ones are filled up
- * with zeros. Scratch: int8_t[unpacked_bytes] for packed weights, int8_t[16 * chunks] where input_size is no multiple of 16. */
+ * with zeros. Entries are ec_dense_<factors>_<ties>_mve. Scratch: int8_t[unpacked_bytes] for packed weights, int8_t[16 * chunks]
+ * where input_size is no multiple of 16. */
 typedef struct {
     const int32_t *weights;
     const int32_t *parameters;
+    int32_t multiplier; /* of all outputs, and their negative right shift; unused in _channel */
+    int32_t shift;
     int32_t weight_bits;
     int32_t input_size;
     int32_t output_size;
@@ -479,8 +505,10 @@ typedef struct {
     int32_t activation_max;
 } ec_dense_mve_params;
 
-void ec_dense_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
-void ec_dense_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_channel_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_channel_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_tensor_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_tensor_relu_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Depthwise convolution on cores with Helium: depth multiplier 1, no dilation, right shifts of at least 1. `rows` and `columns` are
  * the image's, or exchanged; see ec_depthwise_mve.c. Weights are packed rows of a channel's taps, column by column; `factors` holds

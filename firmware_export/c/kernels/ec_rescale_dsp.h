@@ -31,23 +31,23 @@ typedef struct {
 
 /* Forms, as params structs name them. */
 #define EC_RESCALE_GENERAL 0 /* ec_rescale_dsp a channel */
-#define EC_RESCALE_11 1      /* ec_rescale_short a channel, shift 11 */
-#define EC_RESCALE_15 2      /* ec_rescale_short a channel, shift 15 */
+#define EC_RESCALE_SHORT 1   /* ec_rescale_short a channel, the less of the two shifts that the kernel holds */
+#define EC_RESCALE_SHORTER 2 /* the greater shift, for small factors */
 
 typedef struct {
     int32_t bias;
     int32_t multiplier;
 } ec_rescale_short;
 
-/* Words of constants a channel, and the shift of a short form. */
+/* Words of constants a channel; the shift of a short form, by the bits of a weight. */
 static inline int32_t ec_rescale_words(int32_t form)
 {
     return form == EC_RESCALE_GENERAL ? 4 : 2;
 }
 
-static inline int32_t ec_rescale_shift(int32_t form)
+static inline int32_t ec_rescale_shift(int32_t form, int bits)
 {
-    return form == EC_RESCALE_11 ? 11 : 15;
+    return 4 * form + (bits == 8 ? 7 : 4);
 }
 
 /* (t * multiplier >> 32) >> shift of t = bias + sum * 2^8. */

@@ -1,0 +1,152 @@
+"""Layers in bands of rows: the same bytes in less RAM, and what is said when a limit is out of reach."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from arena_executor import random_inputs, run_in_arena
+from graph_cases import ZERO_POINT, Builder
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from shared_models import MODELS, shared_graph
+
+from edgecompress.errors import BudgetError
+from edgecompress.hw.target import load_target
+from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.max_pool2d import MaxPool2D
+from edgecompress.ir.ops.pad import Pad
+from edgecompress.ir.reference import run_all
+from edgecompress.lower import lower, plan
+from edgecompress.lower.options import LowerOptions
+from edgecompress.lower.passes.bands import find_stretches, plan_bands, recomputed_macs, split_stretch
+
+HOST, M4 = load_target("host"), load_target("cortex-m4")
+
+
+def _image_network(seed: int) -> QuantizedGraph:
+    """Layers that work by rows, with residual blocks, then a head."""
+    b = Builder(seed)
+    pick = b.random.integers
+    x = b.input(int(pick(7, 34)), int(pick(4, 9)), int(pick(1, 4)))
+    for _ in range(int(pick(2, 6))):
+        kind, height = int(pick(0, 8)), b.shape(x)[0]
+        if kind == 0:
+            x = b.sum(x, b.conv(b.depthwise(x), b.shape(x)[2], 1))
+        elif kind == 1 and height > 5:
+            x = b.add((MaxPool2D, AveragePool2D)[int(pick(0, 2))]((3, 2), (2, 1), (1, 0, 0, 1)), x)
+        elif kind == 2:
+            x = b.add(Pad((int(pick(0, 3)), int(pick(0, 3)), 1, 0), ZERO_POINT), x)
+        elif kind == 3 and height > 8:
+            out, channels = int(pick(1, 6)), b.shape(x)[2]
+            weights = b.random.integers(-127, 128, (out, 3, 1, channels))
+            x = b.add(Conv2D(weights, b.random.integers(-500, 500, out), b.factors(out, 3 * channels), ZERO_POINT, ZERO_POINT, (int(pick(1, 4)), 1),
+                             (2, 1), (int(pick(0, 4)), int(pick(0, 3)), 0, 0)), x)
+        elif kind < 6:
+            x = b.conv(x, int(pick(1, 9)), int(pick(0, 3)) * 2 + 1, int(pick(1, 3)))
+        else:
+            x = b.depthwise(x)
+    return b.graph(f"image {seed}", b.head(x, 3))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 10**6), st.integers(2, 40), st.booleans())
+def test_bands_compute_the_same_bytes(seed: int, which: int, count: int, keep: bool) -> None:
+    graph = _image_network(seed)
+    stretches = find_stretches(graph)
+    assume(stretches)
+    stretch = stretches[which % len(stretches)]
+    bands = plan_bands(graph, stretch, min(count, graph.tensors[stretch.result].shape[0]), keep)
+    assume(bands is not None)
+    split = split_stretch(graph, stretch, bands)
+    inputs = random_inputs(graph, 2, seed)
+    np.testing.assert_array_equal(run_all(split, inputs)[graph.outputs[0]], run_all(graph, inputs)[graph.outputs[0]])
+    if keep:
+        assert recomputed_macs(graph, stretch, bands) <= 0
+        for name in graph.tensors:  # every row is computed once
+            rows = [band[name] for band in bands if name in band and name != stretch.source]
+            assert all(later.new >= earlier.end or later.new == later.end for earlier, later in pairwise(rows))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["caller", "arena"]), st.floats(0.3, 0.99), st.sampled_from(["host", "cortex-m4"]))
+def test_a_limit_is_kept_or_refused(seed: int, io: str, share: float, target: str) -> None:
+    graph = _image_network(seed)
+    whole = plan(graph, load_target(target), LowerOptions(io=io)).memory.arena_bytes
+    options = LowerOptions(io=io, ram_bytes=max(int(share * whole), 1))
+    try:
+        memory = plan(graph, load_target(target), options).memory
+    except BudgetError as error:
+        assert error.details[0].startswith("largest layer: '")
+        return
+    assert memory.arena_bytes <= options.ram_bytes < whole
+    inputs = random_inputs(graph, 1, seed)
+    np.testing.assert_array_equal(run_in_arena(graph, inputs, options, target)[graph.outputs[0]], run_all(graph, inputs)[graph.outputs[0]][0])
+
+
+def _wide_network() -> QuantizedGraph:
+    """An image that grows before it shrinks: what bands are for."""
+    b = Builder(11)
+    x = b.conv(b.conv(b.input(48, 24, 3), 16, 3), 16, 3)
+    x = b.sum(b.conv(b.depthwise(x), 16, 1), x)
+    return b.graph("wide", b.head(b.conv(b.conv(x, 16, 3, 2), 8, 3, 2), 4))
+
+
+def test_rows_that_are_kept_are_not_computed_again() -> None:
+    graph = _wide_network()
+    whole = plan(graph, HOST).memory.arena_bytes
+    artifact = lower(graph, HOST, options=LowerOptions(ram_bytes=whole // 3))
+    assert artifact.plan.memory.arena_bytes <= whole // 3
+    assert artifact.manifest["recomputed_macs"] == 0 and artifact.plan.macs == graph.total_macs
+    assert artifact.graph_hash == graph.hash and artifact.manifest["ram_limit_bytes"] == whole // 3
+    assert {"ec_concat_s8", "ec_rearrange_s8"}.isdisjoint(artifact.plan.kernels)  # joints and views need no code
+
+
+def test_bands_share_weights_and_parameters() -> None:
+    graph = _wide_network()
+    before, after = lower(graph, HOST), lower(graph, HOST, options=LowerOptions(ram_bytes=plan(graph, HOST).memory.arena_bytes // 3))
+    calls = len(after.plan.layers) - len(before.plan.layers)
+    assert calls > 20 and after.plan.constant_bytes - before.plan.constant_bytes < 100 * 5 * len(before.plan.layers)
+    weights = sum(content.decode().count("_weights[") for name, content in after.files.items() if name.endswith("_weights.c"))
+    assert weights == sum(node.op.kind in ("conv2d", "depthwise_conv2d", "dense") for node in graph.nodes)
+
+
+def test_a_limit_out_of_reach_names_what_is_in_the_way() -> None:
+    b = Builder(1)
+    graph = b.graph("wall", b.head(b.conv(b.input(3, 3, 8), 8, 3), 4))
+    with pytest.raises(BudgetError) as caught:
+        plan(graph, HOST, LowerOptions(ram_bytes=40))
+    assert "'wall' needs" in caught.value.message and "above the limit of 40 B" in caught.value.message
+    reachable = int(str(caught.value.details[1]).split("at least ")[1].split(" bytes")[0])
+    assert plan(graph, HOST, LowerOptions(ram_bytes=reachable)).memory.arena_bytes == reachable
+    b = Builder(1)
+    vector = b.graph("vector", b.dense(b.dense(b.input(50), 60), 4))
+    with pytest.raises(BudgetError, match="no stretch of its layers can be split"):
+        plan(vector, HOST, LowerOptions(ram_bytes=40))
+
+
+def test_a_limit_that_is_kept_anyway_changes_nothing() -> None:
+    graph = _wide_network()
+    assert plan(graph, HOST, LowerOptions(ram_bytes=10**6)) == plan(graph, HOST, LowerOptions())
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4"])
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("io", ["caller", "arena"])
+def test_shipped_models_are_planned_optimally(name: str, io: str, target: str) -> None:
+    memory = plan(shared_graph(name), load_target(target), LowerOptions(io=io)).memory
+    assert memory.arena_bytes <= 1.02 * memory.lower_bound_bytes
+
+
+@pytest.mark.parametrize(("name", "limit"), [("vww_96_int8", 20_000), ("mcunet_vww", 45_000), ("pretrainedResnet_quant", 30_000)])
+def test_shipped_models_fit_less_ram(name: str, limit: int) -> None:
+    graph = shared_graph(name)
+    options = LowerOptions(ram_bytes=limit)
+    assert plan(graph, M4).memory.arena_bytes > limit >= plan(graph, M4, options).memory.arena_bytes
+    inputs = random_inputs(graph, 1)
+    expected = run_all(graph, inputs)
+    for output, values in run_in_arena(graph, inputs, options, "cortex-m4").items():
+        np.testing.assert_array_equal(values, expected[output][0])
