@@ -19,8 +19,12 @@ def random_inputs(graph: QuantizedGraph, samples: int = 3, seed: int = 0) -> dic
 
 
 def run_in_arena(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray], options: LowerOptions, target: str = "host") -> dict[str, np.ndarray]:
+    """Outputs of the first sample."""
+    return run_decisions(decide(graph, load_target(target), options), inputs)
+
+
+def run_decisions(decisions: Decisions, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of the first sample; scratch memory is filled with junk at every call."""
-    decisions = decide(graph, load_target(target), options)
     blocks = _blocks(decisions)
     computed = decisions.graph
 
@@ -44,7 +48,7 @@ def run_in_arena(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray], option
         result[:] = call.op.reference(*operands).ravel()
     for name in decisions.storage.inputs:
         np.testing.assert_array_equal(blocks[name], inputs[name][0].ravel(), err_msg="an input of the caller was written to")
-    return {name: view(computed.tensors[name]).reshape(computed.tensors[name].shape) for name in graph.outputs}
+    return {name: view(computed.tensors[name]).reshape(computed.tensors[name].shape) for name in computed.outputs}
 
 
 def _blocks(decisions: Decisions) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from arena_executor import random_inputs, run_in_arena
+from arena_executor import random_inputs, run_decisions, run_in_arena
 from graph_cases import ZERO_POINT, Builder
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.reference import run_all
 from edgecompress.lower import lower, plan
+from edgecompress.lower.c.planning import decide
 from edgecompress.lower.options import LowerOptions
 from edgecompress.lower.passes.bands import find_stretches, plan_bands, recomputed_macs, split_stretch
 
@@ -71,7 +72,7 @@ def test_bands_compute_the_same_bytes(seed: int, which: int, count: int, keep: b
             assert all(later.new >= earlier.end or later.new == later.end for earlier, later in pairwise(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["caller", "arena"]), st.floats(0.3, 0.99), st.sampled_from(["host", "cortex-m4"]))
 def test_a_limit_is_kept_or_refused(seed: int, io: str, share: float, target: str) -> None:
     graph = _image_network(seed)
@@ -144,9 +145,9 @@ def test_shipped_models_are_planned_optimally(name: str, io: str, target: str) -
 @pytest.mark.parametrize(("name", "limit"), [("vww_96_int8", 20_000), ("mcunet_vww", 45_000), ("pretrainedResnet_quant", 30_000)])
 def test_shipped_models_fit_less_ram(name: str, limit: int) -> None:
     graph = shared_graph(name)
-    options = LowerOptions(ram_bytes=limit)
-    assert plan(graph, M4).memory.arena_bytes > limit >= plan(graph, M4, options).memory.arena_bytes
+    decisions = decide(graph, M4, LowerOptions(ram_bytes=limit))
+    assert plan(graph, M4).memory.arena_bytes > limit >= decisions.plan.memory.arena_bytes
     inputs = random_inputs(graph, 1)
     expected = run_all(graph, inputs)
-    for output, values in run_in_arena(graph, inputs, options, "cortex-m4").items():
+    for output, values in run_decisions(decisions, inputs).items():
         np.testing.assert_array_equal(values, expected[output][0])

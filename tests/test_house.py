@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edgecompress"
 # A package may import itself and what stands before it. `lower` comes before `search`, which judges lowered plans.
-FLOORS = ("errors", "units", "resources", "ir", "hw", "data", "kernels", "frontend", "compress", "lower", "search", "package", "bench", "run",
-          "report", "cli", "__main__")
+FLOORS = ("errors", "units", "resources", "processes", "ir", "hw", "data", "kernels", "frontend", "compress", "lower", "search", "package", "bench",
+          "run", "report", "cli", "__main__")
 
 
 def _floor(module: str) -> int | None:

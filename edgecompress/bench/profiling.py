@@ -1,24 +1,53 @@
-"""Makes a hardware profile: runs random layer chains on a target's emulator, fits loop counts to cost, judges on rows held back."""
+"""Makes a hardware profile: runs graphs of random layers on a target's emulator, fits loop counts to cost, judges on rows held back."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgecompress import __version__, resources
 from edgecompress.bench import bench, check_tools
 from edgecompress.bench.measurement import Measurement
-from edgecompress.bench.sweep import random_chain
+from edgecompress.bench.sweep import sweep_graph
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
-from edgecompress.lower import lower
+from edgecompress.lower import lowering
+from edgecompress.processes import default_workers, process_pool
 
-HELD_BACK_EVERY = 7  # no factor in common with the cycles of steps and weight widths in the sweep: every kind is held back sometimes
+HELD_BACK_EVERY = 6  # of the rows of each kernel
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a worker needs to know: target, seed, compiler and emulator (None: the usual ones)."""
+
+    target: Target
+    seed: int
+    cc: str | None
+    emulator: str | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One graph of the sweep as it was seen."""
+
+    rows: tuple[LayerRow, ...]
+    firmware: FirmwareRow
+    unit: str
+    compiler: str
+    runner: str
 
 
 def kernel_version(target: Target) -> str:
@@ -37,59 +66,85 @@ def _shape_text(layer: LayerPlan) -> str:
     return f"{layer.op} {sides[0]} -> {sides[1]}"
 
 
-def measured_rows(plan: LoweredPlan, seen: Measurement, held_back: bool) -> tuple[list[LayerRow], FirmwareRow]:
-    """Rows of one firmware: its layers with their features and instructions, and the whole."""
+def measured_rows(plan: LoweredPlan, seen: Measurement) -> tuple[tuple[LayerRow, ...], FirmwareRow]:
+    """Rows of one firmware: its layers with their features and cost, and the whole."""
     called = [layer for layer in plan.layers if layer.kernel]
     counted = [row for row in seen.layers if row.kernel]
     if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
-    rows = [LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v},
-                     float(row.instructions if row.estimated_cycles is None else row.estimated_cycles), held_back,
-                     None if row.estimated_cycles is None else float(row.instructions))
-            for layer, row in zip(called, counted, strict=True)]
+    rows = tuple(LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v},
+                          float(row.instructions if row.estimated_cycles is None else row.estimated_cycles), False,
+                          None if row.estimated_cycles is None else float(row.instructions))
+                 for layer, row in zip(called, counted, strict=True))
     assert seen.instructions is not None and seen.flash_bytes is not None and seen.stack_bytes is not None  # an emulated run has all three
     total = seen.instructions if seen.estimated_cycles is None else seen.estimated_cycles
     overhead = total - sum(row.cost for row in rows)
-    firmware = FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, held_back)
-    return rows, firmware
+    return rows, FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, False)
 
 
-def make_profile(target: Target, name: str, chains: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
-    """Runs `chains` random chains.
+def run_graph(sweep: Sweep, index: int) -> Sample:
+    """Lowers, builds and runs graph `index`. Raises DeviceError if outputs differ from the reference, and what `bench` raises."""
+    target = sweep.target
+    graph = sweep_graph(target, sweep.seed, index)
+    shape = (1, *graph.tensors[graph.inputs[0]].shape)
+    random = np.random.default_rng([sweep.seed, index])
+    vectors = random.normal(size=shape).astype(np.float32) if graph.tensors[graph.inputs[0]].dtype == "float32" else \
+        random.integers(-128, 128, shape, dtype=np.int8)
+    # without the passes before a lowering, which would join layers that are to be measured one by one
+    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random")
+    with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
+        artifact.write(Path(temporary) / "artifact")
+        seen = bench(Path(temporary) / "artifact", cc=sweep.cc, emulator=sweep.emulator, target=target)
+    if seen.matches_reference is not True:
+        raise DeviceError(f"graph {index} of seed {sweep.seed} differs from the reference; the kernels are at fault")
+    rows, firmware = measured_rows(artifact.plan, seen)
+    return Sample(rows, firmware, "instructions" if seen.estimated_cycles is None else "cycles", seen.compiler, seen.emulator)
+
+
+def _samples(sweep: Sweep, graphs: int, progress: Any) -> list[Sample]:
+    """All graphs, in parallel."""
+    progress.stage("profile", graphs)
+    found: dict[int, Sample] = {}
+    with process_pool(min(default_workers(), graphs)) as pool:
+        futures = {pool.submit(run_graph, sweep, index): index for index in range(graphs)}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                progress.step(len(found))
+        except BrokenProcessPool:
+            raise DeviceError("a worker process ended by itself, for lack of memory perhaps") from None
+    return [found[index] for index in range(graphs)]
+
+
+def _hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
+    """Marks every sixth row of each kernel."""
+    seen: Counter[str] = Counter()
+    result = []
+    for row in rows:
+        seen[row.kernel] += 1
+        result.append(replace(row, held_back=seen[row.kernel] % HELD_BACK_EVERY == 0))
+    return tuple(result)
+
+
+def make_profile(target: Target, name: str, graphs: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
+    """Runs `graphs` graphs of random layers.
 
     Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
     DeviceError if outputs differ from the reference.
     """
-    if emulator == "qemu":
-        raise ConfigError("qemu does not count the instructions of single layers, which a profile is made of; use --emulator unicorn")
-    if target.family == "host" or not target.emulator.unicorn:
-        raise ConfigError(f"target '{target.name}' cannot be profiled: its file names no unicorn core, and only there single layers are counted")
+    if target.family == "host":
+        raise ConfigError(f"target '{target.name}' cannot be profiled: single layers are counted in an emulator, and its file names none")
     check_tools(target, cc, emulator)
-    layer_rows: list[LayerRow] = []
-    firmware_rows: list[FirmwareRow] = []
-    seen = None
-    progress.stage("profile", chains)
-    with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
-        for index in range(chains):
-            artifact = lower(random_chain(seed, index), target)
-            folder = Path(temporary) / f"chain_{index}"
-            artifact.write(folder)
-            seen = bench(folder, cc=cc, emulator=emulator, samples=10, target=target)
-            if seen.matches_reference is not True:
-                raise DeviceError(f"chain {index} of seed {seed} differs from the reference on {seen.mismatches} of {seen.samples} inputs")
-            rows, firmware = measured_rows(artifact.plan, seen, held_back=index % HELD_BACK_EVERY == HELD_BACK_EVERY - 1)
-            layer_rows += rows
-            firmware_rows.append(firmware)
-            progress.step(index + 1)
-    assert seen is not None
+    samples = _samples(Sweep(target, seed, cc, emulator), graphs, progress)
+    layer_rows = _hold_back([row for sample in samples for row in sample.rows])
+    firmware_rows = tuple(sample.firmware for sample in samples)
     coefficients = fit_layers(layer_rows)
     code_base, code_layer, code_kernel = fit_code(firmware_rows)
     overhead_base, overhead_layer = fit_overhead(firmware_rows)
     return HardwareProfile(
-        name=name, target=target.name, board=f"emulated {target.core}", source="simulated",
-        unit="instructions" if seen.estimated_cycles is None else "cycles", clock_hz=target.clock_hz,
-        compiler=seen.compiler, runner=seen.emulator, kernel_version=kernel_version(target), tool_version=__version__,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=tuple(layer_rows), firmware_rows=tuple(firmware_rows),
+        name=name, target=target.name, board=f"emulated {target.core}", source="simulated", unit=samples[0].unit, clock_hz=target.clock_hz,
+        compiler=samples[0].compiler, runner=samples[0].runner, kernel_version=kernel_version(target), tool_version=__version__,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=layer_rows, firmware_rows=firmware_rows,
         coefficients=coefficients, overhead_base=overhead_base, overhead_per_layer=overhead_layer, code_base_bytes=code_base,
         code_layer_bytes=code_layer, code_kernel_bytes=code_kernel, stack_bytes=max(row.stack_bytes for row in firmware_rows),
         fit_error=judge(layer_rows, coefficients),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,10 +34,11 @@ from edgecompress.ir.ops import (
 )
 from edgecompress.ir.ops.global_average_pool import fold_count
 from edgecompress.ir.requant import Requant
-from edgecompress.ir.window import resolve_padding
+from edgecompress.ir.window import Padding, resolve_padding
 
 SCALE, ZERO_POINT = 0.05, -4  # of the sweep's tensors
 LOWEST, HIGHEST = -128, 127
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Dice:
 
     random: np.random.Generator
 
-    def pick[T](self, *values: T) -> T:
+    def pick(self, *values: T) -> T:
         """One of the values."""
         return values[int(self.random.integers(len(values)))]
 
@@ -95,10 +97,16 @@ class Dice:
                          (LOWEST, LOWEST, 100))
 
 
+def make_padding(same: bool, image: Shape, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1)) -> Padding:
+    """SAME also where the window is larger than the image."""
+    fits = all((taps - 1) * step < size for taps, step, size in zip(kernel, dilation, image, strict=True))
+    return resolve_padding("valid" if fits and not same else "same", (image[0], image[1]), kernel, stride, dilation)
+
+
 def _convolution(d: Dice, shape: Shape, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], same: bool = True, groups: int = 1,
                  dilation: tuple[int, int] = (1, 1)) -> SweptLayer:
     bits, (zero_point, low, high) = d.bits(), d.range()
-    padding = resolve_padding("same" if same else "valid", shape[:2], kernel, stride, dilation)
+    padding = make_padding(same, shape[:2], kernel, stride, dilation)
     op = Conv2D(d.weights(bits, outputs, *kernel, shape[2] // groups), d.bias(outputs), d.requant(outputs), ZERO_POINT, zero_point, stride, dilation,
                 padding, groups, low, high, bits)
     return SweptLayer(op, (shape,))
@@ -159,7 +167,7 @@ def _dilated(d: Dice) -> SweptLayer:
 def _depthwise_of(d: Dice, shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], same: bool = True, multiplier: int = 1,
                   dilation: tuple[int, int] = (1, 1)) -> SweptLayer:
     bits, channels, (zero_point, low, high) = d.bits(), shape[2] * multiplier, d.range()
-    padding = resolve_padding("same" if same else "valid", shape[:2], kernel, stride, dilation)
+    padding = make_padding(same, shape[:2], kernel, stride, dilation)
     op = DepthwiseConv2D(d.weights(bits, *kernel, channels), d.bias(channels), d.requant(channels), ZERO_POINT, zero_point, stride, dilation, padding,
                          low, high, bits)
     return SweptLayer(op, (shape,))
@@ -211,7 +219,7 @@ def _add(d: Dice) -> SweptLayer:
 
 def _mul(d: Dice) -> SweptLayer:
     shape = _shape(d)
-    right = d.pick(shape, (1, 1, shape[2]), (1, 1, 1))
+    right = d.pick(shape, (1, 1, shape[2]))
     return SweptLayer(Mul(Requant.from_real(0.004), ZERO_POINT, ZERO_POINT, ZERO_POINT), (shape, right))
 
 

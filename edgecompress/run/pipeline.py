@@ -27,6 +27,7 @@ from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir import reference, serialize
 from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.processes import default_workers
 from edgecompress.run.candidate import CandidateResult, finished_result, process_candidate
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
@@ -35,7 +36,7 @@ from edgecompress.search.objective import Problem, Score
 from edgecompress.search.pareto import non_dominated
 from edgecompress.search.pareto import select as hypervolume_subset
 from edgecompress.search.space import SPACE, Candidate, build
-from edgecompress.search.study import Study, Trial, default_workers, worker_pool
+from edgecompress.search.study import Study, Trial, worker_pool
 from edgecompress.units import format_bytes, format_duration
 
 

@@ -8,13 +8,10 @@ A killed run loses the trials in flight, nothing else.
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from edgecompress.errors import ConfigError, DeviceError, EdgecompressError
+from edgecompress.processes import process_pool
 from edgecompress.search.objective import Problem, Score, score
 from edgecompress.search.space import Candidate, Space
 
@@ -38,45 +36,15 @@ class Trial:
     score: Score
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed: an orphan would wait for work for ever, or write into a resumed run."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _start_worker(parent: int) -> None:
-    import signal
-
+def _one_thread() -> None:
     import torch
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
-@contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes with one torch thread each; killed, not awaited, when the block ends in an exception."""
-    import multiprocessing
-
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker,
-                               initargs=(os.getpid(),))
-    try:
-        yield pool
-    except BaseException:
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def default_workers() -> int:
-    """One a core that this process may use."""
-    return len(os.sched_getaffinity(0))
+def worker_pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor]:
+    """Processes with one torch thread each."""
+    return process_pool(workers, _one_thread)
 
 
 def _question_seed(seed: int, index: int) -> int:

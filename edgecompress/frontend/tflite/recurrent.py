@@ -32,8 +32,7 @@ def lstm(context: IntegerContext, operator: OperatorInfo) -> None:
     from_hidden = [_weights(context, operator, RECURRENT_WEIGHTS + gate) for gate in range(4)]
     units = len(from_input[0].values)
     biases = np.stack([_bias(context, operator, BIASES + gate, units) for gate in range(4)])
-    shapes = {weights.values.shape for weights in from_input} | {weights.values.shape[:1] * 2 for weights in from_hidden}
-    if shapes != {(units, inputs), (units, units)} or any(weights.values.shape != (units, units) for weights in from_hidden):
+    if {weights.values.shape for weights in from_input} != {(units, inputs)} or {weights.values.shape for weights in from_hidden} != {(units, units)}:
         raise context.refuse(operator, f"has gates of different shapes; all need [{units}, {inputs}] and [{units}, {units}]")
     hidden_scale, hidden_zero_point = context.quantization(hidden)
     power = _cell_power(context, operator, cell)

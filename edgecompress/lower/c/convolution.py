@@ -35,6 +35,18 @@ def spans(out: int, stride: int, padding: int, dilation: int, taps: int, size: i
     return tuple(result)
 
 
+@lru_cache(maxsize=4096)
+def sweep_distance(input_shape: tuple[int, ...], output_shape: tuple[int, ...], stride: tuple[int, int], corner: tuple[int, int], step: int) -> int:
+    """For kernels that read the windows of `step` output pixels, then write these pixels, in order: how many bytes before its input the output
+    must begin so that nothing is overwritten that is still to be read. `corner` is the padding above and to the left."""
+    (height, width, channels), (out_height, out_width, out_channels) = input_shape, output_shape
+    written = np.arange(step, out_height * out_width, step)
+    row, column = np.divmod(written, out_width)
+    here = np.clip(row * stride[0] - corner[0], 0, height) * width + np.clip(column * stride[1] - corner[1], 0, width)
+    below = np.where(row + 1 < out_height, np.clip((row + 1) * stride[0] - corner[0], 0, height) * width, height * width)
+    return max(0, int((written * out_channels - np.minimum(here, below) * channels).max(initial=0)))
+
+
 class WindowedEmitter(Emitter):
     """What Conv2D and DepthwiseConv2D share."""
 
@@ -71,6 +83,12 @@ class Conv2DEmitter(WindowedEmitter):
     """ec_conv2d_s8, _s4, _s2."""
 
     name = "conv2d"
+
+    def overlaps(self, call: Call) -> dict[int, int]:
+        op = call.op
+        if op.groups > 1:  # each group reads the whole image
+            return {}
+        return {0: sweep_distance(call.inputs[0].shape, call.output.shape, op.stride, (op.padding[0], op.padding[2]), 2)}
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         height, width, channels = call.inputs[0].shape

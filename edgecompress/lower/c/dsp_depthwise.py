@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from edgecompress.ir.packing import pack_rows, packed_row_bytes
-from edgecompress.lower.c.dsp_staircase import SHORT_SHIFTS, SUM_BITS, short_rescaling
+from edgecompress.lower.c.dsp_staircase import SUM_BITS, short_rescaling
 from edgecompress.lower.c.dsp_weights import rescale_factors
 from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, Symbol
 
 LANES, BLOCK = 4, 3  # EC_DEPTHWISE_LANES and EC_DEPTHWISE_BLOCK in ec_depthwise_dsp.h, ec_depthwise_window_dsp.h
 SCALE_WORDS = 4  # EC_DEPTHWISE_SCALE_WORDS
+SHORT_SHIFTS = (11, 15)  # of ec_depthwise_rescale_11 and _15
 READ_BEYOND, WRITTEN_BEYOND = 3, 8  # bytes that ec_depthwise_window_run_dsp.c touches behind weights and scratch, taking columns in fours
 
 
@@ -118,7 +119,7 @@ class DepthwiseDspEmitter(Emitter):
         """Name of the rescaling and its constants, int32 [channels, words], as ec_kernels.h describes them."""
         op, rows = call.op, self._rows(call)
         whole, rectified = (op.activation_min, op.activation_max) == (-128, 127), op.output_zero_point == -128
-        short = short_rescaling(op, rows) if whole and rectified else None
+        short = short_rescaling(op, rows, SHORT_SHIFTS) if whole and rectified and op.weight_bits == 8 else None
         if short is not None:
             less = op.input_zero_point * rows.astype(np.int64).sum(axis=1) << SUM_BITS  # the kernels' sums are without the zero point's share
             constants = short.constants + np.stack([less, np.zeros_like(less)], axis=1)

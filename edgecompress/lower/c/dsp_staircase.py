@@ -54,15 +54,25 @@ def _solve(op: Any, weights: np.ndarray, shifts: tuple[int, int]) -> ShortRescal
     factors = rescale_factors(op.requant, weights, op.bias, op.output_zero_point)
     if op.activation_min != op.output_zero_point or op.output_zero_point == 127 or factors is None:
         return None
-    problem = _problem(op, weights, *factors)
-    real = np.ldexp(factors[0].astype(np.float64), -31 - factors[1])
+    # equal channels are solved once: all are, where a search plans a model that has no weights yet
+    facts, inverse = np.unique(np.stack([*factors, *_sums(op, weights)]), axis=1, return_inverse=True)
+    problem = _problem(facts, op.output_zero_point)
+    real = np.ldexp(facts[0].astype(np.float64), -31 - facts[1])
     for mode, shift in ((2, shifts[1]), (1, shifts[0])):
         scaled = real * 2.0 ** (32 + shift - SUM_BITS)
         if scaled.max() < 2**31 - 2**16:
             constants = _constants(problem, real, np.rint(scaled).astype(np.int64), shift)
             if constants is not None:
-                return ShortRescaling(mode, constants)
+                return ShortRescaling(mode, constants[inverse.reshape(-1)])
     return None
+
+
+def _sums(op: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What accumulators add to the sums of a channel (bias and the share of the input's zero point), least and greatest sum; int64 [channels]."""
+    wide = weights.astype(np.int64)
+    positive, negative = np.maximum(wide, 0).sum(axis=1), np.minimum(wide, 0).sum(axis=1)
+    return (op.bias.astype(np.int64) - op.input_zero_point * wide.sum(axis=1), (INPUT_LIMIT - 1) * negative - INPUT_LIMIT * positive,
+            (INPUT_LIMIT - 1) * positive - INPUT_LIMIT * negative)
 
 
 @dataclass(frozen=True)
@@ -79,20 +89,16 @@ class _Problem:
         return _Problem(self.least[channels], self.greatest[channels], self.steps[channels], self.outputs)
 
 
-def _problem(op: Any, weights: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> _Problem:
-    """The reference's steps: ((x * m + 2^30) >> 31) + 2^(s - 1) >> s reaches i above the zero point where x * m + 2^30 >= (i * 2^s - 2^(s - 1)) * 2^31.
-
-    x is the accumulator: sum, bias, and the share of the input's zero point. It reaches nothing where the multiplier is 0.
+def _problem(facts: np.ndarray, zero_point: int) -> _Problem:
+    """From multipliers, right shifts and _sums, int64 [5, channels]. The reference's steps: ((x * m + 2^30) >> 31) + 2^(s - 1) >> s reaches i above
+    the zero point where x * m + 2^30 >= (i * 2^s - 2^(s - 1)) * 2^31, x being the accumulator; it reaches nothing where the multiplier is 0.
     """
-    outputs = np.arange(op.output_zero_point + 1, 128, dtype=np.int64)
-    level = ((2 * (outputs - op.output_zero_point) - 1)[None, :] << (shift - 1)[:, None]) * 2**31
+    multiplier, shift, added, least, greatest = facts
+    outputs = np.arange(zero_point + 1, 128, dtype=np.int64)
+    level = ((2 * (outputs - zero_point) - 1)[None, :] << (shift - 1)[:, None]) * 2**31
     reached = -((2**30 - level) // np.maximum(multiplier, 1)[:, None])
     reached[multiplier == 0] = UNREACHED
-    wide = weights.astype(np.int64)
-    folded = op.bias.astype(np.int64) - op.input_zero_point * wide.sum(axis=1)
-    positive, negative = np.maximum(wide, 0).sum(axis=1), np.minimum(wide, 0).sum(axis=1)
-    least, greatest = (INPUT_LIMIT - 1) * negative - INPUT_LIMIT * positive, (INPUT_LIMIT - 1) * positive - INPUT_LIMIT * negative
-    return _Problem(least[:, None], greatest[:, None], reached - folded[:, None], outputs)
+    return _Problem(least[:, None], greatest[:, None], reached - added[:, None], outputs)
 
 
 def _tries(real: np.ndarray, multiplier: np.ndarray) -> list[np.ndarray]:

@@ -214,7 +214,11 @@ class DepthwiseMveEmitter(Emitter):
         return call.output.shape[2] * (packed_row_bytes(taps, call.op.weight_bits) + CHANNEL_BYTES) + 4 * PATTERN_WORDS * vectors
 
     def _in_place(self, call: Call) -> bool:
-        return call.op.stride == (1, 1) and call.inputs[0].shape == call.output.shape
+        """A group of channels only overwrites its own: output pixel n lies where input pixel n does, in the same row of the strips or before."""
+        strips = self._strips(call)
+        vertical, horizontal = (strips.columns, strips.rows) if strips.exchanged else (strips.rows, strips.columns)
+        fits = horizontal.out == horizontal.size if strips.exchanged else horizontal.out <= horizontal.size
+        return fits and vertical.out <= vertical.size
 
     def _table_words(self, strips: Strips) -> int:
         return 1 + 4 * strips.strip_tiles * strips.batch

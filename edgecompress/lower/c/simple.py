@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecompress.ir.graph import Tensor
 from edgecompress.ir.requant import Requant
-from edgecompress.lower.c.convolution import spans
+from edgecompress.lower.c.convolution import spans, sweep_distance
 from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, doubled_multiplier
 
 Params = dict[str, int | Reference]
@@ -126,6 +126,10 @@ class TableEmitter(SimpleEmitter):
 
 class Pool2DEmitter(SimpleEmitter):
     """ec_average_pool2d_s8, ec_max_pool2d_s8."""
+
+    def overlaps(self, call: Call) -> dict[int, int]:
+        op = call.op
+        return {0: sweep_distance(call.inputs[0].shape, call.output.shape, op.stride, (op.padding[0], op.padding[2]), 1)}
 
     def struct(self, call: Call) -> str:
         return "ec_pool2d_params"

@@ -7,10 +7,6 @@
 #include "ec_segments_mve.h"
 #include "ec_weights.h"
 
-#ifdef EC_MVE_ASSEMBLY
-#include <arm_mve.h>
-#endif
-
 #define LANES 16
 
 typedef struct {
@@ -33,37 +29,60 @@ static inline int32_t lesser(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
+#ifdef EC_MVE_ASSEMBLY
+/* In assembly because gcc 12 gives VST4 an addressing mode that it does not have. */
+static inline void interleave_column(int8_t *target, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d)
+{
+    __asm__ volatile("vldrb.8 q0, [%1]\n\t"
+                     "vldrb.8 q1, [%2]\n\t"
+                     "vldrb.8 q2, [%3]\n\t"
+                     "vldrb.8 q3, [%4]\n\t"
+                     "vst40.8 {q0, q1, q2, q3}, [%0]\n\t"
+                     "vst41.8 {q0, q1, q2, q3}, [%0]\n\t"
+                     "vst42.8 {q0, q1, q2, q3}, [%0]\n\t"
+                     "vst43.8 {q0, q1, q2, q3}, [%0]"
+                     :
+                     : "r"(target), "r"(a), "r"(b), "r"(c), "r"(d)
+                     : "q0", "q1", "q2", "q3", "memory");
+}
+
+/* The bytes behind a pixel's last channel may not be readable: `valid` has a bit for each that is. Compilers do not agree on a name
+ * for the predicate register, so it is put back. */
+static inline void interleave_narrow_column(int8_t *target, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d, uint32_t valid)
+{
+    uint32_t before;
+    __asm__ volatile("vmrs %0, p0\n\t"
+                     "vmsr p0, %6\n\t"
+                     "vpstttt\n\t"
+                     "vldrbt.u8 q0, [%2]\n\t"
+                     "vldrbt.u8 q1, [%3]\n\t"
+                     "vldrbt.u8 q2, [%4]\n\t"
+                     "vldrbt.u8 q3, [%5]\n\t"
+                     "vst40.8 {q0, q1, q2, q3}, [%1]\n\t"
+                     "vst41.8 {q0, q1, q2, q3}, [%1]\n\t"
+                     "vst42.8 {q0, q1, q2, q3}, [%1]\n\t"
+                     "vst43.8 {q0, q1, q2, q3}, [%1]\n\t"
+                     "vmsr p0, %0"
+                     : "=&r"(before)
+                     : "r"(target), "r"(a), "r"(b), "r"(c), "r"(d), "r"(valid)
+                     : "q0", "q1", "q2", "q3", "memory");
+}
+#endif
+
 /* Pixels of four rows to columns of [16 channels][4 rows]. */
 static void interleave(int8_t *target, int32_t pitch, const int8_t *const source[4], const int32_t step[4], int32_t columns, int32_t lanes)
 {
 #ifdef EC_MVE_ASSEMBLY
     const int8_t *a = source[0], *b = source[1], *c = source[2], *d = source[3];
     const int32_t step_a = step[0], step_b = step[1], step_c = step[2], step_d = step[3];
-    const mve_pred16_t valid = vctp8q((uint32_t)lanes);
-    int8x16x4_t rows;
-    if (lanes == LANES) {
-        EC_NO_UNROLL
-        for (; columns > 0; --columns) {
-            rows.val[0] = vldrbq_s8(a);
-            rows.val[1] = vldrbq_s8(b);
-            rows.val[2] = vldrbq_s8(c);
-            rows.val[3] = vldrbq_s8(d);
-            vst4q_s8(target, rows);
-            a += step_a;
-            b += step_b;
-            c += step_c;
-            d += step_d;
-            target += pitch;
-        }
-        return;
-    }
+    const uint32_t valid = (1u << lanes) - 1;
     EC_NO_UNROLL
-    for (; columns > 0; --columns) { /* the bytes behind a pixel's last channel may not be readable */
-        rows.val[0] = vldrbq_z_s8(a, valid);
-        rows.val[1] = vldrbq_z_s8(b, valid);
-        rows.val[2] = vldrbq_z_s8(c, valid);
-        rows.val[3] = vldrbq_z_s8(d, valid);
-        vst4q_s8(target, rows);
+    for (; columns > 0; --columns) {
+        if (lanes == LANES) {
+            interleave_column(target, a, b, c, d);
+        } else {
+            interleave_narrow_column(target, a, b, c, d, valid);
+        }
         a += step_a;
         b += step_b;
         c += step_c;
@@ -110,12 +129,13 @@ static void fill_strip(const context *c, const int8_t *input, int32_t strip, int
     }
 }
 
-/* The last rows before `end`, which is where the next batch's outputs begin. */
-static void save_rows(const context *c, const int8_t *input, int32_t begin, int32_t end, int32_t lanes)
+/* Rows that a later batch still sees, from `first` on, and whose memory the outputs before row `end` may take: in place, an output
+ * never lies behind the input pixel of its own row. Those before `saved_end` are saved already. */
+static void save_rows(const context *c, const int8_t *input, int32_t first, int32_t saved_end, int32_t end, int32_t lanes)
 {
     const ec_depthwise_mve_params *p = c->p;
-    int32_t row = end - p->padding_rows;
-    for (row = row > begin ? row : begin; row < end; ++row) {
+    int32_t row = first > saved_end ? first : saved_end;
+    for (; row < end; ++row) {
         ec_copy_segments_mve(c->saved + row % p->padding_rows * p->input_columns * LANES, LANES, input + row * p->input_row_bytes, p->input_column_bytes,
                              lanes, p->input_columns);
     }
@@ -220,7 +240,7 @@ static void run_group(const context *c, ec_depthwise_tiles_mve *t, int32_t group
         }
         if (c->in_place && first + count < c->strips) {
             const int32_t end = (first + count) * p->phases;
-            save_rows(c, input + group, saved_end, end, lanes);
+            save_rows(c, input + group, end * p->stride_rows - p->padding_rows, saved_end, end, lanes);
             saved_end = end;
         }
         run_batch(c, t, group, lanes, first, count, whole[first + count == c->strips], output);

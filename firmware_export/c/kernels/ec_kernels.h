@@ -513,7 +513,8 @@ void ec_dense_tensor_relu_mve(const ec_dense_mve_params *params, const int8_t *i
 /* Depthwise convolution on cores with Helium: depth multiplier 1, no dilation, right shifts of at least 1. `rows` and `columns` are
  * the image's, or exchanged; see ec_depthwise_mve.c. Weights are packed rows of a channel's taps, column by column; `factors` holds
  * bias and multiplier of each channel, `shifts` negative right shifts, `patterns` ec_depthwise_pattern_mve[phases * vectors] (one for
- * the kind pair). The output may be the input itself, but not overlap it otherwise. Entries are ec_depthwise_<kind>_<ties>_mve.
+ * the kind pair). The output may begin where the input does (and then be no longer or wider; no
+ * narrower where they are exchanged), but not overlap it otherwise. Entries are ec_depthwise_<kind>_<ties>_mve.
  * Scratch: uint32_t[16 * strips * strip_columns * row_groups + 4 + 2 * table_words], int8_t[saved_bytes], for packed weights
  * int8_t[16 * taps]. */
 typedef struct {

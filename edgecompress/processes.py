@@ -1,0 +1,49 @@
+"""Pools of processes that end with their parent and leave Ctrl-C to it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent was killed: an orphan would wait for work for ever, or write into a resumed run."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
+    import signal
+
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare is not None:
+        prepare()
+
+
+@contextmanager
+def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes, each of which calls `prepare` first; killed, not awaited, when the block ends in an exception."""
+    import multiprocessing
+
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(), prepare))
+    try:
+        yield pool
+    except BaseException:
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def default_workers() -> int:
+    """One a core that this process may use."""
+    return len(os.sched_getaffinity(0))
