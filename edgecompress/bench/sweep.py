@@ -20,7 +20,7 @@ from edgecompress.ir.ops import Concat, Reshape, Slice
 from edgecompress.ir.requant import Requant
 
 LAYERS_PER_GRAPH = 8
-MAX_MACS, MAX_ELEMENTS, MAX_WEIGHTS = 500_000, 40_000, 100_000  # of a layer: a graph is emulated in a second or two
+MAX_MACS, MAX_ELEMENTS, MAX_WEIGHTS = 1_500_000, 100_000, 100_000  # of a layer: a graph is emulated in a second or two
 FLOAT_EVERY = 4  # graphs for a core with an FPU
 INPUT_ALIGNMENT, OUTPUT_ALIGNMENT = 16, 4  # elements, as arena buffers have it at least
 

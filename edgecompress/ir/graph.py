@@ -25,7 +25,7 @@ SMALLEST_SCALE, LARGEST_SCALE = float(np.finfo(np.float32).tiny), float(np.finfo
 class Tensor:
     """An activation. `shape` has no batch axis; images are (height, width, channels). int8: real = scale * (q - zero_point).
 
-    `dtype` float32 (scale 1, zero point 0) is for models that stay float; an op's inputs and output are of one dtype.
+    `dtype` float32 (scale 1, zero point 0) is for models that stay float; a graph's tensors are all of one dtype.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Tensor:
         object.__setattr__(self, "scale", float(self.scale))
         if not -128 <= self.zero_point <= 127:
             raise ModelError(f"tensor {self.name!r} has zero point {self.zero_point}; int8 allows -128 to 127")
+        if self.dtype != "int8" and (self.scale, self.zero_point) != (1.0, 0):
+            raise ModelError(f"tensor {self.name!r} is {self.dtype} with scale {self.scale} and zero point {self.zero_point}; only 1 and 0 make sense")
 
     @property
     def elements(self) -> int:
@@ -129,6 +131,8 @@ class QuantizedGraph:
         for key, tensor in self.tensors.items():
             if tensor.name != key:
                 raise ModelError(f"graph {self.name!r} lists tensor {tensor.name!r} under the name {key!r}")
+        if len({tensor.dtype for tensor in self.tensors.values()}) > 1:
+            raise ModelError(f"graph {self.name!r} has tensors of several dtypes; all must be int8, or all float32")
         for name in (*self.inputs, *self.outputs):
             if name not in self.tensors:
                 raise ModelError(f"graph {self.name!r} names {name!r} as an input or output, but has no such tensor")
@@ -153,8 +157,11 @@ class QuantizedGraph:
             shape = node.op.infer_shape(*(self.tensors[name].shape for name in node.inputs))
         except ModelError as error:
             raise ModelError(f"node {node.name!r} ({node.op.kind}): {error.message}") from None
-        if shape != self.tensors[node.output].shape:
-            raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {self.tensors[node.output].shape}")
+        output = self.tensors[node.output]
+        if shape != output.shape:
+            raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {output.shape}")
+        if output.dtype not in node.op.dtypes:
+            raise ModelError(f"node {node.name!r} ({node.op.kind}) takes {' or '.join(node.op.dtypes)} tensors, but {node.output!r} is {output.dtype}")
 
     def input_tensors(self, node: Node) -> tuple[Tensor, ...]:
         """Tensors that the node reads, in order."""

@@ -81,6 +81,7 @@ class Op:
 
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1  # None: any number of inputs, at least one
+    dtypes: ClassVar[tuple[str, ...]] = ("int8",)  # of tensors that it takes; the output is of the inputs' type
 
     def __post_init__(self) -> None:
         """Brings every field to its annotated type (numpy integers to int, lists to tuples); raises ModelError naming the field."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgecompress.errors import ModelError
 from edgecompress.ir.float_ops.functions import FUNCTIONS
-from edgecompress.ir.float_ops.layers import clamp, frozen_bounds, unbounded
-from edgecompress.ir.op import Op, Shape, frozen_array, image_shape
+from edgecompress.ir.float_ops.layers import clamp, frozen_bounds, frozen_floats, unbounded
+from edgecompress.ir.op import Op, Shape, image_shape
 from edgecompress.ir.window import MAX_STEP, Padding
 
 
@@ -18,6 +18,7 @@ class FloatBinary(Op):
     """y = clamp(a + b) or clamp(a * b), by `function`; b has a's shape or is (1, 1, channels) beside an image."""
 
     kind = "float_binary"
+    dtypes = ("float32",)
     arity = 2
     function: str
     bounds: np.ndarray = field(default_factory=unbounded)
@@ -45,6 +46,7 @@ class FloatUnary(Op):
     """y = clamp(function(x)), the function by its name in functions.FUNCTIONS, or "identity"."""
 
     kind = "float_unary"
+    dtypes = ("float32",)
     function: str
     bounds: np.ndarray = field(default_factory=unbounded)
 
@@ -64,10 +66,36 @@ class FloatUnary(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class FloatAffine(Op):
+    """y = clamp(x * scale + offset), product and sum rounded each by itself; `factors` float32 [2] are scale and offset."""
+
+    kind = "float_affine"
+    dtypes = ("float32",)
+    factors: np.ndarray
+    bounds: np.ndarray = field(default_factory=unbounded)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "factors", frozen_floats(self.factors))
+        object.__setattr__(self, "bounds", frozen_bounds(self.bounds))
+        if self.factors.shape != (2,):
+            raise ModelError(f"scale and offset must be two numbers, got shape {self.factors.shape}")
+
+    def infer_shape(self, *shapes: Shape) -> Shape:
+        self.check_arity(shapes)
+        return shapes[0]
+
+    def reference(self, *inputs: np.ndarray) -> np.ndarray:
+        (x,) = inputs
+        return clamp(x * self.factors[0] + self.factors[1], self.bounds)
+
+
+@dataclass(frozen=True, eq=False)
 class FloatConcat(Op):
     """Inputs one after the other along `axis`, counted without the batch."""
 
     kind = "float_concat"
+    dtypes = ("float32",)
     arity = None
     axis: int
 
@@ -89,12 +117,13 @@ class FloatPad(Op):
     """Adds (top, bottom, left, right) rows and columns of the one number in `value`, float32 [1]."""
 
     kind = "float_pad"
+    dtypes = ("float32",)
     padding: Padding
     value: np.ndarray
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "value", frozen_array(self.value, np.float32))
+        object.__setattr__(self, "value", frozen_floats(self.value))
         if self.value.shape != (1,) or min(self.padding) < 0 or max(self.padding) > MAX_STEP:
             raise ModelError(f"padding {self.padding} must be four numbers from 0 to {MAX_STEP} beside one value")
 

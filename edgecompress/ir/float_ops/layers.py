@@ -13,6 +13,14 @@ from edgecompress.ir.window import Padding, Pair, check_window, output_size
 LARGEST = np.finfo(np.float32).max
 
 
+def frozen_floats(values: np.ndarray) -> np.ndarray:
+    """A read-only float32 copy. Raises ModelError for values that float32 does not hold, NaN and infinity, which C cannot write, among them."""
+    array = frozen_array(values, np.float32)
+    if not np.isfinite(array).all():
+        raise ModelError("constants must be finite numbers")
+    return array
+
+
 def frozen_bounds(values: np.ndarray) -> np.ndarray:
     """(low, high) of a fused activation, float32 [2], low <= high; infinite ones become the largest finite numbers, which C can write."""
     bounds = np.clip(np.array(values, dtype=np.float32), -LARGEST, LARGEST)
@@ -63,7 +71,7 @@ class _Windowed(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("weights", "bias"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name), np.float32))
+            object.__setattr__(self, name, frozen_floats(getattr(self, name)))
         object.__setattr__(self, "bounds", frozen_bounds(self.bounds))
 
     @property
@@ -80,6 +88,7 @@ class FloatConv2D(_Windowed):
     """`weights` float32 [out, kernel_h, kernel_w, in / groups], `bias` float32 [out]."""
 
     kind = "float_conv2d"
+    dtypes = ("float32",)
     groups: int = 1
 
     def __post_init__(self) -> None:
@@ -124,6 +133,7 @@ class FloatDepthwiseConv2D(_Windowed):
     """`weights` float32 [kernel_h, kernel_w, out], out a multiple of the input's channels."""
 
     kind = "float_depthwise_conv2d"
+    dtypes = ("float32",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,6 +173,7 @@ class FloatDense(Op):
     """y = clamp(bias + W x); `weights` float32 [out, in]."""
 
     kind = "float_dense"
+    dtypes = ("float32",)
     weights: np.ndarray
     bias: np.ndarray
     bounds: np.ndarray = field(default_factory=unbounded)
@@ -170,7 +181,7 @@ class FloatDense(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("weights", "bias"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name), np.float32))
+            object.__setattr__(self, name, frozen_floats(getattr(self, name)))
         object.__setattr__(self, "bounds", frozen_bounds(self.bounds))
         if self.weights.ndim != 2 or self.weights.size == 0 or self.bias.shape != self.weights.shape[:1]:
             raise ModelError(f"weights must be [out, in] beside a bias [out], got {self.weights.shape} and {self.bias.shape}")

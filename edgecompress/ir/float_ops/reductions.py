@@ -18,6 +18,7 @@ class FloatPool2D(Op):
     """Mean or maximum (`function`) over windows; padding does not count. Rows before columns; the mean is the sum divided by the count."""
 
     kind = "float_pool2d"
+    dtypes = ("float32",)
     function: str
     kernel: Pair
     stride: Pair
@@ -56,6 +57,7 @@ class FloatGlobalAveragePool(Op):
     """Mean of each channel over all pixels in order, (h, w, c) to (1, 1, c)."""
 
     kind = "float_global_average_pool"
+    dtypes = ("float32",)
     bounds: np.ndarray = field(default_factory=unbounded)
 
     def __post_init__(self) -> None:
@@ -77,9 +79,10 @@ class FloatGlobalAveragePool(Op):
 
 @dataclass(frozen=True, eq=False)
 class FloatSoftmax(Op):
-    """e^(x - max) divided by their sum in order, along the last axis."""
+    """e^(x - max) divided by their sum in order, along the last axis; as the maximum counts what no earlier number is as large as."""
 
     kind = "float_softmax"
+    dtypes = ("float32",)
 
     def infer_shape(self, *shapes: Shape) -> Shape:
         self.check_arity(shapes)
@@ -87,7 +90,10 @@ class FloatSoftmax(Op):
 
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
-        powers = exp(x - x.max(axis=-1, keepdims=True))
+        largest = x[..., 0]
+        for index in range(1, x.shape[-1]):  # not numpy's maximum, which finds NaN anywhere
+            largest = np.where(x[..., index] > largest, x[..., index], largest)
+        powers = exp(x - largest[..., None])
         total = np.zeros(powers.shape[:-1], np.float32)
         for index in range(powers.shape[-1]):
             total += powers[..., index]

@@ -16,6 +16,7 @@ class Reshape(Op):
     """Row-major reshape; no byte moves."""
 
     kind = "reshape"
+    dtypes = ("int8", "float32")
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:

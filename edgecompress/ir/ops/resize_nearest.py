@@ -32,6 +32,7 @@ class ResizeNearest(Op):
     """
 
     kind = "resize_nearest"
+    dtypes = ("int8", "float32")
     size: Pair
 
     def __post_init__(self) -> None:

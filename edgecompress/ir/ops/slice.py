@@ -15,6 +15,7 @@ class Slice(Op):
     """Along axis a the elements begin[a], begin[a] + step[a], ..., size[a] of them; a step may be negative."""
 
     kind = "slice"
+    dtypes = ("int8", "float32")
 
     begin: tuple[int, ...]
     size: tuple[int, ...]

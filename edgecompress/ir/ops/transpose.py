@@ -15,6 +15,7 @@ class Transpose(Op):
     """Axis i of the output is axis permutation[i] of the input; the batch is not counted."""
 
     kind = "transpose"
+    dtypes = ("int8", "float32")
 
     permutation: tuple[int, ...]
 

@@ -140,6 +140,16 @@ class FloatUnaryEmitter(FloatEmitter):
         return {"call": 1, call.op.function: call.output.elements}
 
 
+class FloatAffineEmitter(FloatEmitter):
+    """ec_f32_affine."""
+
+    in_place = (0,)
+
+    def params(self, call: Call) -> Params:
+        scale, offset = call.op.factors.tolist()
+        return {**_bounds(call), "scale": float(scale), "offset": float(offset), "size": call.output.elements}
+
+
 class FloatPool2DEmitter(FloatEmitter):
     """ec_f32_pool2d."""
 
@@ -221,4 +231,5 @@ FLOAT_EMIT: dict[str, Emitter] = {
     "float_softmax": FloatSoftmaxEmitter("softmax"),
     "float_concat": FloatConcatEmitter("concat"),
     "float_pad": FloatPadEmitter("pad"),
+    "float_affine": FloatAffineEmitter("affine"),
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgecompress.lower.c.convolution import spans
 from edgecompress.lower.c.emitter import Call, Reference
-from edgecompress.lower.c.simple import HALF, AddEmitter
+from edgecompress.lower.c.simple import HALF, AddEmitter, GlobalAveragePoolEmitter, Pool2DEmitter
 
 TABLE_BYTES = 1024
 
@@ -29,7 +30,7 @@ class AddMveEmitter(AddEmitter):
     def _left_half(self, call: Call) -> bool:
         op = call.op
         left = op.right if self.swaps(call) else op.left
-        return (left.multiplier[0], left.shift[0]) == HALF
+        return bool((left.multiplier[0], left.shift[0]) == HALF)
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op = call.op
@@ -41,7 +42,7 @@ class AddMveEmitter(AddEmitter):
                 "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def _ties(self, call: Call) -> bool:
-        return call.op.activation_min < call.op.output_zero_point and call.op.out.shift[0] < 0
+        return bool(call.op.activation_min < call.op.output_zero_point and call.op.out.shift[0] < 0)
 
     def scratch_bytes(self, call: Call) -> int:
         return TABLE_BYTES if self._left_half(call) else 2 * TABLE_BYTES
@@ -49,3 +50,40 @@ class AddMveEmitter(AddEmitter):
     def features(self, call: Call) -> dict[str, float]:
         eights, lookup = -(-call.output.size // 8), not self._left_half(call)
         return {"call": 1, "tables": 1 + lookup, "eights": eights, "eights_lookup": eights * lookup, "eights_ties": eights * self._ties(call)}
+
+
+class Pool2DMveEmitter(Pool2DEmitter):
+    """ec_average_pool2d_s8_mve, ec_max_pool2d_s8_mve."""
+
+    extensions = frozenset({"mve"})
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_{self.name}_s8_mve"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (f"ec_{self.name}_mve.c", "ec_requant_mve.h", *(("ec_sum_mve.h",) if self.name == "average_pool2d" else ()))
+
+    def features(self, call: Call) -> dict[str, float]:
+        op, (height, width, channels), (out_height, out_width, _) = call.op, call.inputs[0].shape, call.output.shape
+        rows = sum(end - first for first, end in spans(out_height, op.stride[0], op.padding[0], 1, op.kernel[0], height))
+        columns = sum(end - first for first, end in spans(out_width, op.stride[1], op.padding[2], 1, op.kernel[1], width))
+        blocks = -(-channels // (8 if self.name == "average_pool2d" else 16))
+        return {"call": 1, "pixels": out_height * out_width, "blocks": blocks * out_height * out_width, "outputs": call.output.size,
+                "rows": blocks * rows * out_width, "taps": blocks * rows * columns}
+
+
+class GlobalAveragePoolMveEmitter(GlobalAveragePoolEmitter):
+    """ec_global_average_pool_s8_mve."""
+
+    extensions = frozenset({"mve"})
+
+    def kernel(self, call: Call) -> str:
+        return f"ec_{self.name}_s8_mve"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (f"ec_{self.name}_mve.c", "ec_requant_mve.h", "ec_sum_mve.h")
+
+    def features(self, call: Call) -> dict[str, float]:
+        height, width, channels = call.inputs[0].shape
+        blocks = -(-channels // 8)
+        return {"call": 1, "outputs": channels, "blocks": blocks, "taps": blocks * height * width}

@@ -77,7 +77,7 @@ def _end_context(tensor: Tensor, argument: str, location: str) -> dict[str, Any]
 def _class_names(graph: QuantizedGraph) -> list[str]:
     """C literals of the class names, where the metadata has one for each output."""
     classes = graph.metadata.get("classes")
-    if isinstance(classes, list) and len(classes) == graph.tensors[graph.outputs[0]].size and all(isinstance(name, str) for name in classes):
+    if isinstance(classes, list) and len(classes) == graph.tensors[graph.outputs[0]].elements and all(isinstance(name, str) for name in classes):
         return [c_string(name) for name in classes]
     return []
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgecompress.ir.graph import ITEM_BYTES
 from edgecompress.ir.requant import Requant
 from edgecompress.lower.c.dsp_weights import pair_words, paired, sums_fit
 from edgecompress.lower.c.emitter import Call, ConstArray, Reference, doubled_multiplier
 from edgecompress.lower.c.simple import Params, SimpleEmitter
 from edgecompress.lower.c.state import needs_array
 
-REARRANGE_AXES = 5  # EC_REARRANGE_AXES in ec_kernels.h
+REARRANGE_AXES = 6  # EC_REARRANGE_AXES in ec_kernels.h
 
 
 def _wrapped(values: np.ndarray) -> np.ndarray:
@@ -191,15 +192,16 @@ def _strides(shape: Sequence[int]) -> list[int]:
 
 
 class RearrangeEmitter(SimpleEmitter):
-    """ec_rearrange_s8 as SliceEmitter and TransposeEmitter use it."""
+    """ec_rearrange_s8 as SliceEmitter and TransposeEmitter use it; the bytes of a float are one axis more."""
 
     def walk(self, call: Call) -> tuple[int, list[int]]:
-        """Offset of the first element in the input, and how far apart the output's axes lie there."""
+        """Offset of the first element in the input, and how far apart the output's axes lie there, in elements."""
         raise NotImplementedError  # abstract: both emitters below override it
 
     def _axes(self, call: Call) -> tuple[int, list[tuple[int, int]]]:
         offset, steps = self.walk(call)
-        return offset, merged_axes(call.output.shape, steps)
+        item = ITEM_BYTES[call.output.dtype]
+        return offset * item, merged_axes((*call.output.shape, item), (*(step * item for step in steps), 1))
 
     def params(self, call: Call) -> Params:
         offset, axes = self._axes(call)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from edgecompress.ir.graph import Tensor
+from edgecompress.ir.graph import ITEM_BYTES, Tensor
 from edgecompress.ir.requant import Requant
 from edgecompress.lower.c.convolution import spans, sweep_distance
 from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, doubled_multiplier
@@ -235,12 +235,12 @@ class SoftmaxEmitter(SimpleEmitter):
 
 
 class ResizeNearestEmitter(SimpleEmitter):
-    """ec_resize_nearest_s8."""
+    """ec_resize_nearest_s8; a float is four channels to it."""
 
     def params(self, call: Call) -> Params:
         height, width, channels = call.inputs[0].shape
         return {"input_height": height, "input_width": width, "output_height": call.output.shape[0], "output_width": call.output.shape[1],
-                "channels": channels}
+                "channels": channels * ITEM_BYTES[call.output.dtype]}
 
     def features(self, call: Call) -> dict[str, float]:
         (height, width, _), (out_height, out_width, _) = call.inputs[0].shape, call.output.shape

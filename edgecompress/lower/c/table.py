@@ -12,7 +12,7 @@ from edgecompress.lower.c.float_emitters import FLOAT_EMIT
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.mve_depthwise import DepthwiseMveEmitter
-from edgecompress.lower.c.mve_simple import AddMveEmitter
+from edgecompress.lower.c.mve_simple import AddMveEmitter, GlobalAveragePoolMveEmitter, Pool2DMveEmitter
 from edgecompress.lower.c.sequence import DelayLineEmitter, LstmDspEmitter, LstmEmitter, SliceEmitter, SvdfEmitter, TransposeEmitter
 from edgecompress.lower.c.simple import (
     AddEmitter,
@@ -62,6 +62,9 @@ FAST: dict[str, tuple[Emitter, ...]] = {
                          DepthwiseWindowEmitter()),
     "lstm": (LstmDspEmitter("lstm"),),
     "add": (AddMveEmitter(),),
+    "average_pool2d": (Pool2DMveEmitter("average_pool2d"),),
+    "max_pool2d": (Pool2DMveEmitter("max_pool2d"),),
+    "global_average_pool": (GlobalAveragePoolMveEmitter("global_average_pool"),),
 }
 
 UNSUPPORTED: dict[str, str] = {}

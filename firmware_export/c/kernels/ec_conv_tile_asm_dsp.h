@@ -14,12 +14,13 @@
 #define EC_NEXT(sum, w, x) "smlad " #sum ", " #w ", " #x ", " #sum "\n\t"
 #define EC_MAC_3(mac, a, b, c, w) mac(a, w, r10) mac(b, w, r11) mac(c, w, r12)
 
-/* Stack of ec_conv_tiles_*: the ec_conv_tiles, that is output at 0, output_step 4, end 8, x 12, passes 16, address in the chain 20, address of the
- * finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48; a kernel's own word 76.
- * Addresses of code are odd: Thumb. Passes of the chain are counted in lr. */
-#define EC_TILES_BEGIN(own)           \
+/* Stack of ec_conv_tiles_*: the ec_conv_tiles, that is output at 0, output_step 4, end 8, x 12, passes 16, address in the chain
+ * 20, address of the finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48; a
+ * kernel's own words 76 to 92. Addresses of code are odd: Thumb. `own` runs once, with blocks at r0 + 36, and `tile` once
+ * a tile; then lr is the word at 16, passes or what a kernel put there. */
+#define EC_TILES_BEGIN(own, tile)     \
     "push {r4-r11, lr}\n\t"           \
-    "sub sp, #80\n\t"                 \
+    "sub sp, #92\n\t"                 \
     "mov r12, sp\n\t"                 \
     "ldm r0!, {r1-r10}\n\t"           \
     "stm r12!, {r1-r10}\n\t"          \
@@ -41,6 +42,7 @@
     "add r0, sp, #48\n\t"             \
     "ldr r1, [sp, #36]\n\t"           \
     "blx r1\n\t"                      \
+    tile                              \
     "ldr r0, [sp, #32]\n\t"           \
     "ldr r1, [sp, #12]\n\t"           \
     "ldr lr, [sp, #16]\n"
@@ -49,6 +51,7 @@
  * to r6; then `second` and `first` double the sums, `second8` and `first8` multiply them by 2^8. */
 #define EC_SCALES_S8 "", "lsl #1", "asr #7", ", lsl #8", ""
 #define EC_SCALES_S4 ", asr #12", "asr #11", "asr #3", ", asr #4", ", lsl #4"
+#define EC_SCALES_S2 "", "lsl #1", "asr #13", ", lsl #8", ", asr #6"
 #define EC_GENERAL_1(t)                     \
     "add r11, r3, " #t ", asr #31\n\t"      \
     "smmlar " #t ", " #t ", r2, r11\n\t"    \
@@ -136,7 +139,7 @@
     "subs r4, r4, #1\n\t"                   \
     "str r4, [sp, #40]\n\t"                 \
     "bne.w 6b\n\t"                          \
-    "add sp, #80\n\t"                       \
+    "add sp, #92\n\t"                       \
     "pop {r4-r11, pc}\n"
 
 /* One pixel: the stack holds output, output_step, end, x, blocks, the shift of a short form (general: 0),

@@ -5,7 +5,8 @@
  * a word holds two kernel positions of two channels. SMLAD on the word as it is sums 256 * S1 + S0; SXTB16 leaves w0
  * in each half, whose SMLAD sums S0. S1 = (first - second) / 256 needs |S1| < 2^23 and nothing of S0, for sums wrap.
  * int4 weights share a byte, 16 * w1 + w0, four positions a word: SXTB16 makes halves of it, and a mask leaves
- * 4096 * w0; |S0| < 2^19 then. Whoever packs the weights checks the sums (edgecompress/lower/c/dsp_weights.py).
+ * 4096 * w0; |S0| < 2^19 then. Ternary ones share 4 bits and get by with one sum: see ec_conv_tile_s2_dsp.c. Whoever
+ * packs the weights checks the sums (edgecompress/lower/c/dsp_weights.py).
  *
  * Inputs as words of two positions, gathered once a tile for all channels (ec_conv_gather_dsp.h). The input's zero
  * point is not subtracted: it stands in the bias, and padding is the zero point.
@@ -16,8 +17,8 @@
  * bench/pipeline.py: 15 cycles for 24 against 22 for 32). The chain of blocks is entered in its middle, so that a window
  * of any size runs without a loop for the rest, and one of up to 17 blocks without a loop at all.
  *
- * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions, then two ec_rescale_dsp or
- * ec_rescale_short. */
+ * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions or a word for two blocks
+ * (ternary), then two ec_rescale_dsp or ec_rescale_short. */
 #ifndef EC_CONV_TILE_DSP_H
 #define EC_CONV_TILE_DSP_H
 
@@ -32,7 +33,7 @@ typedef struct {
     int8_t *output;         /* first channel of the first pixel */
     int32_t output_step;    /* bytes from a pixel to the next: channels, rounded up to even */
     const int32_t *end;     /* of the weights */
-    const uint32_t *x;      /* windows.x */
+    uint32_t *x;            /* windows.x */
     int32_t passes;         /* through the chain of blocks */
     int32_t entry;          /* into the chain, in bytes */
     int32_t form;           /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
@@ -45,20 +46,20 @@ typedef struct {
     int32_t blocks;         /* in a window */
 } ec_conv_tiles;
 
-#define EC_CHAIN_BLOCKS 16 /* of the unrolled loop */
+/* The unrolled loop, by the bits of a weight: blocks of 4 positions (ternary: 8) and their length in code. */
+#define EC_CHAIN_BLOCKS 16
+#define EC_CHAIN_WORDS_S2 4
 
-/* Fills in what depends on the window's size; `block_bytes` is the length of a block of the chain in code. The first block stands
- * before the chain; with no other one the entry is the jump at its end. */
-static inline void ec_conv_set_blocks(ec_conv_tiles *t, int32_t blocks, int32_t block_bytes)
+/* Fills in what depends on the window's size. Except for ternary weights the first block stands before the chain; with no
+ * other one the entry is the jump at its end. */
+static inline void ec_conv_set_blocks(ec_conv_tiles *t, int32_t blocks, int32_t bits)
 {
-    const int32_t rest = blocks - 1, partial = rest % EC_CHAIN_BLOCKS;
+    const int32_t block_bytes = bits == 8 ? 68 : bits == 4 ? 76 : 84, chain = bits == 2 ? EC_CHAIN_WORDS_S2 : EC_CHAIN_BLOCKS;
+    const int32_t rest = bits == 2 ? (blocks + 1) / 2 : blocks - 1, partial = rest % chain;
     t->blocks = blocks;
-    t->passes = (rest + EC_CHAIN_BLOCKS - 1) / EC_CHAIN_BLOCKS;
-    t->entry = partial != 0 || rest == 0 ? (EC_CHAIN_BLOCKS - partial) * block_bytes : 0;
+    t->passes = (rest + chain - 1) / chain;
+    t->entry = partial != 0 || rest == 0 ? (chain - partial) * block_bytes : 0;
 }
-
-#define EC_CONV_BLOCK_BYTES_S8 68
-#define EC_CONV_BLOCK_BYTES_S4 76
 
 /* Gathers and computes all tiles; computes one pixel, which ec_conv_gather_single_dsp gathered. */
 typedef void ec_conv_compute(const ec_conv_tiles *tiles);
@@ -67,66 +68,90 @@ ec_conv_compute ec_conv_tiles_s8_dsp;
 ec_conv_compute ec_conv_single_s8_dsp;
 ec_conv_compute ec_conv_tiles_s4_dsp;
 ec_conv_compute ec_conv_single_s4_dsp;
+ec_conv_compute ec_conv_tiles_s2_dsp;
+ec_conv_compute ec_conv_single_s2_dsp;
 
-/* Outputs of two channels from the sums of their weights together (`first`) and of w0 alone, at 2^12 for int4 (`second`); returns what
- * stands behind the constants. */
-static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constants, const int32_t *first, const int32_t *second, int8_t *output,
-                                            int32_t output_step, const int pixels, const int bits)
+/* Outputs of two channels from their sums [channel][pixel]; returns what stands behind the constants. */
+static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constants, int32_t sums[2][3], int8_t *output, int32_t output_step,
+                                            const int pixels, const int bits)
 {
     const int32_t words = ec_rescale_words(form);
     int32_t pixel, channel;
-    for (pixel = 0; pixel < pixels; ++pixel) {
-        int32_t sums[2];
-        sums[0] = bits == 8 ? second[pixel] : second[pixel] >> 12;
-        sums[1] = (int32_t)((uint32_t)first[pixel] - (uint32_t)sums[0]) >> bits;
-        for (channel = 0; channel < 2; ++channel) {
-            const int32_t *c = constants + channel * words;
-            int8_t result;
+    for (channel = 0; channel < 2; ++channel) {
+        const int32_t *c = constants + channel * words;
+        for (pixel = 0; pixel < pixels; ++pixel) {
+            int8_t *target = output + pixel * output_step + channel;
             if (form == EC_RESCALE_GENERAL) {
                 ec_rescale_dsp r;
                 r.bias = c[0];
                 r.multiplier = c[1];
                 r.offset = c[2];
                 r.shift = c[3];
-                result = ec_rescale_dsp_one(&r, ec_doubled_sum(sums[channel], r.bias), 1);
+                *target = ec_rescale_dsp_one(&r, ec_doubled_sum(sums[channel][pixel], r.bias), 1);
             } else {
                 ec_rescale_short r;
                 r.bias = c[0];
                 r.multiplier = c[1];
-                result = ec_rescale_short_one(&r, sums[channel], ec_rescale_shift(form, bits));
+                *target = ec_rescale_short_one(&r, sums[channel][pixel], ec_rescale_shift(form, bits));
             }
-            output[pixel * output_step + channel] = result;
         }
     }
     return constants + 2 * words;
+}
+
+/* Sums of a channel pair from `steps` pairs of positions; the steps of pixel p are at x[p], x[p + pixels] and so on. Weights of step
+ * s begin at w[s * stride]: s8 a word a step, s4 a word for 2, s2 a word for 4. */
+static inline void ec_conv_sums(const int32_t *w, int32_t stride, const uint32_t *x, int32_t steps, int32_t sums[2][3], const int pixels,
+                                const int bits)
+{
+    int32_t first[3] = {0, 0, 0}, second[3] = {0, 0, 0}, step;
+    int pixel;
+    EC_NO_UNROLL
+    for (step = 0; step < steps; ++step) {
+        const uint32_t word = (uint32_t)w[step * bits / 8 * stride];
+        for (pixel = 0; pixel < pixels; ++pixel) {
+            const uint32_t input = x[step * pixels + pixel];
+            if (bits == 8) {
+                first[pixel] = ec_smlad(word, input, first[pixel]);
+                second[pixel] = ec_smlad(ec_sxtb16(word), input, second[pixel]);
+            } else if (bits == 4) {
+                const uint32_t both = step & 1 ? ec_sxtb16_odd(word) : ec_sxtb16(word);
+                first[pixel] = ec_smlad(both, input, first[pixel]);
+                second[pixel] = ec_smlad(both << 12 & 0xf000f000u, input, second[pixel]);
+            } else {
+                /* w0 + 1 in bits 0 and 1, w1 in bits 14 and 15; the sum of the inputs is taken off both sums */
+                const int turn = step % 4 * 4;
+                const uint32_t fields = (turn == 0 ? word : word >> turn | word << (32 - turn)) & 0xc003c003u;
+                first[pixel] = ec_smlad(fields, input, ec_smlad(0xffffffffu, input, first[pixel]));
+                if (step % 16 == 15 || step == steps - 1) {
+                    const uint32_t change = ((uint32_t)first[pixel] - (uint32_t)second[pixel]) << 18;
+                    second[pixel] += (int32_t)change >> 18;
+                }
+            }
+        }
+    }
+    for (pixel = 0; pixel < pixels; ++pixel) {
+        sums[0][pixel] = bits == 4 ? second[pixel] >> 12 : second[pixel];
+        sums[1][pixel] = (int32_t)((uint32_t)first[pixel] - (uint32_t)sums[0][pixel]) >> (bits == 2 ? 14 : bits);
+    }
+}
+
+/* Words of weights of a channel pair for a number of blocks. */
+static inline int32_t ec_conv_pair_words(int32_t blocks, int bits)
+{
+    return (blocks * bits + 3) / 4;
 }
 
 /* One tile, or pixel, in C; `pixels` and `bits` are constants. */
 static inline void ec_conv_compute_portable(const ec_conv_tiles *tile, int8_t *output, const int pixels, const int bits)
 {
     const int32_t *w = tile->weights;
+    const int32_t steps = bits == 2 ? (tile->blocks + 1) / 2 * 4 : 2 * tile->blocks;
     EC_NO_UNROLL
     for (; w != tile->end; output += 2) {
-        const uint32_t *x = tile->x;
-        int32_t first[3] = {0, 0, 0}, second[3] = {0, 0, 0}, step;
-        int pixel;
-        EC_NO_UNROLL
-        for (step = 0; step < 2 * tile->blocks; ++step) {
-            uint32_t both, one;
-            if (bits == 8) {
-                both = (uint32_t)*w++;
-                one = ec_sxtb16(both);
-            } else {
-                both = step & 1 ? ec_sxtb16_odd((uint32_t)*w) : ec_sxtb16((uint32_t)*w);
-                one = both << 12 & 0xf000f000u;
-                w += step & 1;
-            }
-            for (pixel = 0; pixel < pixels; ++pixel) {
-                first[pixel] = ec_smlad(both, *x, first[pixel]);
-                second[pixel] = ec_smlad(one, *x++, second[pixel]);
-            }
-        }
-        w = ec_conv_finish(tile->form, w, first, second, output, tile->output_step, pixels, bits);
+        int32_t sums[2][3];
+        ec_conv_sums(w, 1, tile->x, steps, sums, pixels, bits);
+        w = ec_conv_finish(tile->form, w + ec_conv_pair_words(tile->blocks, bits), sums, output, tile->output_step, pixels, bits);
     }
 }
 

@@ -6,8 +6,8 @@
 
 #include "ec_conv_tile_asm_dsp.h"
 
-/* A block: a word of 4 positions of both channels, 3 pixels. EC_CONV_BLOCK_BYTES_S4 long. lr is the mask of both high
- * digits, 0xf000f000, and r3 first 16 * w1 + w0 in each half, then 4096 * w0. */
+/* A block: a word of 4 positions of both channels, 3 pixels. 76 bytes, as ec_conv_set_blocks knows. lr is the
+ * mask of both high digits, 0xf000f000, and r3 first 16 * w1 + w0 in each half, then 4096 * w0. */
 #define STEP(mac, extend, shift)            \
     "ldm r1!, {r10, r11, r12}\n\t"          \
     "sxtb16 r3, r2" extend "\n\t"           \
@@ -32,7 +32,7 @@
 __attribute__((naked)) void ec_conv_tiles_s4_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_TILES_BEGIN(OWN)
+        EC_TILES_BEGIN(OWN, "")
         "1:\n\t"
         BLOCK(EC_FIRST)
         "ldr pc, [sp, #20]\n\t"

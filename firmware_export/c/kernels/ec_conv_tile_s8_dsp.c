@@ -6,7 +6,7 @@
 
 #include "ec_conv_tile_asm_dsp.h"
 
-/* A block: 4 positions of both channels, 3 pixels. EC_CONV_BLOCK_BYTES_S8 long. */
+/* A block: 4 positions of both channels, 3 pixels. 68 bytes, as ec_conv_set_blocks knows. */
 #define STEP(mac, w)                \
     "ldm r1!, {r10, r11, r12}\n\t"  \
     EC_MAC_3(mac, r4, r5, r6, w)    \
@@ -16,7 +16,7 @@
 __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
-        EC_TILES_BEGIN("")
+        EC_TILES_BEGIN("", "")
         "1:\n\t"
         "ldrd r2, r3, [r0], #8\n\t"
         STEP(EC_FIRST, r2)

@@ -29,66 +29,38 @@ static inline int32_t lesser(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-#ifdef EC_MVE_ASSEMBLY
-/* In assembly because gcc 12 gives VST4 an addressing mode that it does not have. */
-static inline void interleave_column(int8_t *target, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d)
-{
-    __asm__ volatile("vldrb.8 q0, [%1]\n\t"
-                     "vldrb.8 q1, [%2]\n\t"
-                     "vldrb.8 q2, [%3]\n\t"
-                     "vldrb.8 q3, [%4]\n\t"
-                     "vst40.8 {q0, q1, q2, q3}, [%0]\n\t"
-                     "vst41.8 {q0, q1, q2, q3}, [%0]\n\t"
-                     "vst42.8 {q0, q1, q2, q3}, [%0]\n\t"
-                     "vst43.8 {q0, q1, q2, q3}, [%0]"
-                     :
-                     : "r"(target), "r"(a), "r"(b), "r"(c), "r"(d)
-                     : "q0", "q1", "q2", "q3", "memory");
-}
-
-/* The bytes behind a pixel's last channel may not be readable: `valid` has a bit for each that is. Compilers do not agree on a name
- * for the predicate register, so it is put back. */
-static inline void interleave_narrow_column(int8_t *target, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d, uint32_t valid)
-{
-    uint32_t before;
-    __asm__ volatile("vmrs %0, p0\n\t"
-                     "vmsr p0, %6\n\t"
-                     "vpstttt\n\t"
-                     "vldrbt.u8 q0, [%2]\n\t"
-                     "vldrbt.u8 q1, [%3]\n\t"
-                     "vldrbt.u8 q2, [%4]\n\t"
-                     "vldrbt.u8 q3, [%5]\n\t"
-                     "vst40.8 {q0, q1, q2, q3}, [%1]\n\t"
-                     "vst41.8 {q0, q1, q2, q3}, [%1]\n\t"
-                     "vst42.8 {q0, q1, q2, q3}, [%1]\n\t"
-                     "vst43.8 {q0, q1, q2, q3}, [%1]\n\t"
-                     "vmsr p0, %0"
-                     : "=&r"(before)
-                     : "r"(target), "r"(a), "r"(b), "r"(c), "r"(d), "r"(valid)
-                     : "q0", "q1", "q2", "q3", "memory");
-}
-#endif
-
-/* Pixels of four rows to columns of [16 channels][4 rows]. */
+/* Pixels of four rows to columns of [16 channels][4 rows]. Assembly, because gcc 12 gives VST4 an addressing mode that it does not
+ * have, and because the predicate, which compilers have no common name for, must be put back. */
 static void interleave(int8_t *target, int32_t pitch, const int8_t *const source[4], const int32_t step[4], int32_t columns, int32_t lanes)
 {
 #ifdef EC_MVE_ASSEMBLY
+#define INTERLEAVE(before, load, advance) \
+    __asm__ volatile("dls lr, %[n]\n" \
+                     "1:\n\t" before load " q0, [%[a]]\n\t" load " q1, [%[b]]\n\t" load " q2, [%[c]]\n\t" load " q3, [%[d]]\n\t" \
+                     "vst40.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
+                     "vst41.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
+                     "vst42.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
+                     "vst43.8 {q0, q1, q2, q3}, [%[t]]" advance "\n\t" \
+                     "add %[a], %[sa]\n\t" \
+                     "add %[b], %[sb]\n\t" \
+                     "add %[c], %[sc]\n\t" \
+                     "add %[d], %[sd]\n\t" \
+                     "le lr, 1b" \
+                     : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [d] "+&r"(d), [t] "+&r"(target), [n] "+&r"(columns) \
+                     : [sa] "r"(step[0]), [sb] "r"(step[1]), [sc] "r"(step[2]), [sd] "r"(step[3]), [pitch] "r"(pitch) \
+                     : "lr", "cc", "q0", "q1", "q2", "q3", "memory")
     const int8_t *a = source[0], *b = source[1], *c = source[2], *d = source[3];
-    const int32_t step_a = step[0], step_b = step[1], step_c = step[2], step_d = step[3];
-    const uint32_t valid = (1u << lanes) - 1;
-    EC_NO_UNROLL
-    for (; columns > 0; --columns) {
-        if (lanes == LANES) {
-            interleave_column(target, a, b, c, d);
-        } else {
-            interleave_narrow_column(target, a, b, c, d, valid);
-        }
-        a += step_a;
-        b += step_b;
-        c += step_c;
-        d += step_d;
-        target += pitch;
+    if (columns > 0 && lanes == LANES && pitch == 64) {
+        INTERLEAVE("", "vldrb.u8", "!");
+    } else if (columns > 0 && lanes == LANES) {
+        INTERLEAVE("", "vldrb.u8", "\n\tadd %[t], %[pitch]");
+    } else if (columns > 0) { /* the bytes behind a pixel's last channel may not be readable */
+        uint32_t before, valid = (1u << lanes) - 1;
+        __asm__ volatile("vmrs %0, p0\n\tvmsr p0, %1" : "=&r"(before) : "r"(valid));
+        INTERLEAVE("vpstttt\n\t", "vldrbt.u8", "\n\tadd %[t], %[pitch]");
+        __asm__ volatile("vmsr p0, %0" : : "r"(before));
     }
+#undef INTERLEAVE
 #else
     int32_t column, lane, row;
     for (column = 0; column < columns; ++column) {

@@ -2,8 +2,8 @@
 #include "ec_depthwise_window_dsp.h"
 
 /* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one, which
- * begins stride_height rows further down. Four columns at a time; the last ones come first, because what follows them in
- * their rows goes to the places of the first ones. */
+ * begins stride_height rows further down. Four columns at a time, the last ones first, because what follows a row in
+ * memory goes to the places of columns that come later. */
 static inline void order_weights_by(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words, const int32_t stride)
 {
     const int32_t width = p->kernel_width, next = 2 / stride * 2, odd = stride == 1 ? 2 : (width + 1) / 2 * 2;
@@ -19,14 +19,14 @@ static inline void order_weights_by(const ec_depthwise_dsp_params *p, const int8
             const uint32_t a = rest > 0 ? ec_load_word(row) : 0, b = rest > 1 ? ec_load_word(row + width) : 0;
             const uint32_t c = further == 1 ? lower : upper, d = further == 1 ? a : lower;
             const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b), low2 = ec_pack_bottoms(c, d), high2 = ec_pack_tops(c, d);
-            target[0] = ec_sxtb16(low);
-            target[1] = ec_sxtb16(low2);
-            target[odd] = ec_sxtb16_odd(low);
-            target[odd + 1] = ec_sxtb16_odd(low2);
             target[next] = ec_sxtb16(high);
             target[next + 1] = ec_sxtb16(high2);
             target[next + odd] = ec_sxtb16_odd(high);
             target[next + odd + 1] = ec_sxtb16_odd(high2);
+            target[0] = ec_sxtb16(low);
+            target[1] = ec_sxtb16(low2);
+            target[odd] = ec_sxtb16_odd(low);
+            target[odd + 1] = ec_sxtb16_odd(low2);
             upper = a;
             lower = b;
             row += 2 * width;

@@ -5,17 +5,16 @@ static float ec_f32_pool_one(const ec_f32_pool2d_params *p, const ec_f32_place *
 {
     const ec_f32_window *w = &p->window;
     const int32_t count = (place->rows.end - place->rows.first) * (place->columns.end - place->columns.first);
-    float total = 0.0f;
-    int32_t row, column, first = 1;
+    float total = p->function == EC_F32_AVERAGE ? 0.0f : p->bounds.low; /* no maximum is lower in the end */
+    int32_t row, column;
     for (row = place->rows.first; row < place->rows.end; ++row) {
         for (column = place->columns.first; column < place->columns.end; ++column) {
             const float x = input[place->corner + (row * w->input_width + column) * w->input_channels];
             if (p->function == EC_F32_AVERAGE) {
                 total += x;
-            } else if (first || x > total) {
+            } else if (x > total) {
                 total = x;
             }
-            first = 0;
         }
     }
     return p->function == EC_F32_AVERAGE ? total / (float)count : total;

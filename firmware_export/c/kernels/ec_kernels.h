@@ -392,7 +392,7 @@ void ec_delay_line_s8(const ec_delay_line_params *params, const int8_t *input, i
 
 /* Slices and transpositions: runs of `run` elements that lie `run_step` apart, the first at `offset`. From run to run the
  * position moves by step[0], after size[0] runs by step[1] from where these began, and so on for `axes` axes. */
-#define EC_REARRANGE_AXES 5
+#define EC_REARRANGE_AXES 6 /* five of bytes; the bytes of wider elements are an axis of their own */
 
 typedef struct {
     int32_t offset;
@@ -581,6 +581,11 @@ typedef struct {
 } ec_add_mve_params;
 
 void ec_add_s8_mve(const ec_add_mve_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);
+
+/* Pooling on cores with Helium; parameters as for the portable kernels. */
+void ec_average_pool2d_s8_mve(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
+void ec_max_pool2d_s8_mve(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
+void ec_global_average_pool_s8_mve(const ec_global_average_pool_params *params, const int8_t *input, int8_t *output);
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);

@@ -16,7 +16,7 @@ static inline void copy_apart(int8_t *target, const int8_t *source, int32_t coun
 void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int8_t *output)
 {
     const ec_rearrange_params p = *params;
-    int32_t turn[EC_REARRANGE_AXES] = {0, 0, 0, 0, 0}, position = p.offset, axis;
+    int32_t turn[EC_REARRANGE_AXES] = {0, 0, 0, 0, 0, 0}, position = p.offset, axis;
     do {
         if (p.run_step == 1) {
             memcpy(output, input + position, (size_t)p.run);
