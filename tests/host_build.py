@@ -19,7 +19,7 @@ MAIN = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-typedef struct { const char *name; int (*run)(int8_t **tensors); void (*reset)(void); int counts[2]; int sizes[8]; } model;
+typedef struct { const char *name; int (*run)(int8_t **tensors); void (*reset)(void); int counts[2]; int step; int sizes[8]; } model;
 %(declarations)s
 static const model models[] = {
 %(rows)s
@@ -33,7 +33,7 @@ static void run_on_zeros(const model *p)
     for (t = 0; t < p->counts[0] + p->counts[1]; ++t) free(data[t]);
 }
 
-/* Exact heap blocks at odd addresses: a read or write outside, or one that assumes alignment, ends the program. */
+/* Exact heap blocks at odd addresses (of floats at odd words): a read or write outside, or one that assumes alignment, ends the program. */
 int main(int argc, char **argv)
 {
     FILE *in = fopen(argv[1], "rb"), *out = fopen(argv[2], "wb");
@@ -51,8 +51,8 @@ int main(int argc, char **argv)
             int8_t *blocks[8], *data[8];
             int t;
             for (t = 0; t < tensors; ++t) {
-                blocks[t] = malloc((size_t)p->sizes[t] + 1);
-                data[t] = blocks[t] + 1;
+                blocks[t] = malloc((size_t)(p->sizes[t] + p->step));
+                data[t] = blocks[t] + p->step;
                 if (t < p->counts[0] && fread(data[t], 1, (size_t)p->sizes[t], in) != (size_t)p->sizes[t]) return 3;
             }
             fprintf(stderr, "%%s\\n", p->name);
@@ -109,11 +109,12 @@ def _main_text(artifacts: Sequence[tuple[QuantizedGraph, Artifact]]) -> str:
     declarations, rows = [], []
     for graph, artifact in artifacts:
         name, tensors = artifact.manifest["name"], (*graph.inputs, *graph.outputs)
-        arguments = ", ".join(f"t[{index}]" for index in range(len(tensors)))
+        floats = graph.tensors[tensors[0]].dtype == "float32"
+        arguments = ", ".join(f"(float *)(void *)t[{index}]" if floats else f"t[{index}]" for index in range(len(tensors)))
         declarations.append(f'#include "{name}.h"\nstatic int call_{name}(int8_t **t) {{ return {name}_run({arguments}); }}')
         sizes = ", ".join(str(graph.tensors[tensor].size) for tensor in tensors)
         reset = f"{name}_reset" if graph.state_bytes else "0"
-        rows.append(f'    {{"{name}", call_{name}, {reset}, {{{len(graph.inputs)}, {len(graph.outputs)}}}, {{{sizes}}}}},')
+        rows.append(f'    {{"{name}", call_{name}, {reset}, {{{len(graph.inputs)}, {len(graph.outputs)}}}, {4 if floats else 1}, {{{sizes}}}}},')
     return MAIN % {"declarations": "\n".join(declarations), "rows": "\n".join(rows)}
 
 
@@ -139,9 +140,9 @@ def _split(data: bytes, graphs: Sequence[QuantizedGraph], inputs: Sequence[dict[
         collected: dict[str, list[np.ndarray]] = {name: [] for name in graph.outputs}
         for _ in range(len(values[graph.inputs[0]])):
             for name in graph.outputs:
-                size = graph.tensors[name].size
-                collected[name].append(np.frombuffer(data, np.int8, size, position).reshape(graph.tensors[name].shape))
-                position += size
+                tensor = graph.tensors[name]
+                collected[name].append(np.frombuffer(data, tensor.dtype, tensor.elements, position).reshape(tensor.shape))
+                position += tensor.size
         results.append({name: np.stack(parts) for name, parts in collected.items()})
     assert position == len(data)
     return results

@@ -28,7 +28,7 @@ from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitt
 from edgecompress.lower.c.emitter import Call
 
 LIMIT = {8: 127, 4: 7, 2: 1}
-BITS = (8, 4)
+BITS = (8, 4, 2)
 ZERO_POINTS = (-128, 127, 0, 5, -77)
 
 
@@ -89,6 +89,22 @@ def random_convolution(seed: int, bits: int) -> OpCase:
     op = Conv2D(_weights(random, (out, *kernel, channels), bits), random.integers(-3000, 3001, out), _requant(random, out, taps, bits), source[1],
                 output[1], stride, dilation, padding, 1, *_range(random, output[1]), bits)
     return case(f"random{seed}_{bits}", op, [(shape, source)], output)
+
+
+def random_winograd(seed: int) -> OpCase:
+    """A 3x3 convolution of a shape that Winograd's algorithm takes: widths and input channels in eights, even output channels."""
+    random = np.random.default_rng([seed, 5])
+    channels, out, sides = int(random.choice([8, 16, 24, 32])), int(random.choice([2, 4, 6, 10])), random.integers(0, 2, 2)
+    width, rows = int(random.choice([8, 16, 24, 40])), int(random.integers(3, 14))
+    shape = (rows, width + 2 - int(sides.sum()), channels)
+    padding: Padding = (int(random.integers(0, 3)), int(random.integers(0, 3)), int(sides[0]), int(sides[1]))
+    source, output = _quantizations(random)
+    weights = _weights(random, (out, 3, 3, channels), 8)
+    if seed % 3 == 0:
+        weights[0] = -128
+    op = Conv2D(weights, random.integers(-3000, 3001, out), _requant(random, out, 9 * channels, 8), source[1], output[1], (1, 1), (1, 1), padding, 1,
+                *_range(random, output[1]))
+    return case(f"winograd{seed}", op, [(shape, source)], output)
 
 
 def random_dense(seed: int, bits: int) -> OpCase:
@@ -159,6 +175,7 @@ def odd_addresses(bits: int) -> OpCase:
 
 CASES = [
     *(random_convolution(seed, bits) for bits in BITS for seed in range(36)),
+    *(random_winograd(seed) for seed in range(20)),
     *(random_dense(seed, bits) for bits in BITS for seed in range(12)),
     *(rescaling(seed, kind, bits) for bits in BITS for kind in ("dense", "conv") for seed in range(4)),
     *(chain(seed, bits) for bits in BITS for seed in range(8)),

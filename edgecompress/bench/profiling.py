@@ -24,6 +24,7 @@ from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lowering
+from edgecompress.lower.options import LowerOptions
 from edgecompress.processes import default_workers, process_pool
 
 HELD_BACK_EVERY = 6  # of the rows of each kernel
@@ -91,7 +92,8 @@ def run_graph(sweep: Sweep, index: int) -> Sample:
     vectors = random.normal(size=shape).astype(np.float32) if graph.tensors[graph.inputs[0]].dtype == "float32" else \
         random.integers(-128, 128, shape, dtype=np.int8)
     # without the passes before a lowering, which would join layers that are to be measured one by one
-    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random")
+    options = LowerOptions(io="arena", thorough=False)
+    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random", options)
     with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
         artifact.write(Path(temporary) / "artifact")
         seen = bench(Path(temporary) / "artifact", cc=sweep.cc, emulator=sweep.emulator, target=target)

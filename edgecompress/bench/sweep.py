@@ -1,7 +1,7 @@
 """The models that a latency profile is made from: graphs of random layers that have nothing to do with each other.
 
-Every layer reads its own part of the one input and writes its own part of the one output. Both are views without code, so that a layer may
-have any shape, and each is one kernel call.
+Every layer reads views of the one input, which are no code, and writes an output of its own. So a layer may have any shape, and each is one
+kernel call.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import numpy as np
 from edgecompress.bench.sweep_float import FLOAT_LAYERS
 from edgecompress.bench.sweep_layers import LAYERS, SCALE, ZERO_POINT, Dice, SweptLayer
 from edgecompress.hw.target import Target
-from edgecompress.ir.float_ops import FloatConcat
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, Shape
-from edgecompress.ir.ops import Concat, Reshape, Slice
-from edgecompress.ir.requant import Requant
+from edgecompress.ir.ops import Reshape, Slice
 
 LAYERS_PER_GRAPH = 8
 MAX_MACS, MAX_ELEMENTS, MAX_WEIGHTS = 1_500_000, 100_000, 100_000  # of a layer: a graph is emulated in a second or two
 FLOAT_EVERY = 4  # graphs for a core with an FPU
-INPUT_ALIGNMENT, OUTPUT_ALIGNMENT = 16, 4  # elements, as arena buffers have it at least
+ALIGNMENT = 16  # elements: as far from the input's start as a buffer of the arena may begin
 
 
 def random_layers(seed: int, index: int, floats: bool = False) -> QuantizedGraph:
@@ -62,14 +60,14 @@ class _Builder:
     """Nodes and tensors; `x` is the input."""
 
     def __init__(self, size: int, dtype: str) -> None:
-        self.dtype = dtype
-        self.tensors = {"x": Tensor("x", (size,), SCALE, ZERO_POINT, dtype)}
+        self.kind = (SCALE, ZERO_POINT, "int8") if dtype == "int8" else (1.0, 0, dtype)
+        self.tensors = {"x": Tensor("x", (size,), *self.kind)}
         self.nodes: list[Node] = []
 
     def add(self, op: Op, *inputs: str) -> str:
         """Name of the new node's output."""
         name = f"{op.kind}_{len(self.nodes)}"
-        self.tensors[name] = Tensor(name, op.infer_shape(*(self.tensors[i].shape for i in inputs)), SCALE, ZERO_POINT, self.dtype)
+        self.tensors[name] = Tensor(name, op.infer_shape(*(self.tensors[i].shape for i in inputs)), *self.kind)
         self.nodes.append(Node(name, op, inputs, name))
         return name
 
@@ -80,19 +78,13 @@ class _Builder:
 
 
 def _assemble(name: str, layers: list[SweptLayer], dtype: str) -> QuantizedGraph:
-    needs = [sum(_round_up(math.prod(shape), INPUT_ALIGNMENT) for shape in layer.inputs) for layer in layers]
+    needs = [sum(_round_up(math.prod(shape), ALIGNMENT) for shape in layer.inputs) for layer in layers]
     builder = _Builder(max(needs), dtype)
     outputs = []
     for layer in layers:
         start, parts = 0, []
         for shape in layer.inputs:
             parts.append(builder.part(start, shape))
-            start += _round_up(math.prod(shape), INPUT_ALIGNMENT)
-        result = builder.add(layer.op, *parts)
-        size = math.prod(builder.tensors[result].shape)
-        outputs.append(result if builder.tensors[result].shape == (size,) else builder.add(Reshape((size,)), result))
-        if size % OUTPUT_ALIGNMENT:
-            outputs.append(builder.part(0, (OUTPUT_ALIGNMENT - size % OUTPUT_ALIGNMENT,)))
-    joined = FloatConcat(0) if dtype == "float32" else Concat(0, Requant.from_real([1.0] * len(outputs)), (ZERO_POINT,) * len(outputs), ZERO_POINT)
-    output = builder.add(joined, *outputs)
-    return QuantizedGraph(name, builder.tensors, tuple(builder.nodes), ("x",), (output,))
+            start += _round_up(math.prod(shape), ALIGNMENT)
+        outputs.append(builder.add(layer.op, *parts))
+    return QuantizedGraph(name, builder.tensors, tuple(builder.nodes), ("x",), tuple(outputs))

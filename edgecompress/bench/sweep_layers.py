@@ -24,7 +24,6 @@ from edgecompress.ir.ops import (
     Mul,
     Pad,
     Requantize,
-    Reshape,
     ResizeNearest,
     Slice,
     Softmax,
@@ -83,9 +82,9 @@ class Dice:
         return self.random.integers(-2000, 2000, channels)
 
     def requant(self, channels: int) -> Requant:
-        """A factor a channel of the size that networks have; now and then large ones, which take a slower loop."""
+        """A factor a channel, or one for all, of the size that networks have; now and then large ones, which take a slower loop."""
         low, high = (0.1, 0.9) if self.random.random() < 0.1 else (2e-4, 2e-2)
-        return Requant.from_real(self.random.uniform(low, high, channels))
+        return Requant.from_real(self.random.uniform(low, high, self.pick(channels, channels, channels, 1)))
 
     def bits(self) -> int:
         """Weight width."""
@@ -93,7 +92,7 @@ class Dice:
 
     def range(self) -> tuple[int, int, int]:
         """Output zero point, least and greatest output: of a ReLU, of no activation, of a ReLU whose tensor others share, of a ReLU6."""
-        return self.pick((LOWEST, LOWEST, HIGHEST), (LOWEST, LOWEST, HIGHEST), (ZERO_POINT, LOWEST, HIGHEST), (ZERO_POINT, ZERO_POINT, HIGHEST),
+        return self.pick((LOWEST, LOWEST, HIGHEST), (ZERO_POINT, LOWEST, HIGHEST), (ZERO_POINT, LOWEST, HIGHEST), (ZERO_POINT, ZERO_POINT, HIGHEST),
                          (LOWEST, LOWEST, 100))
 
 
@@ -251,9 +250,8 @@ def _concat(d: Dice) -> SweptLayer:
 
 
 def _copy(d: Dice) -> SweptLayer:
-    """A reshape between the caller's input and output, which must be copied."""
-    size = d.between(1, 20_000)
-    return SweptLayer(Reshape((1, size)), ((size,),))
+    """A concatenation in one piece: the parts are copied, as they belong to an input that must stay what it is."""
+    return SweptLayer(Concat(0, Requant.from_real([1.0, 1.0]), (ZERO_POINT,) * 2, ZERO_POINT), ((d.between(1, 20_000),), (d.between(1, 2000),)))
 
 
 def _softmax(d: Dice) -> SweptLayer:

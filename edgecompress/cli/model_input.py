@@ -33,6 +33,8 @@ def load(arguments: argparse.Namespace) -> QuantizedGraph | FloatGraph:
 
     shape = None if arguments.input_shape is None else _shape(arguments.input_shape)
     outputs = None if arguments.outputs is None else [name for name in arguments.outputs.split(",") if name]
+    if outputs == []:
+        raise ConfigError("--outputs names no tensor; give their names with commas between them, or leave it out")
     return load_model(arguments.model, shape, outputs)
 
 
@@ -49,6 +51,10 @@ def samples(spec: str, shape: tuple[int, ...], normalized: bool, part: str, limi
     `normalized`: as this tool's own models were trained on them; otherwise as they are stored, which is what a model from elsewhere takes.
     Raises DataError and ConfigError.
     """
+    import numpy as np
+
+    if not spec:
+        raise ConfigError("the samples' data set or file is an empty text; name one, or leave the option out")
     path = Path(spec.partition("?")[0])
     if path.suffix in (".npy", ".npz") and not _has_labels(spec):
         values, source = _array(path, spec.partition("?")[2]), path.name
@@ -60,11 +66,24 @@ def samples(spec: str, shape: tuple[int, ...], normalized: bool, part: str, limi
         if not normalized:
             values = values / data.normalization.scale + data.normalization.mean
         source = f"{part} samples of {data.name}"
-    if values.ndim < 2 or math.prod(values.shape[1:]) != math.prod(shape):
-        raise DataError(f"the samples in '{spec}' have shape {tuple(values.shape[1:])}, the model's input has {shape}; give samples of that size, "
-                        "images as (height, width, channels)")
-    chosen = values[:limit]
-    return chosen.reshape(len(chosen), *shape).astype("float32"), f"{len(chosen)} {source}"
+    _check_shape(spec, tuple(values.shape[1:]), shape)
+    with np.errstate(over="ignore"):
+        chosen = values[:limit].reshape(-1, *shape).astype(np.float32)
+    if not np.isfinite(chosen).all():
+        raise DataError(f"the samples in '{spec}' hold numbers that float32 does not; the largest is 3.4e38")
+    return chosen, f"{len(chosen)} {source}"
+
+
+def _check_shape(spec: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Axes of size 1 may come and go. Flat samples fit where flattening leaves one order only, and a flat input takes any image."""
+    one, other = (tuple(size for size in shape if size != 1) for shape in (given, wanted))
+    flat = math.prod(given) == math.prod(wanted) and (len(wanted) == 1 or (len(given) == 1 and len(other) < 3))
+    if one == other or flat:
+        return
+    turned = len(given) == 3 and (*given[1:], given[0]) == wanted
+    raise DataError(f"the samples in '{spec}' have shape {given}, the model's input has {wanted}; give samples of that size, the first axis counting "
+                    "them, images as (height, width, channels)",
+                    *(["try: numpy.transpose(samples, (0, 2, 3, 1)), as these look like (channels, height, width)"] if turned else []))
 
 
 def _has_labels(spec: str) -> bool:
@@ -75,16 +94,27 @@ def _array(path: Path, query: str) -> np.ndarray:
     """The one array of a file, or the one that `x=name` names."""
     import numpy as np
 
-    wanted = dict(item.partition("=")[::2] for item in query.split("&") if item).get("x")
+    key, _, wanted = query.partition("=")
+    if query and (path.suffix == ".npy" or key != "x" or not wanted):
+        raise ConfigError(f"'?{query}' behind '{path}' is not understood; '?x=NAME' names an array of an .npz file, an .npy file holds only one")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix == ".npz":
-            keys = list(loaded.files)
-            if wanted is None and len(keys) != 1:
-                raise DataError(f"'{path}' holds several arrays ({', '.join(keys[:8])}); name one, as in '{path.name}?x={keys[0] if keys else 'x'}'")
-            loaded = loaded[wanted or keys[0]]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
-        raise DataError(f"'{path}' cannot be read as numbers: {str(error)[:200]}") from None
-    if loaded.dtype.kind not in "fiu" or not np.isfinite(loaded).all() or not len(loaded):
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if path.suffix == ".npz":
+                loaded = loaded[wanted or _only_key(path, list(loaded.files))]
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, AttributeError) as error:
+        reason = "it holds Python objects, or is no NumPy file" if "pickle" in str(error) else str(error)[:200]
+        raise DataError(f"'{path}' cannot be read as numbers: {reason}") from None
+    if loaded.dtype.kind not in "fiu" or not loaded.ndim or not len(loaded) or not np.isfinite(loaded).all():
         raise DataError(f"'{path}' must hold at least one sample of finite numbers, got {loaded.dtype} {list(loaded.shape)}")
     return np.asarray(loaded)
+
+
+def _only_key(path: Path, keys: list[str]) -> str:
+    if len(keys) == 1:
+        return keys[0]
+    if not keys:
+        raise DataError(f"'{path}' holds no array")
+    raise DataError(f"'{path}' holds several arrays ({', '.join(keys[:8])}); name one, as in '{path.name}?x={keys[0]}'")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from edgecompress.frontend.expression import MAX_STEPS, Step, Steps, clamp_steps, joined, known_name
+from edgecompress.frontend.expression import FUNCTIONS, MAX_STEPS, Step, Steps, clamp_steps, joined, known_name
 from edgecompress.frontend.float_graph import UNBOUNDED, FloatGraph, FloatNode, Shape, frozen_float
 from edgecompress.ir.ops.table import UNARY
 
@@ -145,10 +145,10 @@ def lower_uniform_norms(graph: FloatGraph) -> FloatGraph:
 
 
 class _Expansion:
-    """Writes the steps of one unary node as nodes of the other kinds, for backends that compute instead of looking up."""
+    """Writes the steps of one unary node as nodes of the other kinds, for backends that compute instead of looking up; `taken` are names in use."""
 
-    def __init__(self, node: FloatNode, channels: int) -> None:
-        self.node, self.channels = node, channels
+    def __init__(self, node: FloatNode, channels: int, taken: set[str]) -> None:
+        self.node, self.channels, self.taken = node, channels, taken
         self.nodes: list[FloatNode] = []
         self.values = [node.inputs[0]]
 
@@ -164,7 +164,10 @@ class _Expansion:
         return [*self.nodes[:-1], FloatNode(self.node.name, last.kind, last.inputs, self.node.output, last.attributes)]
 
     def _add(self, kind: str, *inputs: str, **attributes: object) -> str:
-        name = f"{self.node.name}:{len(self.nodes)}"
+        count = len(self.nodes)
+        while (name := f"{self.node.name}:{count}") in self.taken:
+            count += 1
+        self.taken.add(name)
         self.nodes.append(FloatNode(name, kind, inputs, name, attributes))
         return name
 
@@ -176,6 +179,10 @@ class _Expansion:
         numbers = [operand for operand in operands if isinstance(operand, float)]
         if operation in UNARY and tensors:
             return self._add("unary", tensors[0], function=operation)
+        if operation in FUNCTIONS and tensors:
+            return self._add("unary", tensors[0], function="expression", steps=((operation, 0),))
+        if operation == "power" and operands[1:] == [2.0]:
+            return self._add("unary", tensors[0], function="square")
         if operation in ("add", "mul") and tensors:
             if numbers:
                 return self._affine(tensors[0], *((1.0, numbers[0]) if operation == "add" else (numbers[0], 0.0)))
@@ -193,9 +200,10 @@ def expand_expressions(graph: FloatGraph) -> FloatGraph:
     """Unary nodes without a name as sums, products, clamps and named functions, where those can express them."""
     kept: list[FloatNode] = []
     shapes: dict[str, Shape] = {}
+    taken = {*graph.shapes, *(node.name for node in graph.nodes)}
     for node in graph.nodes:
         shape = graph.shapes[node.output]
-        expanded = _Expansion(node, shape[-1]).run() if node.kind == "unary" and node.attributes["function"] == "expression" else None
+        expanded = _Expansion(node, shape[-1], taken).run() if node.kind == "unary" and node.attributes["function"] == "expression" else None
         kept.extend(expanded or [node])
         shapes.update({part.output: shape for part in expanded or []})
     return graph.rebuilt(kept, shapes=shapes)

@@ -55,7 +55,7 @@ class Tensor:
         if not -128 <= self.zero_point <= 127:
             raise ModelError(f"tensor {self.name!r} has zero point {self.zero_point}; int8 allows -128 to 127")
         if self.dtype != "int8" and (self.scale, self.zero_point) != (1.0, 0):
-            raise ModelError(f"tensor {self.name!r} is {self.dtype} with scale {self.scale} and zero point {self.zero_point}; only 1 and 0 make sense")
+            raise ModelError(f"tensor {self.name!r} is {self.dtype} with scale {self.scale} and zero point {self.zero_point}; they must be 1 and 0")
 
     @property
     def elements(self) -> int:
@@ -161,7 +161,7 @@ class QuantizedGraph:
         if shape != output.shape:
             raise ModelError(f"node {node.name!r} makes shape {shape}, but {node.output!r} has {output.shape}")
         if output.dtype not in node.op.dtypes:
-            raise ModelError(f"node {node.name!r} ({node.op.kind}) takes {' or '.join(node.op.dtypes)} tensors, but {node.output!r} is {output.dtype}")
+            raise ModelError(f"node {node.name!r} ({node.op.kind}) is for {' or '.join(node.op.dtypes)} tensors, {node.output!r} is {output.dtype}")
 
     def input_tensors(self, node: Node) -> tuple[Tensor, ...]:
         """Tensors that the node reads, in order."""

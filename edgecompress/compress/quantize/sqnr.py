@@ -39,6 +39,16 @@ def decibel(signal: float, noise: float) -> float:
     return float(np.clip(10.0 * np.log10(signal / noise), -LIMIT_DB, LIMIT_DB)) if signal > 0.0 else -LIMIT_DB
 
 
+def output_sqnr(float_graph: FloatGraph, quantized_graph: QuantizedGraph, x: np.ndarray) -> float:
+    """Decibels of all outputs together, over x float32 [n, *input shape]: whether the integer model is still the float one."""
+    source = quantized_graph.tensors[quantized_graph.inputs[0]]
+    codes = run_all(quantized_graph, {source.name: source.quantize(x)})
+    real = run_tensors(float_graph, x, float_graph.outputs)
+    pairs = [(real[name], quantized_graph.tensors[other].dequantize(codes[other]))
+             for name, other in zip(float_graph.outputs, quantized_graph.outputs, strict=True)]
+    return decibel(sum(_energy(signal) for signal, _ in pairs), sum(_energy(got - signal) for signal, got in pairs))
+
+
 def layer_sqnr(float_graph: FloatGraph, quantized_graph: QuantizedGraph, x: np.ndarray, batch_size: int = 32) -> tuple[LayerSqnr, ...]:
     """One row a node in graph order, over x float32 [n, *input shape]. Raises ModelError if the graphs do not belong together."""
     prepared = prepare(float_graph)

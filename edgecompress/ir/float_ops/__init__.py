@@ -5,12 +5,12 @@ itself (no fused multiply-add), and the exponential is our own (functions.py), s
 are kept. NaN and infinity are inputs like any other: ops with bounds turn NaN into the lower one, the others hand it on or say what they do.
 """
 
-from edgecompress.ir.float_ops.elementwise import FloatAffine, FloatBinary, FloatConcat, FloatPad, FloatUnary
+from edgecompress.ir.float_ops.elementwise import FloatBinary, FloatConcat, FloatPad, FloatUnary
 from edgecompress.ir.float_ops.layers import FloatConv2D, FloatDense, FloatDepthwiseConv2D
 from edgecompress.ir.float_ops.reductions import FloatGlobalAveragePool, FloatPool2D, FloatSoftmax
 from edgecompress.ir.op import Op
 
 FLOAT_OPS: dict[str, type[Op]] = {op.kind: op for op in (
     FloatConv2D, FloatDepthwiseConv2D, FloatDense, FloatBinary, FloatUnary, FloatPool2D, FloatGlobalAveragePool, FloatSoftmax,
-    FloatConcat, FloatPad, FloatAffine,
+    FloatConcat, FloatPad,
 )}

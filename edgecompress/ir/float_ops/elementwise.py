@@ -66,31 +66,6 @@ class FloatUnary(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class FloatAffine(Op):
-    """y = clamp(x * scale + offset), product and sum rounded each by itself; `factors` float32 [2] are scale and offset."""
-
-    kind = "float_affine"
-    dtypes = ("float32",)
-    factors: np.ndarray
-    bounds: np.ndarray = field(default_factory=unbounded)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "factors", frozen_floats(self.factors))
-        object.__setattr__(self, "bounds", frozen_bounds(self.bounds))
-        if self.factors.shape != (2,):
-            raise ModelError(f"scale and offset must be two numbers, got shape {self.factors.shape}")
-
-    def infer_shape(self, *shapes: Shape) -> Shape:
-        self.check_arity(shapes)
-        return shapes[0]
-
-    def reference(self, *inputs: np.ndarray) -> np.ndarray:
-        (x,) = inputs
-        return clamp(x * self.factors[0] + self.factors[1], self.bounds)
-
-
-@dataclass(frozen=True, eq=False)
 class FloatConcat(Op):
     """Inputs one after the other along `axis`, counted without the batch."""
 

@@ -87,4 +87,5 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # the names of ir.
     "abs": np.abs,
     "square": lambda x: x * x,
     "neg": np.negative,
+    "reciprocal": lambda x: ONE / x,
 }

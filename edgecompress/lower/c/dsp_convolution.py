@@ -13,7 +13,7 @@ from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 TILE = 3  # pixels of ec_conv_tile
-RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12)}  # weight bits -> shifts of EC_RESCALE_SHORT and EC_RESCALE_SHORTER, ec_rescale_shift in ec_rescale_dsp.h
+RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12), 2: (8, 12)}  # weight bits -> shifts of EC_RESCALE_SHORT and EC_RESCALE_SHORTER, ec_rescale_shift in ec_rescale_dsp.h
 CHAIN_BLOCKS = 16  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
 
 
@@ -82,7 +82,6 @@ class Conv2DDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
-    bits = (8, 4)
 
     def kernel(self, call: Call) -> str:
         return f"ec_conv2d_{'rgb_' if self._windows(call).rgb else ''}s{call.op.weight_bits}_dsp"
@@ -98,7 +97,7 @@ class Conv2DDspEmitter(Emitter):
 
     def supports(self, call: Call) -> bool:
         op, rows = call.op, self._rows(call)
-        return op.weight_bits in self.bits and op.groups == 1 and (op.dilation[1] == 1 or op.kernel[1] == 1) and sums_fit(rows, op.weight_bits) \
+        return op.groups == 1 and (op.dilation[1] == 1 or op.kernel[1] == 1) and sums_fit(rows, op.weight_bits) \
             and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
 
     def _rows(self, call: Call) -> np.ndarray:
@@ -135,7 +134,7 @@ class Conv2DDspEmitter(Emitter):
         return (call.output.shape[2] + 1) // 2
 
     def _weight_words(self, call: Call) -> int:
-        return self._pairs(call) * (self._windows(call).blocks * call.op.weight_bits // 4 + 2 * rescale_form(call.op, self._rows(call))[1])
+        return self._pairs(call) * (-(-self._windows(call).blocks * call.op.weight_bits // 4) + 2 * rescale_form(call.op, self._rows(call))[1])
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, shape = call.op, self._windows(call)
@@ -144,6 +143,8 @@ class Conv2DDspEmitter(Emitter):
             whole = np.concatenate([runs[:, :, :8].reshape(len(runs), -1), runs[:, :, 8], np.zeros((len(runs), 1), np.int8)], axis=1)
         else:
             whole = np.pad(runs, ((0, 0), (0, 0), (0, 4 * shape.run_words - runs.shape[2]))).reshape(len(runs), -1)
+        if op.weight_bits == 2:  # words of two blocks
+            whole = np.pad(whole, ((0, 0), (0, -whole.shape[1] % 8)))
         return (ConstArray("weights", "int32_t", pair_streams(whole, op.weight_bits, constants_of(op, self._rows(call)))),)
 
     def array_bytes(self, call: Call) -> int:
@@ -151,7 +152,8 @@ class Conv2DDspEmitter(Emitter):
 
     def scratch_bytes(self, call: Call) -> int:
         shape, channels = self._windows(call), call.output.shape[2]
-        return 24 * shape.blocks + shape.buffer_rows * shape.pitch + TILE * (channels + 1) * (channels % 2)
+        filler = shape.blocks % 2 if call.op.weight_bits == 2 else 0
+        return 24 * (shape.blocks + filler) + shape.buffer_rows * shape.pitch + TILE * (channels + 1) * (channels % 2)
 
     def features(self, call: Call) -> dict[str, float]:
         op, shape, pairs = call.op, self._windows(call), self._pairs(call)
@@ -186,7 +188,6 @@ class DenseDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
-    bits = (8, 4)
 
     def kernel(self, call: Call) -> str:
         return f"ec_dense_s{call.op.weight_bits}_dsp"
@@ -204,7 +205,7 @@ class DenseDspEmitter(Emitter):
         op, rows = call.op, self._rows(call)
         if op.kind == "conv2d" and (op.groups != 1 or any(op.padding) or rows.shape[1] != call.inputs[0].size):
             return False
-        return op.weight_bits in self.bits and sums_fit(rows, op.weight_bits) \
+        return sums_fit(rows, op.weight_bits) \
             and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
 
     def _rows(self, call: Call) -> np.ndarray:

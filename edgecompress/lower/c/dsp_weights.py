@@ -47,7 +47,9 @@ def sums_fit(weights: np.ndarray, bits: int) -> bool:
         even = len(weights) // 2 * 2
         pairs_fit = not ((weights[1:even:2] == -128) & (weights[0:even:2] < 0)).any()  # 256 * w1 + w0 below -2^15
         return pairs_fit and bool((totals[1::2] < 2**23).all())
-    return bool((totals[0::2] < 2**19).all() and (totals[1::2] < 2**27).all())
+    if bits == 4:
+        return bool((totals[0::2] < 2**19).all() and (totals[1::2] < 2**27).all())
+    return bool((totals[1::2] < 2**17).all())
 
 
 def paired(weights: np.ndarray) -> np.ndarray:
@@ -58,17 +60,35 @@ def paired(weights: np.ndarray) -> np.ndarray:
 
 
 def pair_words(pairs: np.ndarray, bits: int) -> np.ndarray:
-    """int32 [pairs, words] of [pairs, 2, positions], positions in fours.
+    """int32 [pairs, words] of [pairs, 2, positions], positions in fours, for 2 bits in eights.
 
-    Four positions are two words (positions 0 and 2, 1 and 3) of halves 256 * w1 + w0, or, for 4 bits, one word of bytes 16 * w1 + w0.
+    8 bits: four positions are two words (positions 0 and 2, 1 and 3) of halves 256 * w1 + w0. 4 bits: one word of bytes 16 * w1 + w0.
+    2 bits: eight positions are one word, see _ternary_words.
     """
+    count, positions = len(pairs), pairs.shape[2]
     if bits == 8:
-        halves = ((256 * pairs[:, 1] + pairs[:, 0]) & 0xFFFF).reshape(len(pairs), pairs.shape[2] // 4, 2, 2)  # position 2 * i + j at [:, :, i, j]
+        halves = ((256 * pairs[:, 1] + pairs[:, 0]) & 0xFFFF).reshape(count, positions // 4, 2, 2)  # position 2 * i + j at [:, :, i, j]
         words = halves[:, :, 0] | halves[:, :, 1] << 16
-    else:
-        digits = ((16 * pairs[:, 1] + pairs[:, 0]) & 0xFF).reshape(len(pairs), pairs.shape[2] // 4, 4)
+    elif bits == 4:
+        digits = ((16 * pairs[:, 1] + pairs[:, 0]) & 0xFF).reshape(count, positions // 4, 4)
         words = (digits << np.arange(0, 32, 8)).sum(axis=2)
-    return words.astype(np.uint32).view(np.int32).reshape(len(pairs), pairs.shape[2] * bits // 16)
+    else:
+        words = _ternary_words(pairs)
+    return words.astype(np.uint32).view(np.int32).reshape(count, positions * bits // 16)
+
+
+def _ternary_words(pairs: np.ndarray) -> np.ndarray:
+    """int64 [pairs, words]: turned right by 4 * step, a word has w0 + 1 of the step's two positions in bits 0 and 16, w1 in bits 14 and 30.
+
+    Steps 0 to 3 are the positions (0, 2), (1, 3), (4, 6), (5, 7).
+    """
+    fields = np.stack([(pairs[:, 0] + 1) & 3, pairs[:, 1] & 3], axis=1).astype(np.int64)  # [pair, w0 or w1, position]
+    steps = fields.reshape(len(pairs), 2, pairs.shape[2] // 8, 2, 2, 2)  # position 4 * i + 2 * j + k at [:, :, :, i, j, k], its step 2 * i + k
+    i, j, k = np.indices((2, 2, 2))
+    step, half = 2 * i + k, j
+    low, high = ((bit + 16 * half + 4 * step) % 32 for bit in (0, 14))
+    words: np.ndarray = ((steps[:, 0] << low) | (steps[:, 1] << high)).sum(axis=(2, 3, 4))
+    return words
 
 
 def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
@@ -90,7 +110,8 @@ def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     padded[: len(weights)] = weights
     filled = np.zeros((len(padded), constants.shape[1]), dtype=np.int32)
     filled[: len(constants)] = constants
-    words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, weights.shape[1] // 4, bits // 4)
-    step = words.transpose(0, 2, 3, 1).reshape(whole // 4, weights.shape[1] * bits // 8)  # words of both pairs in turn
+    count = weights.shape[1] * bits // 16
+    words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, count)
+    step = words.transpose(0, 2, 1).reshape(whole // 4, 2 * count)  # words of both pairs in turn
     quads = np.concatenate([step, filled[:whole].reshape(whole // 4, 4 * constants.shape[1])], axis=1).ravel()
     return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, constants[whole:])])

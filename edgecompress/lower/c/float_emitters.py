@@ -12,7 +12,7 @@ from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 Params = dict[str, int | float | Reference]
 UNARY_FUNCTIONS = ("identity", "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu", "gelu", "exp", "abs",
-                   "square", "neg")  # the enumeration of ec_f32_unary.c
+                   "square", "neg", "reciprocal")  # the enumeration of ec_f32_unary.c
 WIDE = 4  # output channels a loop of ec_f32_conv2d.c and ec_f32_dense.c shares
 
 
@@ -140,16 +140,6 @@ class FloatUnaryEmitter(FloatEmitter):
         return {"call": 1, call.op.function: call.output.elements}
 
 
-class FloatAffineEmitter(FloatEmitter):
-    """ec_f32_affine."""
-
-    in_place = (0,)
-
-    def params(self, call: Call) -> Params:
-        scale, offset = call.op.factors.tolist()
-        return {**_bounds(call), "scale": float(scale), "offset": float(offset), "size": call.output.elements}
-
-
 class FloatPool2DEmitter(FloatEmitter):
     """ec_f32_pool2d."""
 
@@ -231,5 +221,4 @@ FLOAT_EMIT: dict[str, Emitter] = {
     "float_softmax": FloatSoftmaxEmitter("softmax"),
     "float_concat": FloatConcatEmitter("concat"),
     "float_pad": FloatPadEmitter("pad"),
-    "float_affine": FloatAffineEmitter("affine"),
 }

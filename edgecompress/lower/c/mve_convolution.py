@@ -47,7 +47,7 @@ class Sweep:
 
 def make_sweep(call: Call) -> Sweep:
     """Along rows where a piece of one input pixel fills a vector (rows may overlap the input's memory), else along columns."""
-    op, (_, width, channels) = call.op, call.inputs[0].shape
+    op, channels = call.op, call.inputs[0].shape[2]
     out_height, out_width, _ = call.output.shape
     height_taps, width_taps = op.kernel
     if op.kernel == (1, 1) and not any(op.padding):
@@ -77,7 +77,7 @@ class Conv2DMveEmitter(Emitter):
     takes_scratch = True
 
     def supports(self, call: Call) -> bool:
-        op, (out_height, out_width, channels) = call.op, call.output.shape
+        op, (_, out_width, channels) = call.op, call.output.shape
         distance = out_width * channels if make_sweep(call).kind == COLUMNS else channels
         return op.groups == 1 and op.dilation == (1, 1) and distance <= HALF_LIMIT and shifts_fit(op.requant)
 
@@ -89,8 +89,8 @@ class Conv2DMveEmitter(Emitter):
 
     def files(self, call: Call) -> tuple[str, ...]:
         variant = make_sweep(call).variant
-        return (f"ec_conv2d_{variant}_mve.c", f"ec_matmul_{variant}_mve.c", "ec_conv2d_mve.c", "ec_conv2d_mve.h", "ec_matmul_mve.h", "ec_matmul_asm_mve.h",
-                "ec_requant_mve.h", "ec_segments_mve.c", "ec_segments_mve.h", "ec_unpack_mve.c", "ec_unpack_mve.h")
+        return (f"ec_conv2d_{variant}_mve.c", "ec_conv2d_mve.c", "ec_conv2d_mve.h", "ec_matmul_mve.h",
+                "ec_matmul_asm_mve.h", "ec_requant_mve.h", "ec_segments_mve.c", "ec_segments_mve.h", "ec_unpack_mve.c", "ec_unpack_mve.h")
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, sweep = call.op, make_sweep(call)
@@ -108,7 +108,8 @@ class Conv2DMveEmitter(Emitter):
         op = call.op
         ordered = op.weights.transpose(0, 2, 1, 3) if make_sweep(call).kind == ROWS else op.weights
         rows = ordered.reshape(len(ordered), -1)
-        return (ConstArray("weights", "int32_t", weight_blocks(rows, 4, op.weight_bits)), ConstArray("parameters", "int32_t", parameter_blocks(op, rows)))
+        return (ConstArray("weights", "int32_t", weight_blocks(rows, 4, op.weight_bits)),
+                ConstArray("parameters", "int32_t", parameter_blocks(op, rows)))
 
     def array_bytes(self, call: Call) -> int:
         channels, weights = call.output.shape[2], call.op.weights
@@ -134,7 +135,7 @@ class Conv2DMveEmitter(Emitter):
     def overlaps(self, call: Call) -> Mapping[int, int]:
         """A strip is read whole before its outputs are written: the largest of (end of a strip's outputs - first input needed after it)."""
         op, sweep = call.op, make_sweep(call)
-        (height, width, channels), (_, out_width, out_channels) = call.inputs[0].shape, call.output.shape
+        (_, width, channels), (_, out_width, out_channels) = call.inputs[0].shape, call.output.shape
         if sweep.kind == COLUMNS:
             return {}
         starts = np.arange(0, sweep.run, sweep.tile)
@@ -158,7 +159,7 @@ class Conv2DMveEmitter(Emitter):
         passes = -(-(sweep.chunks - 1) // LOOP_CHUNKS) if sweep.variant == "n" else 0
         packed = op.weight_bits != 8
         return {"call": 1, "strips": sweep.runs * len(strips), "products": halves * (blocks if packed else 1 + bool(out_channels % 4)),
-                "blocks": halves * blocks, "tiles": tiles, "tile_chunks": tiles * sweep.chunks, "tile_passes": tiles * passes,
+                "blocks": halves * blocks, "tiles": tiles, **({"tile_chunks": tiles * sweep.chunks, "tile_passes": tiles * passes} if passes else {}),
                 "unpacked": sweep.runs * len(strips) * blocks * sweep.chunks * packed, **self._copy_features(call, sweep),
                 "tails": sweep.runs * sweep.run * bool(out_channels % 4),
                 "clamped": call.output.size / VECTOR * ((op.activation_min, op.activation_max) != (-128, 127))}

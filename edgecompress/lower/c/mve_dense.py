@@ -48,9 +48,10 @@ class DenseMveEmitter(Emitter):
         op = call.op
         outputs, inputs = op.weights.shape
         multiplier, shift = factors(op.requant, 1) if self._one_factor(call) else ([0], [0])
-        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "multiplier": int(multiplier[0]), "shift": int(shift[0]), "weight_bits": op.weight_bits, "input_size": inputs,
-                "output_size": outputs, "chunks": self._chunks(call), "unpacked_bytes": self._unpacked_bytes(call),
-                "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
+        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "multiplier": int(multiplier[0]), "shift": int(shift[0]),
+                "weight_bits": op.weight_bits, "input_size": inputs, "output_size": outputs, "chunks": self._chunks(call),
+                "unpacked_bytes": self._unpacked_bytes(call), "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
+                "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
@@ -73,10 +74,10 @@ class DenseMveEmitter(Emitter):
         outputs, inputs = call.op.weights.shape
         lanes = 1 if call.op.weight_bits == 8 else LANES
         parameters = 4 * outputs if self._one_factor(call) else PARAMETER_WORDS * LANES * -(-outputs // LANES)
-        return block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + parameters
+        return int(block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + parameters)
 
     def _chunks(self, call: Call) -> int:
-        return -(-call.op.weights.shape[1] // VECTOR)
+        return -(-int(call.op.weights.shape[1]) // VECTOR)
 
     def _unpacked_bytes(self, call: Call) -> int:
         return 0 if call.op.weight_bits == 8 else LANES * VECTOR * self._chunks(call)

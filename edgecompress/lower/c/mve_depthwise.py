@@ -130,11 +130,13 @@ def _strips(exchanged: bool, rows: Axis, columns: Axis) -> Strips | None:
 
 
 @lru_cache(maxsize=4096)
-def _choose(shape: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...]) -> Strips | None:
+def _choose(shape: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int],
+            padding: tuple[int, ...]) -> Strips | None:
     (height, width, channels), (out_height, out_width, _) = shape, out
     vertical = Axis(height, out_height, kernel[0], stride[0], padding[0], width * channels, out_width * channels)
     horizontal = Axis(width, out_width, kernel[1], stride[1], padding[2], channels, channels)
-    choices = [strips for strips in (_strips(False, vertical, horizontal), _strips(True, horizontal, vertical)) if strips is not None and strips.offsets_fit]
+    both = _strips(False, vertical, horizontal), _strips(True, horizontal, vertical)
+    choices = [strips for strips in both if strips is not None and strips.offsets_fit]
     return min(choices, key=lambda strips: strips.cost, default=None)
 
 
@@ -180,7 +182,8 @@ class DepthwiseMveEmitter(Emitter):
 
     def files(self, call: Call) -> tuple[str, ...]:
         return (f"ec_depthwise_{self._strips(call).kind}_mve.c", "ec_depthwise_mve.c", "ec_depthwise_mve.h", "ec_depthwise_asm_mve.h",
-                "ec_depthwise_tiles_mve.h", "ec_requant_mve.h", "ec_segments_mve.c", "ec_segments_mve.h")
+                "ec_depthwise_tiles_mve.h", "ec_interleave_mve.c", "ec_interleave_mve.h", "ec_requant_mve.h", "ec_segments_mve.c",
+                "ec_segments_mve.h")
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, strips = call.op, self._strips(call)

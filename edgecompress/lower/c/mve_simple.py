@@ -67,7 +67,10 @@ class Pool2DMveEmitter(Pool2DEmitter):
         op, (height, width, channels), (out_height, out_width, _) = call.op, call.inputs[0].shape, call.output.shape
         rows = sum(end - first for first, end in spans(out_height, op.stride[0], op.padding[0], 1, op.kernel[0], height))
         columns = sum(end - first for first, end in spans(out_width, op.stride[1], op.padding[2], 1, op.kernel[1], width))
-        blocks = -(-channels // (8 if self.name == "average_pool2d" else 16))
+        average = self.name == "average_pool2d"
+        blocks = -(-channels // (8 if average else 16))
+        if average and columns == out_width * width:  # whole rows are one run
+            rows = out_height
         return {"call": 1, "pixels": out_height * out_width, "blocks": blocks * out_height * out_width, "outputs": call.output.size,
                 "rows": blocks * rows * out_width, "taps": blocks * rows * columns}
 

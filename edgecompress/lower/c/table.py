@@ -7,6 +7,8 @@ from collections.abc import Collection
 from edgecompress.lower.c.convolution import Conv2DEmitter, DenseEmitter, DepthwiseConv2DEmitter
 from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitter
 from edgecompress.lower.c.dsp_depthwise import Depthwise3x3Emitter, DepthwiseDotEmitter, DepthwiseLineEmitter, DepthwiseWindowEmitter
+from edgecompress.lower.c.dsp_simple import AddDspEmitter, GlobalAveragePoolDspEmitter, Pool2DDspEmitter, RequantizeDspEmitter
+from edgecompress.lower.c.dsp_winograd import WinogradDspEmitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
@@ -55,16 +57,17 @@ EMIT: dict[str, Emitter] = {
 
 # the first one that the core and the call allow is taken, so the fastest stands first
 FAST: dict[str, tuple[Emitter, ...]] = {
-    "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), Conv2DDspEmitter()),
+    "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), WinogradDspEmitter(), Conv2DDspEmitter()),
     "dense": (DenseMveEmitter(), DenseDspEmitter()),
     "depthwise_conv2d": (DepthwiseMveEmitter(), DepthwiseDotEmitter(), Depthwise3x3Emitter(1), Depthwise3x3Emitter(2), DepthwiseLineEmitter(),
                          DepthwiseWindowEmitter(5, 1), DepthwiseWindowEmitter(5, 2), DepthwiseWindowEmitter(7, 1), DepthwiseWindowEmitter(7, 2),
                          DepthwiseWindowEmitter()),
     "lstm": (LstmDspEmitter("lstm"),),
-    "add": (AddMveEmitter(),),
-    "average_pool2d": (Pool2DMveEmitter("average_pool2d"),),
-    "max_pool2d": (Pool2DMveEmitter("max_pool2d"),),
-    "global_average_pool": (GlobalAveragePoolMveEmitter("global_average_pool"),),
+    "add": (AddMveEmitter(), AddDspEmitter("add")),
+    "average_pool2d": (Pool2DMveEmitter("average_pool2d"), Pool2DDspEmitter("average_pool2d")),
+    "max_pool2d": (Pool2DMveEmitter("max_pool2d"), Pool2DDspEmitter("max_pool2d")),
+    "global_average_pool": (GlobalAveragePoolMveEmitter("global_average_pool"), GlobalAveragePoolDspEmitter("global_average_pool")),
+    "requantize": (RequantizeDspEmitter("requantize"),),
 }
 
 UNSUPPORTED: dict[str, str] = {}

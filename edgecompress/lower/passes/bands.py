@@ -88,7 +88,7 @@ WINDOWS: dict[str, Callable[[Any], _Window]] = {
     "float_conv2d": _window_of, "float_depthwise_conv2d": _window_of, "float_pool2d": _window_of,
     "float_pad": lambda op: _Window(1, 1, 1, op.padding[0]),
 }
-ROW_BY_ROW = ("add", "mul", "table", "requantize", "concat", "float_binary", "float_unary", "float_affine", "float_concat")
+ROW_BY_ROW = ("add", "mul", "table", "requantize", "concat", "float_binary", "float_unary", "float_concat")
 
 
 def _works_by_rows(graph: QuantizedGraph, node: Node) -> bool:

@@ -15,10 +15,11 @@ void ec_average_pool2d_s8_mve(const ec_pool2d_params *params, const int8_t *inpu
             const int8_t *corner = input + (rows.start + rows.first) * row_bytes + (columns.start + columns.first) * p->channels;
             const int32_t height = rows.end - rows.first, width = columns.end - columns.first;
             const int32_t count = height * width > 0 ? height * width : 1, half = count / 2;
+            const int32_t joined = width == p->input_width; /* the window's rows lie end to end */
             for (channel = 0; channel < p->channels; channel += 8) {
                 const int32_t channels = p->channels - channel < 8 ? p->channels - channel : 8;
                 int32_t sums[8];
-                ec_sum_mve(corner + channel, height, row_bytes, width, p->channels, channels, sums);
+                ec_sum_mve(corner + channel, joined ? 1 : height, row_bytes, joined ? height * width : width, p->channels, channels, sums);
                 EC_NO_UNROLL
                 for (i = 0; i < channels; ++i) { /* to nearest, ties away from zero */
                     const int32_t sum = sums[EC_SUM_PLACE(i)];

@@ -163,18 +163,20 @@ static void ec_conv_begin(const ec_conv2d_dsp_params *p, ec_conv_tiles *tiles, u
     tiles->windows.skip = p->run_step - 4 * p->run_words;
     tiles->windows.rows = p->kernel_height;
     tiles->windows.words = p->run_words;
-    ec_conv_set_blocks(tiles, p->blocks, functions->block_bytes);
+    ec_conv_set_blocks(tiles, p->blocks, functions->bits);
 }
 
 void ec_conv2d_dsp(const ec_conv2d_dsp_params *p, const int8_t *input, int8_t *output, void *scratch, const ec_conv_functions *functions)
 {
     uint32_t *x = (uint32_t *)scratch;
-    int8_t *buffer = (int8_t *)(x + 6 * p->blocks), *spare = buffer + p->buffer_rows * p->pitch;
+    const int32_t filler = functions->bits == 2 ? p->blocks & 1 : 0; /* words of ternary weights hold two blocks */
+    int8_t *buffer = (int8_t *)(x + 6 * (p->blocks + filler)), *spare = buffer + p->buffer_rows * p->pitch;
     int8_t *const all = output;
     int32_t pixels = p->output_height * p->output_width;
     ec_conv_tiles tiles;
     ec_conv_walk walk;
     ec_conv_begin(p, &tiles, x, functions);
+    memset(x + 6 * p->blocks, 0, (size_t)(24 * filler));
     walk.row = p->buffer_rows != 0 ? buffer : input;
     walk.window = walk.row;
     walk.left = p->output_width;

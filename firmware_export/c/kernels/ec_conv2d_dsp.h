@@ -11,7 +11,7 @@ typedef struct {
     ec_conv_compute *single;
     ec_conv_gather *gather;
     ec_conv_gather *gather_single;
-    int32_t block_bytes; /* of the chain in `tiles` */
+    int32_t bits; /* of a weight */
 } ec_conv_functions;
 
 void ec_conv2d_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch, const ec_conv_functions *functions);

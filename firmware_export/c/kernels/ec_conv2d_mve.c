@@ -149,22 +149,46 @@ static void run_direct(const context *c, const int8_t *input, int8_t *output)
     multiply_run(c, &r);
 }
 
+/* Which columns of a strip that begins at input column `first` lie in the input: [left, end). */
+static inline void find_columns(const ec_conv2d_mve_params *p, int32_t first, int32_t columns, int32_t *left, int32_t *end)
+{
+    *left = lesser(greater(-first, 0), columns);
+    *end = greater(lesser(p->input_width - first, columns), *left);
+}
+
+/* Padding to the left and to the right. */
+static void fill_row_sides(const context *c, int32_t first, int32_t columns)
+{
+    const ec_conv2d_mve_params *p = c->p;
+    const int32_t pitch = p->kernel_height * p->input_channels;
+    int32_t left, end;
+    find_columns(p, first, columns, &left, &end);
+    ec_fill_segments_mve(c->strip, 0, p->input_zero_point, left * pitch, 1);
+    ec_fill_segments_mve(c->strip + end * pitch, 0, p->input_zero_point, (columns - end) * pitch, 1);
+}
+
 /* Input columns from `first` on, each as a piece of every kernel row of output row `y`. */
 static void fill_row_strip(const context *c, const int8_t *input, int32_t y, int32_t first, int32_t columns)
 {
     const ec_conv2d_mve_params *p = c->p;
-    const int32_t channels = p->input_channels, pitch = p->kernel_height * channels;
-    const int32_t left = lesser(greater(-first, 0), columns), end = greater(lesser(p->input_width - first, columns), left);
-    int32_t tap;
+    const int32_t channels = p->input_channels, pitch = p->kernel_height * channels, row_bytes = p->input_width * channels;
+    const int32_t top = y * p->stride_height - p->padding_top;
+    int32_t tap, left, end;
+    int8_t *target;
+    find_columns(p, first, columns, &left, &end);
+    target = c->strip + left * pitch;
+    first += left;
+    columns = end - left;
+    if (p->kernel_height == 3 && (channels & 15) == 0 && top >= 0 && top + 3 <= p->input_height) {
+        ec_copy_three_rows_mve(target, input + top * row_bytes + first * channels, row_bytes, channels, columns);
+        return;
+    }
     for (tap = 0; tap < p->kernel_height; ++tap) {
-        const int32_t row = y * p->stride_height - p->padding_top + tap;
-        int8_t *target = c->strip + tap * channels;
+        const int32_t row = top + tap;
         if (row < 0 || row >= p->input_height) {
-            ec_fill_segments_mve(target, pitch, p->input_zero_point, channels, columns);
+            ec_fill_segments_mve(target + tap * channels, pitch, p->input_zero_point, channels, columns);
         } else {
-            ec_fill_segments_mve(target, pitch, p->input_zero_point, channels, left);
-            ec_copy_segments_mve(target + left * pitch, pitch, input + (row * p->input_width + first + left) * channels, channels, channels, end - left);
-            ec_fill_segments_mve(target + end * pitch, pitch, p->input_zero_point, channels, columns - end);
+            ec_copy_segments_mve(target + tap * channels, pitch, input + row * row_bytes + first * channels, channels, channels, columns);
         }
     }
 }
@@ -179,9 +203,15 @@ static void run_rows(const context *c, const int8_t *input, int8_t *output)
     r.output_stride = p->output_channels;
     for (y = 0; y < p->output_height; ++y) {
         for (x = 0; x < p->output_width; x += r.count) {
+            int32_t first, columns;
             r.count = lesser(p->tile, p->output_width - x);
             r.output = output + (y * p->output_width + x) * p->output_channels;
-            fill_row_strip(c, input, y, x * p->stride_width - p->padding_left, (r.count - 1) * p->stride_width + p->kernel_width);
+            first = x * p->stride_width - p->padding_left;
+            columns = (r.count - 1) * p->stride_width + p->kernel_width;
+            if (y == 0 || p->tile < p->output_width) { /* else they stay from row to row */
+                fill_row_sides(c, first, columns);
+            }
+            fill_row_strip(c, input, y, first, columns);
             multiply_run(c, &r);
         }
     }

@@ -5,6 +5,6 @@
 void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
     static const ec_conv_functions functions = {ec_conv_tiles_s4_dsp, ec_conv_single_s4_dsp, ec_conv_gather_rgb_dsp,
-                                                ec_conv_gather_rgb_single_dsp, EC_CONV_BLOCK_BYTES_S4};
+                                                ec_conv_gather_rgb_single_dsp, 4};
     ec_conv2d_dsp(params, input, output, scratch, &functions);
 }

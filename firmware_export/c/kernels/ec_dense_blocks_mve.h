@@ -131,7 +131,9 @@ static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const in
             "2:\n" EC_DENSE_CHUNK("vmladav") \
             "ldr.w pc, [sp]\n" \
             ".balign 4\n" \
-            "3:\n" EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") EC_DENSE_CHUNK("vmladava") \
+            "3:\n" \
+            ".rept 4\n" EC_DENSE_CHUNK("vmladava") \
+            ".endr\n" \
             "cmp r5, r11\n" \
             "bne.w 3b\n" \
             ".balign 4\n" \

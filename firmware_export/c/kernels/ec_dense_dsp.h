@@ -44,18 +44,18 @@ static inline void ec_dense_copy(int8_t *target, const int8_t *source, int32_t c
 }
 
 static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *input, int8_t *output, void *scratch, ec_dense_compute *compute_quads,
-                                ec_conv_compute *compute_pair, const int32_t unit_bytes, const int bits)
+                                ec_conv_compute *compute_pair, const int bits)
 {
     uint32_t *x = (uint32_t *)scratch;
     const int32_t units = (p->input_size + 7) / 8, whole = p->output_size / 4, rest = p->output_size & 3;
-    const int32_t quad_words = units * bits + 4 * ec_rescale_words(p->form), partial = units % EC_DENSE_CHAIN;
+    const int32_t quad_words = units * bits + 4 * ec_rescale_words(p->form), partial = units % ec_dense_chain(bits);
     int8_t *const all = output;
     int8_t spare[4];
     ec_dense_quads quads;
     ec_dense_expand(x, input, p->input_size);
     quads.x = x;
     quads.x_end = x + 4 * units;
-    quads.entry = partial == 0 ? 0 : (EC_DENSE_CHAIN - partial) * unit_bytes;
+    quads.entry = partial == 0 ? 0 : (ec_dense_chain(bits) - partial) * ec_dense_unit_bytes(bits);
     quads.form = p->form;
     quads.weights = p->weights;
     if (whole > 0) {

@@ -3,5 +3,5 @@
 
 void ec_dense_s4_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    ec_dense_dsp(params, input, output, scratch, ec_dense_quads_s4_dsp, ec_conv_single_s4_dsp, EC_DENSE_UNIT_BYTES_S4, 4);
+    ec_dense_dsp(params, input, output, scratch, ec_dense_quads_s4_dsp, ec_conv_single_s4_dsp, 4);
 }

@@ -3,5 +3,5 @@
 
 void ec_dense_s8_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    ec_dense_dsp(params, input, output, scratch, ec_dense_quads_s8_dsp, ec_conv_single_s8_dsp, EC_DENSE_UNIT_BYTES_S8, 8);
+    ec_dense_dsp(params, input, output, scratch, ec_dense_quads_s8_dsp, ec_conv_single_s8_dsp, 8);
 }

@@ -6,24 +6,24 @@
 
 #include "ec_conv_tile_asm_dsp.h"
 
-/* The stack holds output, end, x, x_end, address in the chain, form. */
-#define EC_QUADS_BEGIN(own)         \
+/* The stack holds output, end, x, x_end, address in the chain, form, a kernel's own word. `own` runs once, with x in r6 and
+ * x_end in r7; `zero` begins the sums of a quad. */
+#define EC_QUADS_BEGIN(own, zero)   \
     "push {r4-r11, lr}\n\t"         \
     "ldm r0, {r4-r10}\n\t"          \
     "adr.w r11, 2f + 1\n\t"         \
     "add r8, r8, r11\n\t"           \
-    "push {r4-r9}\n\t"              \
+    "push {r4-r10}\n\t"             \
     "mov r0, r10\n\t"               \
     "mov r1, r6\n\t"                \
     own                             \
     "1:\n\t"                        \
-    "mov r2, #0\n\t"                \
-    "mov r3, #0\n\t"                \
-    "mov r4, #0\n\t"                \
-    "mov r5, #0\n\t"                \
+    zero                            \
     "ldr pc, [sp, #16]\n\t"         \
     ".balign 4\n"                   \
     "2:\n\t"
+
+#define EC_QUADS_ZERO "mov r2, #0\n\tmov r3, #0\n\tmov r4, #0\n\tmov r5, #0\n\t"
 
 #define EC_QUADS_SHORT(shift, second8, first8)              \
     EC_SHORT_1(r3, "r6", "r7", second8, shift)              \
@@ -74,7 +74,7 @@
     "mov r1, r8\n\t"                                        \
     "cmp r0, r7\n\t"                                        \
     "bne.w 1b\n\t"                                          \
-    "add sp, #24\n\t"                                       \
+    "add sp, #28\n\t"                                       \
     "pop {r4-r11, pc}\n"
 
 #endif

@@ -61,9 +61,10 @@
     EC_DEPTHWISE_PART("vmladava", sum, "q3", ", #384")
 #define EC_DEPTHWISE_STEPS(sum_of) \
     "ldr r0, [sp]\n" /* the last sum's register is free for the step until its turn comes */ \
-    "ldr lr, [r0, #44]\n" sum_of("r0") "vadd.i32 q6, q6, lr\n" sum_of("r2") "vadd.i32 q6, q6, lr\n" sum_of("r4") "vadd.i32 q6, q6, lr\n" \
-        sum_of("r6") "vadd.i32 q6, q6, lr\n" sum_of("r8") "vadd.i32 q6, q6, lr\n" sum_of("r10") "vadd.i32 q6, q6, lr\n" \
-            sum_of("r12") "vadd.i32 q6, q6, lr\n" sum_of("lr")
+    "ldr lr, [r0, #44]\n" \
+    ".irp sum, r0, r2, r4, r6, r8, r10, r12\n" sum_of("\\sum") \
+    "vadd.i32 q6, q6, lr\n" \
+    ".endr\n" sum_of("lr")
 #define EC_DEPTHWISE_SUMS_g1 EC_DEPTHWISE_STEPS(EC_DEPTHWISE_SUM_g1)
 #define EC_DEPTHWISE_SUMS_g2 EC_DEPTHWISE_STEPS(EC_DEPTHWISE_SUM_g2)
 #define EC_DEPTHWISE_SUMS_g3 EC_DEPTHWISE_STEPS(EC_DEPTHWISE_SUM_g3)

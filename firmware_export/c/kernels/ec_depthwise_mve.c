@@ -4,6 +4,7 @@
  * input's zero point, whose share the bias holds. The output may be the input itself: a batch is read whole before it is written,
  * and rows that a later batch looks back at are saved first. */
 #include "ec_depthwise_mve.h"
+#include "ec_interleave_mve.h"
 #include "ec_segments_mve.h"
 #include "ec_weights.h"
 
@@ -27,50 +28,6 @@ typedef struct {
 static inline int32_t lesser(int32_t a, int32_t b)
 {
     return a < b ? a : b;
-}
-
-/* Pixels of four rows to columns of [16 channels][4 rows]. Assembly, because gcc 12 gives VST4 an addressing mode that it does not
- * have, and because the predicate, which compilers have no common name for, must be put back. */
-static void interleave(int8_t *target, int32_t pitch, const int8_t *const source[4], const int32_t step[4], int32_t columns, int32_t lanes)
-{
-#ifdef EC_MVE_ASSEMBLY
-#define INTERLEAVE(before, load, advance) \
-    __asm__ volatile("dls lr, %[n]\n" \
-                     "1:\n\t" before load " q0, [%[a]]\n\t" load " q1, [%[b]]\n\t" load " q2, [%[c]]\n\t" load " q3, [%[d]]\n\t" \
-                     "vst40.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
-                     "vst41.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
-                     "vst42.8 {q0, q1, q2, q3}, [%[t]]\n\t" \
-                     "vst43.8 {q0, q1, q2, q3}, [%[t]]" advance "\n\t" \
-                     "add %[a], %[sa]\n\t" \
-                     "add %[b], %[sb]\n\t" \
-                     "add %[c], %[sc]\n\t" \
-                     "add %[d], %[sd]\n\t" \
-                     "le lr, 1b" \
-                     : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [d] "+&r"(d), [t] "+&r"(target), [n] "+&r"(columns) \
-                     : [sa] "r"(step[0]), [sb] "r"(step[1]), [sc] "r"(step[2]), [sd] "r"(step[3]), [pitch] "r"(pitch) \
-                     : "lr", "cc", "q0", "q1", "q2", "q3", "memory")
-    const int8_t *a = source[0], *b = source[1], *c = source[2], *d = source[3];
-    if (columns > 0 && lanes == LANES && pitch == 64) {
-        INTERLEAVE("", "vldrb.u8", "!");
-    } else if (columns > 0 && lanes == LANES) {
-        INTERLEAVE("", "vldrb.u8", "\n\tadd %[t], %[pitch]");
-    } else if (columns > 0) { /* the bytes behind a pixel's last channel may not be readable */
-        uint32_t before, valid = (1u << lanes) - 1;
-        __asm__ volatile("vmrs %0, p0\n\tvmsr p0, %1" : "=&r"(before) : "r"(valid));
-        INTERLEAVE("vpstttt\n\t", "vldrbt.u8", "\n\tadd %[t], %[pitch]");
-        __asm__ volatile("vmsr p0, %0" : : "r"(before));
-    }
-#undef INTERLEAVE
-#else
-    int32_t column, lane, row;
-    for (column = 0; column < columns; ++column) {
-        for (lane = 0; lane < LANES; ++lane) {
-            for (row = 0; row < 4; ++row) {
-                target[column * pitch + 4 * lane + row] = lane < lanes ? source[row][column * step[row] + lane] : 0;
-            }
-        }
-    }
-#endif
 }
 
 /* Rows of one strip; those before `saved_end` come from the saved ones. */
@@ -97,7 +54,7 @@ static void fill_strip(const context *c, const int8_t *input, int32_t strip, int
                 step[i] = p->input_column_bytes;
             }
         }
-        interleave(target + p->padding_columns * pitch + 64 * group, pitch, source, step, columns, lanes);
+        ec_interleave_mve(target + p->padding_columns * pitch + 64 * group, source, step, columns, pitch, lanes);
     }
 }
 

@@ -194,6 +194,41 @@ static inline int32_t ec_smmlar(int32_t x, int32_t y, int32_t sum)
 #endif
 }
 
+/* sum + (x * bottom half >> 16), sum + (x * top half >> 16), of the 48-bit products. */
+static inline int32_t ec_smlawb(int32_t x, uint32_t y, int32_t sum)
+{
+#if EC_DSP
+    int32_t result;
+    __asm__("smlawb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+    return result;
+#else
+    return (int32_t)((uint32_t)sum + (uint32_t)(int32_t)((int64_t)x * ec_bottom(y) >> 16));
+#endif
+}
+
+static inline int32_t ec_smlawt(int32_t x, uint32_t y, int32_t sum)
+{
+#if EC_DSP
+    int32_t result;
+    __asm__("smlawt %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+    return result;
+#else
+    return (int32_t)((uint32_t)sum + (uint32_t)(int32_t)((int64_t)x * ec_top(y) >> 16));
+#endif
+}
+
+/* x >> 20, clamped to -128..127. */
+static inline int32_t ec_ssat8_20(int32_t x)
+{
+#if EC_DSP
+    int32_t result;
+    __asm__("ssat %0, #8, %1, asr #20" : "=r"(result) : "r"(x));
+    return result;
+#else
+    return (x >> 20) < -128 ? -128 : (x >> 20) > 127 ? 127 : x >> 20;
+#endif
+}
+
 /* x clamped to -128..127. */
 static inline int32_t ec_ssat8(int32_t x)
 {

@@ -3,7 +3,7 @@
 
 /* The order of UNARY_FUNCTIONS in edgecompress/lower/c/float_emitters.py. */
 enum { EC_F32_IDENTITY, EC_F32_RELU, EC_F32_RELU6, EC_F32_LEAKY_RELU, EC_F32_ELU, EC_F32_SIGMOID, EC_F32_TANH, EC_F32_HARDSIGMOID, EC_F32_HARDSWISH,
-       EC_F32_SILU, EC_F32_GELU, EC_F32_EXP, EC_F32_ABS, EC_F32_SQUARE, EC_F32_NEG };
+       EC_F32_SILU, EC_F32_GELU, EC_F32_EXP, EC_F32_ABS, EC_F32_SQUARE, EC_F32_NEG, EC_F32_RECIPROCAL };
 
 static float ec_f32_apply(int32_t function, float x)
 {
@@ -36,6 +36,8 @@ static float ec_f32_apply(int32_t function, float x)
         return x * x;
     case EC_F32_NEG:
         return -x;
+    case EC_F32_RECIPROCAL:
+        return 1.0f / x;
     default:
         return x;
     }

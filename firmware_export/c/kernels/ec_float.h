@@ -3,8 +3,8 @@
  *
  * Results are the same 32 bits everywhere: every sum is made in one stated order, and product and sum are rounded each by
  * itself. A compiler that fuses them breaks that, so contraction is switched off below. Tensors are (height, width,
- * channels). Input and output must not overlap, except that ec_f32_binary, ec_f32_unary and ec_f32_affine may write over an
- * input of the output's size. The FPU must keep subnormal numbers, as it does after reset (FPSCR.FZ = 0); with FZ set, results
+ * channels). Input and output must not overlap, except that ec_f32_binary and ec_f32_unary may write over an input of the
+ * output's size. The FPU must keep subnormal numbers, as it does after reset (FPSCR.FZ = 0); with FZ set, results
  * below 1.2e-38 become 0. NaN as an input is no fault: where a bound applies it becomes the lower one. */
 #ifndef EC_FLOAT_H
 #define EC_FLOAT_H
@@ -99,16 +99,6 @@ typedef struct {
 } ec_f32_unary_params;
 
 void ec_f32_unary(const ec_f32_unary_params *params, const float *input, float *output);
-
-/* x * scale + offset. */
-typedef struct {
-    ec_f32_bounds bounds;
-    float scale;
-    float offset;
-    int32_t size;
-} ec_f32_affine_params;
-
-void ec_f32_affine(const ec_f32_affine_params *params, const float *input, float *output);
 
 /* Mean or maximum over windows; padding does not count. */
 #define EC_F32_AVERAGE 0

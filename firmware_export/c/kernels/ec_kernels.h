@@ -195,6 +195,19 @@ typedef struct {
 
 void ec_add_s8(const ec_add_params *params, const int8_t *left, const int8_t *right, int8_t *output);
 
+/* Element-wise sum for cores with the DSP extension: clamp((offset + left * left_factor / 2^8 + right * right_factor / 2^8) >> 20),
+ * each product rounded down. The output may take the place of either input. */
+typedef struct {
+    int32_t size;
+    int32_t left_factor;
+    int32_t right_factor;
+    int32_t offset;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_add_dsp_params;
+
+void ec_add_dsp(const ec_add_dsp_params *params, const int8_t *left, const int8_t *right, int8_t *output);
+
 /* Element-wise product; the right operand repeats every right_size elements. */
 typedef struct {
     int32_t size;
@@ -229,6 +242,8 @@ typedef struct {
 
 void ec_average_pool2d_s8(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
 void ec_max_pool2d_s8(const ec_pool2d_params *params, const int8_t *input, int8_t *output);
+void ec_average_pool2d_dsp(const ec_pool2d_params *params, const int8_t *input, int8_t *output); /* at least 4 channels */
+void ec_max_pool2d_dsp(const ec_pool2d_params *params, const int8_t *input, int8_t *output);     /* at least 4 channels */
 
 /* Mean of each channel over all pixels; the multiplier holds 1 / pixels. */
 typedef struct {
@@ -243,6 +258,7 @@ typedef struct {
 } ec_global_average_pool_params;
 
 void ec_global_average_pool_s8(const ec_global_average_pool_params *params, const int8_t *input, int8_t *output);
+void ec_global_average_pool_dsp(const ec_global_average_pool_params *params, const int8_t *input, int8_t *output); /* at least 4 channels */
 
 /* Constant border around an image. Row lengths are in bytes (columns * channels). */
 typedef struct {
@@ -326,6 +342,17 @@ typedef struct {
 
 void ec_requantize_s8(const ec_requantize_params *params, const int8_t *input, int8_t *output);
 
+/* The same for cores with the DSP extension: clamp((offset + input * factor / 2^8) >> 20), the product rounded down. */
+typedef struct {
+    int32_t size;
+    int32_t factor;
+    int32_t offset;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_requantize_dsp_params;
+
+void ec_requantize_dsp(const ec_requantize_dsp_params *params, const int8_t *input, int8_t *output);
+
 /* Recurrent layers keep a state from one inference to the next. The caller provides it aligned to 4 bytes, sets its first
  * value and leaves it alone between calls. */
 
@@ -408,7 +435,7 @@ void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int
 /* Convolution on cores with the DSP extension, one group, no horizontal dilation. Weights are streams as ec_conv_tile_dsp.h
  * describes them; a window is kernel_height runs of run_words words that begin run_step bytes apart, in the input if
  * buffer_rows is 0, else in a buffer of rows that lie `pitch` bytes apart with left_bytes of padding before the image.
- * Scratch, aligned to 4 bytes: uint32_t[6 * blocks], int8_t[buffer_rows * pitch], for an odd number of channels
+ * Scratch, aligned to 4 bytes: uint32_t[6 * blocks] (_s2: blocks rounded up to even), int8_t[buffer_rows * pitch], for an odd number of channels
  * int8_t[3 * (output_channels + 1)]. */
 typedef struct {
     const int32_t *weights;
@@ -589,6 +616,8 @@ void ec_global_average_pool_s8_mve(const ec_global_average_pool_params *params, 
 void ec_conv2d_rgb_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_conv2d_rgb_s4_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_s2_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_conv2d_rgb_s2_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 /* Fully connected layer on cores with the DSP extension, weights as ec_dense_tile_dsp.h describes them.
  * Scratch, aligned to 4 bytes: uint32_t[4 * n], n = input_size / 8 rounded up. */
@@ -603,6 +632,29 @@ typedef struct {
 
 void ec_dense_s8_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 void ec_dense_s4_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+void ec_dense_s2_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
+
+/* 3x3 convolution with stride 1 on cores with the DSP extension, by Winograd's F(2, 3) along the width: input_channels in eights, output
+ * channels even, output_width in eights. Weights as ec_conv2d_winograd_s8_dsp.c describes them, followed by the constants of the channels.
+ * Scratch, aligned to 4 bytes: uint32_t[output_width * (block_rows + 2) * input_channels + 12 * input_channels]. */
+typedef struct {
+    const int32_t *weights;
+    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int32_t activation_min;
+    int32_t activation_max;
+    int32_t input_height;
+    int32_t input_width;
+    int32_t input_channels;
+    int32_t input_zero_point;
+    int32_t output_height;
+    int32_t output_width;
+    int32_t output_channels;
+    int32_t padding_top;
+    int32_t padding_left;
+    int32_t block_rows; /* output rows computed at a time */
+} ec_conv2d_winograd_dsp_params;
+
+void ec_conv2d_winograd_s8_dsp(const ec_conv2d_winograd_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
 
 #ifdef __cplusplus
 }

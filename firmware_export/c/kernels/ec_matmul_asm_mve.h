@@ -154,8 +154,9 @@
     EC_MATMUL_CHUNK_ON("vmladav") \
     "ldr.w pc, [sp, #44]\n" \
     ".balign 4\n" \
-    "3:\n" EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") \
-        EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") EC_MATMUL_CHUNK_ON("vmladava") \
+    "3:\n" \
+    ".rept 8\n" EC_MATMUL_CHUNK_ON("vmladava") \
+    ".endr\n" \
     "cmp r5, r11\n" \
     "bne.w 3b\n"
 

@@ -21,6 +21,16 @@ static void copy_columns(int8_t *target, int32_t pitch, const int8_t *source, in
     }
 }
 
+static void copy_run(int8_t *target, const int8_t *source, int32_t vectors)
+{
+    EC_NO_UNROLL
+    for (; vectors > 0; --vectors) {
+        vstrbq_s8(target, vldrbq_s8(source));
+        target += 16;
+        source += 16;
+    }
+}
+
 static void copy_narrow_columns(int8_t *target, int32_t pitch, const int8_t *source, int32_t step, int32_t bytes, int32_t count)
 {
     const mve_pred16_t lanes = vctp8q((uint32_t)bytes);
@@ -37,7 +47,7 @@ void ec_copy_segments_mve(int8_t *target, int32_t pitch, const int8_t *source, i
     int32_t done = 0;
     if (count > 0 && pitch == bytes && step == bytes) { /* one piece: walk along it instead of across it */
         bytes *= count;
-        copy_columns(target, 16, source, 16, bytes / 16);
+        copy_run(target, source, bytes / 16);
         done = bytes & ~15;
         count = 1;
     }
@@ -46,6 +56,32 @@ void ec_copy_segments_mve(int8_t *target, int32_t pitch, const int8_t *source, i
     }
     if (done < bytes) {
         copy_narrow_columns(target + done, pitch, source + done, step, bytes - done, count);
+    }
+}
+
+static inline void copy_three(int8_t *target, const int8_t *a, const int8_t *b, const int8_t *c, const int32_t bytes, int32_t count)
+{
+    EC_NO_UNROLL
+    for (; count > 0; --count) {
+        vstrbq_s8(target, vldrbq_s8(a));
+        vstrbq_s8(target + bytes, vldrbq_s8(b));
+        vstrbq_s8(target + 2 * bytes, vldrbq_s8(c));
+        a += bytes;
+        b += bytes;
+        c += bytes;
+        target += 3 * bytes;
+    }
+}
+
+void ec_copy_three_rows_mve(int8_t *target, const int8_t *first, int32_t row_bytes, int32_t bytes, int32_t count)
+{
+    int32_t done;
+    if (bytes == 16) { /* constants fit the addressing modes */
+        copy_three(target, first, first + row_bytes, first + 2 * row_bytes, 16, count);
+        return;
+    }
+    for (done = 0; done < bytes; done += 16) {
+        copy_three(target + done, first + done, first + row_bytes + done, first + 2 * row_bytes + done, bytes, count);
     }
 }
 
@@ -85,6 +121,14 @@ void ec_copy_segments_mve(int8_t *target, int32_t pitch, const int8_t *source, i
     int32_t i;
     for (i = 0; i < count; ++i) {
         memcpy(target + i * pitch, source + i * step, (size_t)bytes);
+    }
+}
+
+void ec_copy_three_rows_mve(int8_t *target, const int8_t *first, int32_t row_bytes, int32_t bytes, int32_t count)
+{
+    int32_t i;
+    for (i = 0; i < 3; ++i) {
+        ec_copy_segments_mve(target + i * bytes, 3 * bytes, first + i * row_bytes, bytes, bytes, count);
     }
 }
 

@@ -1,4 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "ec_matmul_asm_mve.h"
-
-EC_MATMUL_MVE_PAIR(s1, s)
