@@ -10,22 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from host_build import build, run
-from op_cases import Quantization, case
+from op_cases import Quantization, case, conv2d, dense
 from test_conformance_cores import OpCase, Outputs, check, run_cases
 from tools import require_tool
 
-from edgecompress.errors import ModelError
+from edgecompress.bench.runner import bench
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
+from edgecompress.ir.op import rescale_to_int8
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
 from edgecompress.ir.ops.table import Table
-from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import Padding
 from edgecompress.lower import lower, plan
-from edgecompress.lower.c.dsp_convolution import Conv2DDspEmitter, DenseDspEmitter
-from edgecompress.lower.c.emitter import Call
+from edgecompress.lower.c.dsp_staircase import SUM_BITS, short_rescaling
 
 LIMIT = {8: 127, 4: 7, 2: 1}
 BITS = (8, 4, 2)
@@ -132,7 +131,8 @@ def rescaling(seed: int, kind: str, bits: int) -> OpCase:
     activation = (zero_point, 127) if seed % 2 else (-128, 127)
     source, output = (0.05, 0), (0.1, zero_point)
     if kind == "dense":
-        return case(f"rescaling{seed}_{bits}", Dense(weights, bias.astype(np.int64), requant, 0, zero_point, *activation, bits), [((8,), source)], output)
+        op: Conv2D | Dense = Dense(weights, bias.astype(np.int64), requant, 0, zero_point, *activation, bits)
+        return case(f"rescaling{seed}_{bits}", op, [((8,), source)], output)
     op = Conv2D(weights.reshape(outputs, 1, 1, 8), bias.astype(np.int64), requant, 0, zero_point, activation_min=activation[0],
                 activation_max=activation[1], weight_bits=bits)
     return case(f"rescaling{seed}_{bits}", op, [((3, 3, 8), source)], output)
@@ -173,7 +173,22 @@ def odd_addresses(bits: int) -> OpCase:
     return OpCase(graph.name, graph, {t.name: random.integers(-128, 128, (2, *t.shape), dtype=np.int8) for t in tensors[:3]})
 
 
+def refused() -> list[OpCase]:
+    """Layers whose weights or factors the kernels cannot hold, which the portable ones do."""
+    requant, low = Requant.from_real([0.002] * 4), np.full((4, 1, 1, 8), -128)
+    long = np.full((4, 1, 1, 1024), 127)
+    ops = {"pair_below_16_bits": (Conv2D(low, np.zeros(4, np.int64), requant, 0, 0), (4, 4, 8)),
+           "sum_beyond_23_bits": (Conv2D(long, np.zeros(4, np.int64), requant, 0, 0), (2, 2, 1024)),
+           "no_shift": (Conv2D(low[:, :, :, :4] + 1, np.zeros(4, np.int64), Requant.from_real([0.6] * 4), 0, 0), (4, 4, 4)),
+           "large_bias": (Conv2D(low + 1, np.full(4, 2**30), requant, 0, 0), (4, 4, 8)),
+           "groups": (Conv2D(low[:, :, :, :4], np.zeros(4, np.int64), requant, 0, 0, groups=2), (4, 4, 8)),
+           "wide_dilation": (Conv2D(np.full((4, 1, 2, 8), 9), np.zeros(4, np.int64), requant, 0, 0, dilation=(1, 2)), (4, 4, 8))}
+    return [case(name, op, [(shape, (0.05, 0))], (0.1, 0)) for name, (op, shape) in ops.items()]
+
+
+REFUSED = refused()
 CASES = [
+    *REFUSED,
     *(random_convolution(seed, bits) for bits in BITS for seed in range(36)),
     *(random_winograd(seed) for seed in range(20)),
     *(random_dense(seed, bits) for bits in BITS for seed in range(12)),
@@ -226,3 +241,72 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_portable_bodies_equal_the_reference(case: OpCase, on_host: Outputs) -> None:
     check(case, on_host)
+
+
+def _kernel(case: OpCase) -> str:
+    (layer,) = plan(case.graph, load_target("cortex-m4")).layers
+    return layer.kernel
+
+
+def test_fast_kernels_take_what_they_can_hold() -> None:
+    assert not [case.name for case in REFUSED if _kernel(case).endswith("_dsp")]
+    assert all(_kernel(case) == "ec_conv2d_winograd_s8_dsp" for case in CASES if "winograd" in case.name)
+    random = [case for case in CASES if "-random" in case.name]
+    assert sum(_kernel(case).endswith("_dsp") for case in random) > 0.9 * len(random)  # the others have factors of 0.5 or more
+
+
+def test_outputs_lie_over_inputs() -> None:
+    """The chains' arenas are smaller than any two tensors side by side would allow, so their outputs prove the distances."""
+    target, overlapping = load_target("cortex-m4"), 0
+    for case in (chain(seed, 8) for seed in range(8)):
+        lowered = plan(case.graph, target)
+        tensors = [case.graph.tensors[node.output].size for node in case.graph.nodes[:-1]]
+        overlapping += lowered.memory.arena_bytes < max(a + b for a, b in zip(tensors, tensors[1:], strict=False))
+    assert overlapping >= 4
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_short_rescaling_equals_the_reference_on_every_sum(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    channels, taps, zero_point = 24, int(random.choice([8, 27, 64, 144])), int(random.choice([-128, -128, -100, 3]))
+    weights = random.integers(-127, 128, (channels, taps)) * (random.random((channels, 1)) < 0.9)
+    op = Dense(weights, random.integers(-5000, 5000, channels), _requant(random, channels, taps, 8), int(random.choice(ZERO_POINTS)), zero_point, zero_point)
+    short = short_rescaling(op, op.weights)
+    assert short is not None or taps == 144  # the more positions, the smaller the factors and the harder the task
+    if short is None:
+        return
+    least = (np.minimum(weights, 0) * 127 - np.maximum(weights, 0) * 128).sum(axis=1)
+    greatest = (np.maximum(weights, 0) * 127 - np.minimum(weights, 0) * 128).sum(axis=1)
+    for channel in range(channels):
+        sums = np.arange(least[channel], greatest[channel] + 1)
+        bias, multiplier = (int(value) for value in short.constants[channel])
+        t = bias + (sums << SUM_BITS)
+        assert abs(t).max() < 2**31
+        expected = rescale_to_int8(sums - op.input_zero_point * int(weights[channel].sum()) + int(op.bias[channel]),
+                                   Requant((op.requant.multiplier[channel],), (op.requant.shift[channel],)), zero_point, zero_point)
+        np.testing.assert_array_equal(np.clip((t * multiplier >> 32) >> (11, 15)[short.mode - 1], zero_point, 127), expected)
+
+
+RELU = (0.1, -128)
+GOALS = {  # instructions a multiply-accumulate, everything included
+    "pointwise_64_64": (conv2d("pointwise_64_64", (25, 5, 64), 64, (1, 1), output=RELU), 0.83),
+    "pointwise_16_32": (conv2d("pointwise_16_32", (24, 24, 16), 32, (1, 1), output=RELU), 1.13),
+    "pointwise_8_16": (conv2d("pointwise_8_16", (24, 24, 8), 16, (1, 1), output=RELU), 1.60),
+    "three_by_three_16": (conv2d("three_by_three_16", (16, 32, 16), 16, output=RELU), 0.64),
+    "strided_16_32": (conv2d("strided_16_32", (32, 32, 16), 32, stride=(2, 2), output=RELU), 0.83),
+    "kws_first": (conv2d("kws_first", (49, 10, 1), 64, (10, 4), (2, 2), output=RELU), 0.93),
+    "rgb_first": (conv2d("rgb_first", (48, 48, 3), 8, (3, 3), (2, 2), output=RELU), 1.22),
+    "dense_128": (dense("dense_128", 128, 128, output=RELU), 0.97),
+    "int4_pointwise": (conv2d("int4_pointwise", (25, 5, 64), 64, (1, 1), bits=4, output=RELU), 0.92),
+    "ternary_pointwise": (conv2d("ternary_pointwise", (25, 5, 64), 64, (1, 1), bits=2, output=RELU), 0.65),
+}
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_instructions_stay_below_their_goal(name: str, tmp_path: Path) -> None:
+    """Counts are exact and repeatable, so a kernel that gets slower is a failure."""
+    (case, goal), target = GOALS[name], load_target("cortex-m4")
+    lower(case.graph, target, {"x": case.inputs["x"][:1]}).write(tmp_path)
+    measured = bench(tmp_path, cc="zig", emulator="unicorn")
+    assert measured.matches_reference
+    assert measured.layers[0].instructions / case.graph.macs(case.graph.nodes[0]) < goal

@@ -66,9 +66,10 @@ def conv(seed: int, shape: tuple[int, int, int], out: int, kernel: tuple[int, in
 
 
 def depthwise(seed: int, shape: tuple[int, int, int], kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1), padding: Padding = "same",
-              bits: int = 8, extreme: bool = False) -> tuple[Op, list[tuple[int, ...]]]:
+              bits: int = 8, extreme: bool = False, multiplier: int = 1) -> tuple[Op, list[tuple[int, ...]]]:
     """Depthwise convolution and its input's shape."""
-    layer = Draw((seed, *shape, *kernel), bits, extreme).layer(shape[2], kernel[0] * kernel[1], (*kernel, shape[2]))
+    channels = multiplier * shape[2]
+    layer = Draw((seed, *shape, *kernel), bits, extreme).layer(channels, kernel[0] * kernel[1], (*kernel, channels))
     return DepthwiseConv2D(**layer, stride=stride, padding=resolve_padding(padding, shape[:2], kernel, stride)), [shape]  # type: ignore[arg-type]
 
 
@@ -143,6 +144,7 @@ NAMED: dict[str, tuple[Op, list[tuple[int, ...]]]] = {
     "seven_nibbles": depthwise(82, (7, 6, 17), (7, 7), bits=4), "seven_extreme": depthwise(83, (9, 9, 4), (7, 7), extreme=True),
     "four": depthwise(84, (9, 8, 6), (4, 4)), "line": depthwise(85, (1, 20, 16), (1, 9)), "line_tall": depthwise(86, (20, 1, 16), (9, 1)),
     "line_mixed": depthwise(87, (9, 1, 6), (7, 3)), "line_causal": depthwise(88, (15, 1, 5), (5, 1), padding=(4, 0, 0, 0)),
+    "one_channel": depthwise(90, (49, 40, 1), (10, 8), (2, 2), multiplier=8), "one_channel_nibbles": depthwise(91, (9, 8, 1), bits=4, multiplier=5),
     "dense": dense(100, 64, 12), "dense_long": dense(101, 640, 24), "dense_one": dense(102, 1, 1), "dense_odd": dense(103, 33, 19),
     "dense_tensor": dense(104, 128, 33, one_factor=True), "dense_tensor_odd": dense(105, 7, 9, one_factor=True),
     "dense_nibbles": dense(106, 50, 13, 4), "dense_ternary": dense(107, 40, 16, 2), "dense_ternary_tensor": dense(108, 20, 11, 2, True),

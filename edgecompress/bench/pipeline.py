@@ -1,7 +1,8 @@
 """Cycle estimates of basic blocks from documented pipeline costs. An estimate: buses, caches and flash waits of a chip come on top.
 
 Cortex-M0+, M3, M4: one instruction at a time, costs from the "processor instructions" tables of Arm's Technical Reference Manuals
-(DDI 0484C section 3.3, 100165_0201 section 3.3, 100166_0001 section 3.3). A pipeline refill P is given there as 1 to 3 cycles; 2 is taken.
+(DDI 0484C section 3.3, 100165_0201 section 3.3, 100166_0001 sections 3.3 and 7.2) and what their sections on load and store timings say of
+neighbours. A pipeline refill P is given there as 1 to 3 cycles; 2 is taken.
 Cortex-M7: Arm publishes no table. The model issues up to two instructions a cycle in order: two loads or a load and a store, one multiply
 (SMLAD among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves. A loaded word can be used two cycles
 later, a loaded byte or halfword three, a post-incremented address two, a product two (one as the accumulator of the next one), a sum with
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from edgecompress.errors import ToolMissingError
+from edgecompress.errors import DeviceError, ToolMissingError
 
 REFILL = 2
 LOADS, STORES, MULTIPLIES, DIVIDES, BRANCHES, FLOATS, PLAIN = "load", "store", "multiply", "divide", "branch", "float", "plain"
@@ -33,6 +34,8 @@ class Instruction:
     words: int  # memory accesses: registers moved by loads and stores
     reads: frozenset[str]
     writes: frozenset[str]
+    address: frozenset[str]  # registers that a load's or store's address is made of
+    indexed: bool  # two of them
     accumulator: str  # register a multiply adds to, else empty
     narrow: bool  # 16 bits long
     leaves: bool  # always leaves the block: unconditional branch, call, return
@@ -61,8 +64,13 @@ def _disassembler() -> Any:
 
 
 def decode(code: bytes, address: int = 0) -> tuple[Instruction, ...]:
-    """Thumb instructions of a block. Raises ToolMissingError without capstone."""
-    return tuple(_instruction(raw) for raw in _disassembler().disasm(code, address))
+    """Thumb instructions of a block. Raises ToolMissingError without capstone, DeviceError for code that capstone cannot read."""
+    decoded = list(_disassembler().disasm(code, address))
+    known = sum(raw.size for raw in decoded)
+    if known != len(code):  # capstone ends at the first word it does not know, and what follows would cost nothing
+        raise DeviceError(f"the disassembler does not know the instruction {code[known:known + 4].hex(' ', 2)}, so cycles cannot be estimated",
+                          "try: a newer capstone, or bench without an estimate")
+    return tuple(map(_instruction, decoded))
 
 
 def _instruction(raw: Any) -> Instruction:
@@ -72,14 +80,20 @@ def _instruction(raw: Any) -> Instruction:
     read, written = (frozenset(raw.reg_name(number) for number in numbers) for numbers in raw.regs_access())
     kind = _kind(name)
     operands = [raw.reg_name(operand.reg) for operand in raw.operands if operand.type == 1]
-    if name in ("ssat", "usat"):  # capstone 5 does not say that they read their last operand
-        read |= {operands[-1]}
+    if kind in (PLAIN, MULTIPLIES) and not name.startswith(LONG_PRODUCTS):  # capstone 5 forgets last operands (SSAT, PKHBT, SXTAB16)
+        read |= frozenset(operands[1:])
+    memory = [operand.mem for operand in raw.operands if operand.type == MEMORY_OPERAND]
+    parts = [number for place in memory for number in (place.base, place.index) if number]
+    address = frozenset(map(raw.reg_name, parts)) if memory else frozenset(operands[:1] if name.startswith(BLOCKS) else ())
     accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(("smlal", "umlal", "smull", "umull")) else ""
     shifted = any(operand.type == 1 and operand.shift.type for operand in raw.operands) and not name.startswith(("lsl", "lsr", "asr", "ror", "pkh"))
-    return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, accumulator, raw.size == 2, _leaves(raw, name, written),
+    return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, address, len(parts) == 2, accumulator, raw.size == 2, _leaves(raw, name, written),
                        name.startswith(SIMD) or shifted, shifted)
 
 
+MEMORY_OPERAND = 3  # capstone's ARM_OP_MEM
+LONG_PRODUCTS = ("smull", "umull", "smlal", "umlal", "umaal", "smlsld")
+BLOCKS = ("ldm", "stm", "vldm", "vstm")  # they begin with the register that holds the address
 _CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al")
 
 
@@ -102,45 +116,70 @@ def _words(name: str, kind: str, operands: Sequence[str]) -> int:
         return 0
     if name.startswith(("ldrd", "strd")):
         return 2
-    if name.startswith(("push", "pop", "vpush", "vpop")):
-        return len(operands)
-    return max(len(operands) - 1, 1) if name.startswith(("ldm", "stm", "vldm", "vstm")) else 1
+    listed = 0 if name.startswith(("push", "pop", "vpush", "vpop")) else 1 if name.startswith(BLOCKS) else None
+    moved = operands[:1] if listed is None else operands[listed:]
+    return sum(2 if name.startswith("v") and register.startswith("d") else 1 for register in moved)
 
 
 def _leaves(raw: Any, name: str, written: frozenset[str]) -> bool:
     return name in ("bl", "bx", "blx", "tbb", "tbh") or (name == "b" and raw.cc in (0, 15)) or ("pc" in written and _kind(name) != BRANCHES)
 
 
-LONG_PRODUCTS = ("smull", "umull", "smlal", "umlal", "umaal")
 FLOAT_CYCLES = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3, "vnmla": 3, "vnmls": 3}  # M4 manual, table 7-1
 
 
-def in_order_cost(block: Sequence[Instruction], divide: int = 7, multiply_long: int = 1, refill: int = REFILL) -> BlockCost:
-    """A core that issues one instruction at a time. A load takes two cycles, one when it follows another load or store whose result it does
-    not need; several registers at once take one cycle each and one more. `divide`: 2 to 12 by the operands, the middle is taken."""
+def in_order_cost(block: Sequence[Instruction], divide: int = 7, accumulate: int = 1, multiply_long: int = 1) -> BlockCost:
+    """Cortex-M3 and M4. `divide`: 2 to 12 by the operands, the middle is taken; `accumulate` and `multiply_long`: products with a sum, and long ones."""
     cycles, before = 0, None
     for instruction in block:
-        kind = instruction.kind
-        if kind in (LOADS, STORES):
-            piped = before is not None and before.kind in (LOADS, STORES) and before.words == 1 and not before.writes & instruction.reads
-            single = 2 if kind == LOADS and not piped else 1
-            cycles += single if instruction.words == 1 else 1 + instruction.words
-        elif kind == DIVIDES:
-            cycles += divide
-        elif kind == MULTIPLIES:
-            cycles += multiply_long if instruction.mnemonic.startswith(LONG_PRODUCTS) else 1
-        elif kind == FLOATS:
-            cycles += FLOAT_CYCLES.get(instruction.mnemonic, 1)
-        elif instruction.mnemonic.startswith("it") and before is not None and before.narrow:
-            cycles += 0  # folded into the 16-bit instruction before it
-        else:
-            cycles += 1
-        if instruction.leaves:
-            cycles += refill
+        cycles += _access_cycles(instruction, before) if instruction.kind in (LOADS, STORES) else \
+            divide if instruction.kind == DIVIDES else _product_cycles(instruction, accumulate, multiply_long) if instruction.kind == MULTIPLIES else \
+            _plain_cycles(instruction, before)
+        cycles += REFILL if instruction.leaves else 0
         before = instruction
     last = block[-1]
     conditional = last.kind == BRANCHES and not last.leaves
-    return BlockCost(cycles, refill if conditional else 0, sum(instruction.words for instruction in block))
+    return BlockCost(cycles, REFILL if conditional else 0, sum(instruction.words for instruction in block))
+
+
+def _access_cycles(instruction: Instruction, before: Instruction | None) -> int:
+    """A load takes two cycles, one behind another load whose result is not in its address, unless it moves its own address; several registers
+    take one each and one more. A store takes one, or two with an index that no load stands before. An address that the instruction before
+    computed is waited for."""
+    moved = LOADS, STORES
+    waits = before is not None and before.kind not in moved and bool(before.writes & instruction.address)
+    if instruction.words > 1:
+        return 1 + instruction.words + waits
+    piped = before is not None and before.kind == LOADS and before.words == 1 and not before.writes & instruction.address
+    if instruction.kind == LOADS:
+        return (1 if piped and not instruction.address & instruction.writes else 2) + waits
+    return (2 if instruction.indexed and not piped else 1) + waits
+
+
+def _product_cycles(instruction: Instruction, accumulate: int, multiply_long: int) -> int:
+    long = instruction.mnemonic.startswith(LONG_PRODUCTS)
+    sums = bool(instruction.accumulator) or instruction.mnemonic.startswith(("smlal", "umlal", "umaal"))
+    return (multiply_long if long else 1) + (accumulate - 1 if sums else 0)
+
+
+def _plain_cycles(instruction: Instruction, before: Instruction | None) -> int:
+    if instruction.kind == FLOATS:  # a result takes one more to the next instruction
+        waits = before is not None and before.kind == FLOATS and not before.mnemonic.startswith(("vmov", "vcmp")) and before.writes & instruction.reads
+        return FLOAT_CYCLES.get(instruction.mnemonic, 1) + bool(waits)
+    if instruction.mnemonic in ("tbb", "tbh"):  # their load
+        return 2
+    folded = instruction.mnemonic.startswith("it") and before is not None and before.narrow  # into the 16-bit instruction before it
+    return 0 if folded else 1
+
+
+def m0plus_cost(block: Sequence[Instruction]) -> BlockCost:
+    """Cortex-M0+ with the fast multiplier: loads and stores take two cycles, nothing overlaps; a refill takes one, behind BL and into PC two."""
+    cycles = 0
+    for instruction in block:
+        cycles += 1 if instruction.kind not in (LOADS, STORES) else 2 if instruction.words == 1 else 1 + instruction.words
+        cycles += (2 if instruction.mnemonic in ("bl", "pop") else 1) if instruction.leaves else 0
+    last = block[-1]
+    return BlockCost(cycles, int(last.kind == BRANCHES and not last.leaves), sum(instruction.words for instruction in block))
 
 
 LOAD_LATENCY, NARROW_LOAD_LATENCY, WRITE_BACK_LATENCY, MULTIPLY_LATENCY, SHIFTED_LATENCY = 2, 3, 2, 2, 2
@@ -199,16 +238,12 @@ def _unit(instruction: Instruction) -> str:
     return MULTIPLIES if instruction.kind == DIVIDES else instruction.kind
 
 
-def _m0plus(block: Sequence[Instruction]) -> BlockCost:
-    return in_order_cost(block, divide=0, refill=1)
-
-
 def _m3(block: Sequence[Instruction]) -> BlockCost:
-    return in_order_cost(block, multiply_long=4)
+    return in_order_cost(block, accumulate=2, multiply_long=4)  # 3 to 5 by the operands
 
 
 MODELS: dict[str, Callable[[Sequence[Instruction]], BlockCost]] = {
-    "cortex-m0plus": _m0plus,
+    "cortex-m0plus": m0plus_cost,
     "cortex-m3": _m3,
     "cortex-m4": in_order_cost,
     "cortex-m7": dual_issue_cost,

@@ -18,13 +18,12 @@ import numpy as np
 from edgecompress import __version__, resources
 from edgecompress.bench import bench, check_tools
 from edgecompress.bench.measurement import Measurement
-from edgecompress.bench.sweep import sweep_graph
+from edgecompress.bench.sweep import OPTIONS, Draw, choose, make_graph
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lowering
-from edgecompress.lower.options import LowerOptions
 from edgecompress.processes import default_workers, process_pool
 
 HELD_BACK_EVERY = 6  # of the rows of each kernel
@@ -83,39 +82,39 @@ def measured_rows(plan: LoweredPlan, seen: Measurement) -> tuple[tuple[LayerRow,
     return rows, FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, False)
 
 
-def run_graph(sweep: Sweep, index: int) -> Sample:
-    """Lowers, builds and runs graph `index`. Raises DeviceError if outputs differ from the reference, and what `bench` raises."""
+def run_graph(sweep: Sweep, draws: Sequence[Draw]) -> Sample:
+    """Lowers, builds and runs a graph of these layers. Raises DeviceError if outputs differ from the reference, and what `bench` raises."""
     target = sweep.target
-    graph = sweep_graph(target, sweep.seed, index)
+    graph = make_graph(sweep.seed, draws)
     shape = (1, *graph.tensors[graph.inputs[0]].shape)
-    random = np.random.default_rng([sweep.seed, index])
+    random = np.random.default_rng([sweep.seed, draws[0].position])
     vectors = random.normal(size=shape).astype(np.float32) if graph.tensors[graph.inputs[0]].dtype == "float32" else \
         random.integers(-128, 128, shape, dtype=np.int8)
     # without the passes before a lowering, which would join layers that are to be measured one by one
-    options = LowerOptions(io="arena", thorough=False)
-    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random", options)
+    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random", OPTIONS)
     with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
         artifact.write(Path(temporary) / "artifact")
         seen = bench(Path(temporary) / "artifact", cc=sweep.cc, emulator=sweep.emulator, target=target)
     if seen.matches_reference is not True:
-        raise DeviceError(f"graph {index} of seed {sweep.seed} differs from the reference; the kernels are at fault")
+        raise DeviceError(f"graph {graph.name} of seed {sweep.seed} differs from the reference on {target.name}; a kernel of it is wrong",
+                          *(f"{layer.node}: {layer.kernel}" for layer in artifact.plan.layers))
     rows, firmware = measured_rows(artifact.plan, seen)
     return Sample(rows, firmware, "instructions" if seen.estimated_cycles is None else "cycles", seen.compiler, seen.emulator)
 
 
-def _samples(sweep: Sweep, graphs: int, progress: Any) -> list[Sample]:
+def _samples(sweep: Sweep, graphs: Sequence[Sequence[Draw]], progress: Any) -> list[Sample]:
     """All graphs, in parallel."""
-    progress.stage("profile", graphs)
+    progress.stage("profile", len(graphs))
     found: dict[int, Sample] = {}
-    with process_pool(min(default_workers(), graphs)) as pool:
-        futures = {pool.submit(run_graph, sweep, index): index for index in range(graphs)}
+    with process_pool(min(default_workers(), len(graphs))) as pool:
+        futures = {pool.submit(run_graph, sweep, draws): index for index, draws in enumerate(graphs)}
         try:
             for future in as_completed(futures):
                 found[futures[future]] = future.result()
                 progress.step(len(found))
         except BrokenProcessPool:
             raise DeviceError("a worker process ended by itself, for lack of memory perhaps") from None
-    return [found[index] for index in range(graphs)]
+    return [found[index] for index in range(len(graphs))]
 
 
 def _hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
@@ -128,8 +127,8 @@ def _hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
     return tuple(result)
 
 
-def make_profile(target: Target, name: str, graphs: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
-    """Runs `graphs` graphs of random layers.
+def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
+    """Runs a choice of the first `layers` random layers.
 
     Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
     DeviceError if outputs differ from the reference.
@@ -137,7 +136,7 @@ def make_profile(target: Target, name: str, graphs: int, seed: int, cc: str | No
     if target.family == "host":
         raise ConfigError(f"target '{target.name}' cannot be profiled: single layers are counted in an emulator, and its file names none")
     check_tools(target, cc, emulator)
-    samples = _samples(Sweep(target, seed, cc, emulator), graphs, progress)
+    samples = _samples(Sweep(target, seed, cc, emulator), choose(target, seed, layers), progress)
     layer_rows = _hold_back([row for sample in samples for row in sample.rows])
     firmware_rows = tuple(sample.firmware for sample in samples)
     coefficients = fit_layers(layer_rows)

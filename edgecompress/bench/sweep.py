@@ -7,49 +7,88 @@ kernel call.
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgecompress.bench.sweep_float import FLOAT_LAYERS
 from edgecompress.bench.sweep_layers import LAYERS, SCALE, ZERO_POINT, Dice, SweptLayer
+from edgecompress.hw.plan import LoweredPlan
 from edgecompress.hw.target import Target
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, Shape
 from edgecompress.ir.ops import Reshape, Slice
+from edgecompress.lower import plan
+from edgecompress.lower.options import LowerOptions
 
 LAYERS_PER_GRAPH = 8
 MAX_MACS, MAX_ELEMENTS, MAX_WEIGHTS = 1_500_000, 100_000, 100_000  # of a layer: a graph is emulated in a second or two
-FLOAT_EVERY = 4  # graphs for a core with an FPU
+OPTIONS = LowerOptions(io="arena", thorough=False)  # how the graphs are lowered
+ROWS, ROWS_A_FEATURE = 16, 3  # of each kernel: at least so many, and more for one with many loops
+FLOAT_SHARE = 6  # one draw in so many is float32, for a core with an FPU
 ALIGNMENT = 16  # elements: as far from the input's start as a buffer of the arena may begin
 
 
-def random_layers(seed: int, index: int, floats: bool = False) -> QuantizedGraph:
-    """Graph `index` of a sweep; the same arguments give the same graph. Together the graphs draw the kinds in turn, as often as their table says."""
-    table = FLOAT_LAYERS if floats else LAYERS
-    names = [name for name, (_, weight) in table.items() for _ in range(weight)]
-    layers = []
-    for position in range(index * LAYERS_PER_GRAPH, (index + 1) * LAYERS_PER_GRAPH):
-        cycle, place = divmod(position, len(names))
+@dataclass(frozen=True)
+class Draw:
+    """Which of a seed's random layers. Those of one table draw its kinds in turn, as often as the table says."""
+
+    position: int
+    floats: bool = False
+
+    def layer(self, seed: int) -> SweptLayer:
+        """The layer; the same one for the same seed."""
+        table = FLOAT_LAYERS if self.floats else LAYERS
+        names = [name for name, (_, weight) in table.items() for _ in range(weight)]
+        cycle, place = divmod(self.position, len(names))
         order = np.random.default_rng([seed, cycle]).permutation(len(names))
-        layers.append(_draw(table[names[order[place]]][0], Dice(np.random.default_rng([seed, int(floats), position]))))
-    return _assemble(f"sweep_{'float_' * floats}{index}", layers, "float32" if floats else "int8")
+        return _bounded(table[names[order[place]]][0], Dice(np.random.default_rng([seed, int(self.floats), self.position])))
 
 
-def sweep_graph(target: Target, seed: int, index: int) -> QuantizedGraph:
-    """Graph `index` of a target's sweep: with an FPU every fourth one is float32."""
-    if not {"fpu", "fpu64"} & set(target.extensions):
-        return random_layers(seed, index)
-    turn, place = divmod(index, FLOAT_EVERY)
-    return random_layers(seed, turn, floats=True) if place == FLOAT_EVERY - 1 else random_layers(seed, index - turn)
+def make_graph(seed: int, draws: Sequence[Draw]) -> QuantizedGraph:
+    """A graph of these layers, which are all of one type."""
+    floats = draws[0].floats
+    return _assemble(f"sweep_{'float_' * floats}{draws[0].position}", [draw.layer(seed) for draw in draws], "float32" if floats else "int8")
 
 
-def _draw(layer: object, dice: Dice) -> SweptLayer:
+def random_layers(seed: int, index: int) -> QuantizedGraph:
+    """Some layers of a seed in a row, for whoever needs a random model."""
+    return make_graph(seed, [Draw(position) for position in range(index * LAYERS_PER_GRAPH, (index + 1) * LAYERS_PER_GRAPH)])
+
+
+def choose(target: Target, seed: int, draws: int) -> list[tuple[Draw, ...]]:
+    """The graphs to run on a target: of the first `draws` layers those whose kernel has not got its rows yet. A kernel that few layers end in
+    is thus seen as often as it comes, and one that most end in only as often as its fit needs."""
+    rows: Counter[str] = Counter()
+    features: dict[str, set[str]] = defaultdict(set)
+    chosen: dict[bool, list[Draw]] = {False: [], True: []}
+    has_fpu = bool({"fpu", "fpu64"} & set(target.extensions))
+    for number in range(draws):
+        floats = has_fpu and number % FLOAT_SHARE == FLOAT_SHARE - 1
+        draw = Draw(number // FLOAT_SHARE if floats else number, floats)
+        layers = lowered(make_graph(seed, [draw]), target).layers
+        if any(rows[layer.kernel] < max(ROWS, ROWS_A_FEATURE * len(features[layer.kernel])) for layer in layers):
+            chosen[floats].append(draw)
+            for layer in layers:
+                rows[layer.kernel] += 1
+                features[layer.kernel] |= {name for name, count in layer.features.items() if count}
+    return [tuple(part[start:start + LAYERS_PER_GRAPH]) for part in chosen.values() for start in range(0, len(part), LAYERS_PER_GRAPH)]
+
+
+def lowered(graph: QuantizedGraph, target: Target) -> LoweredPlan:
+    """The plan that a graph of the sweep is run with."""
+    return plan(graph, target, OPTIONS)
+
+
+def _bounded(draw: Callable[[Dice], SweptLayer], dice: Dice) -> SweptLayer:
     """The first one that is not too large."""
     while True:
-        drawn: SweptLayer = layer(dice)  # type: ignore[operator]
-        elements = max(map(math.prod, (*drawn.inputs, drawn.op.infer_shape(*drawn.inputs))))
-        if drawn.op.macs(*drawn.inputs) <= MAX_MACS and elements <= MAX_ELEMENTS and drawn.op.parameters <= MAX_WEIGHTS:
-            return drawn
+        layer = draw(dice)
+        elements = max(map(math.prod, (*layer.inputs, layer.op.infer_shape(*layer.inputs))))
+        if layer.op.macs(*layer.inputs) <= MAX_MACS and elements <= MAX_ELEMENTS and layer.op.parameters <= MAX_WEIGHTS:
+            return layer
 
 
 def _round_up(size: int, unit: int) -> int:

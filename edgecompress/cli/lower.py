@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgecompress.lower.options import LowerOptions
 
 CALIBRATION_SAMPLES, VECTORS = 512, 16
-COMPARED_SAMPLES = 16  # on which the int8 model is compared with the float one
+COMPARED_SAMPLES = 16  # at most, on which the int8 model is compared with the float one
 POOR_DB = 10.0  # noise of a tenth of the signal's energy
 NEEDS = {"bits": "calibrate", "vectors": "data", "weights_section_over": "weights_section"}  # option -> the one it says something about
 
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         if len(graph.inputs) != 1:
             raise ConfigError(f"--data is for models of one input; '{graph.name}' has {len(graph.inputs)}, leave it out")
         tensor = graph.tensors[graph.inputs[0]]
-        real, source = samples(arguments.data, tensor.shape, "normalization" in graph.metadata, "validation", arguments.vectors or VECTORS)
+        real, source = samples(arguments.data, tensor.shape, "normalization" in graph.metadata, "validation", arguments.vectors or VECTORS,
+                               stream=graph.state_bytes > 0)
         vectors = real if tensor.dtype == "float32" else tensor.quantize(real)
     artifact = lower(graph, target, vectors=vectors, vectors_source=source, options=options)
     artifact.write(arguments.output, overwrite=arguments.overwrite)
@@ -106,7 +107,7 @@ def _integer_or_float_ops(graph: QuantizedGraph | FloatGraph, arguments: argpars
 
     x, source = samples(arguments.calibrate, graph.shapes[graph.input], False, "train", CALIBRATION_SAMPLES)
     calibrated = quantize(graph, x, QuantizeConfig(weight_bits=arguments.bits or 8, metadata={**graph.metadata, "calibrated_on": source}))
-    decibels = round(output_sqnr(graph, calibrated, x[:COMPARED_SAMPLES]), 1)
+    decibels = round(output_sqnr(graph, calibrated, x[::-(-len(x) // COMPARED_SAMPLES)]), 1)
     return replace(calibrated, metadata={**calibrated.metadata, "calibration_sqnr_db": decibels})
 
 
@@ -136,4 +137,4 @@ def _calibration(decibels: float, graph: QuantizedGraph) -> str:
     text = f"{graph.metadata['calibrated_on']}; outputs {decibels} dB above the noise of quantization"
     if decibels >= POOR_DB:
         return text
-    return f"{text}: the float model is hardly left, try more --bits, or samples as the model was trained on; check the accuracy"
+    return f"{text}: little of the float model is left, so check its accuracy; try more --bits"

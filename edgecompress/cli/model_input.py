@@ -45,9 +45,10 @@ def _shape(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--input-shape '{text}' must be whole numbers with an x between them, such as 3x96x96") from None
 
 
-def samples(spec: str, shape: tuple[int, ...], normalized: bool, part: str, limit: int) -> tuple[np.ndarray, str]:
+def samples(spec: str, shape: tuple[int, ...], normalized: bool, part: str, limit: int, stream: bool = False) -> tuple[np.ndarray, str]:
     """(float32 [n, *shape], where they come from). `spec` is a data set (its `part`), or an .npy or .npz file of inputs without labels.
 
+    At most `limit` samples from all over the data, because files are often sorted by class; of a `stream` the first ones, which follow each other.
     `normalized`: as this tool's own models were trained on them; otherwise as they are stored, which is what a model from elsewhere takes.
     Raises DataError and ConfigError.
     """
@@ -68,7 +69,9 @@ def samples(spec: str, shape: tuple[int, ...], normalized: bool, part: str, limi
         source = f"{part} samples of {data.name}"
     _check_shape(spec, tuple(values.shape[1:]), shape)
     with np.errstate(over="ignore"):
-        chosen = values[:limit].reshape(-1, *shape).astype(np.float32)
+        count = min(len(values), limit)
+        positions = np.arange(count) if stream else np.arange(count) * len(values) // count
+        chosen = values[positions].reshape(-1, *shape).astype(np.float32)
     if not np.isfinite(chosen).all():
         raise DataError(f"the samples in '{spec}' hold numbers that float32 does not; the largest is 3.4e38")
     return chosen, f"{len(chosen)} {source}"

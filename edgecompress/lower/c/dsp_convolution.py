@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.lower.c.dsp_staircase import short_rescaling
 from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_streams, rescale_constants, rescale_factors, sums_fit
+from edgecompress.lower.c.dsp_windows import TILE, Walk, Windows, walk, windows
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
-TILE = 3  # pixels of ec_conv_tile
-RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12), 2: (8, 12)}  # weight bits -> shifts of EC_RESCALE_SHORT and EC_RESCALE_SHORTER, ec_rescale_shift in ec_rescale_dsp.h
-CHAIN_BLOCKS = 16  # EC_CHAIN_BLOCKS in ec_conv_tile_dsp.h
+RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12), 2: (8, 12)}  # weight bits -> ec_rescale_shift of the short forms, ec_rescale_dsp.h
+CHAIN_BLOCKS, CHAIN_WORDS_S2 = 16, 4  # EC_CHAIN_BLOCKS and EC_CHAIN_WORDS_S2 in ec_conv_tile_dsp.h
 
 
 def rescale_form(op: Any, rows: np.ndarray) -> tuple[int, int]:
@@ -29,56 +27,8 @@ def constants_of(op: Any, rows: np.ndarray) -> np.ndarray:
     return rescale_constants(op, rows) if short is None else short.constants
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Where the windows of a convolution lie, in bytes; the fields that ec_conv2d_dsp_params has too mean the same."""
-
-    height: int
-    width: int  # of the output, as the kernel walks over it
-    kernel_height: int
-    run_words: int
-    run_step: int
-    column_step: int
-    row_step: int
-    stride_height: int
-    buffer_rows: int
-    pitch: int
-    left_bytes: int
-    rgb: bool  # three runs of 9 bytes, whose last bytes share a word
-
-    @property
-    def blocks(self) -> int:
-        """Words of 4 positions in a window."""
-        return self.kernel_height * self.run_words + self.rgb
-
-    @property
-    def pixels(self) -> int:
-        """Of the output."""
-        return self.height * self.width
-
-
-def windows(op: Conv2D, source: tuple[int, ...], output: tuple[int, ...]) -> Windows:
-    """Windows are read from the input itself where none leaves it and no word reaches beyond it."""
-    (height, width, channels), (kernel_height, kernel_width), (stride_height, stride_width) = source, op.kernel, op.stride
-    run_bytes, row_bytes = kernel_width * channels, width * channels
-    rgb = kernel_height == 3 and run_bytes == 9
-    run_words = 2 if rgb else -(-run_bytes // 4)
-    reach = (kernel_height - 1) * op.dilation[0] + 1
-    inside = not (op.padding[0] or op.padding[2]) and (output[0] - 1) * stride_height + reach <= height \
-        and (output[1] - 1) * stride_width + kernel_width <= width
-    if inside and run_bytes >= 4 * run_words:
-        flat = op.kernel == (1, 1) and op.stride == (1, 1)
-        return Windows(*((1, output[0] * output[1]) if flat else output[:2]), kernel_height, run_words, op.dilation[0] * row_bytes,
-                       stride_width * channels, stride_height * row_bytes, stride_height, 0, 0, 0, rgb)
-    left = op.padding[2] * channels
-    pitch = -(-max(left + row_bytes, (output[1] - 1) * stride_width * channels + max(4 * run_words, run_bytes)) // 4) * 4
-    spanned = 0 if output[1] % TILE == 0 else 2 if output[1] == 1 else 1  # rows that a tile reaches beyond its first pixel's
-    return Windows(output[0], output[1], kernel_height, run_words, op.dilation[0] * pitch, stride_width * channels, stride_height * pitch,
-                   stride_height, reach + spanned * stride_height, pitch, left, rgb)
-
-
 class Conv2DDspEmitter(Emitter):
-    """ec_conv2d_s8_dsp, ec_conv2d_s4_dsp."""
+    """ec_conv2d_s8_dsp, _s4_ and _s2_, and with _rgb_ those for 3 runs of 9 bytes: one group, no horizontal dilation."""
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
@@ -134,7 +84,8 @@ class Conv2DDspEmitter(Emitter):
         return (call.output.shape[2] + 1) // 2
 
     def _weight_words(self, call: Call) -> int:
-        return self._pairs(call) * (-(-self._windows(call).blocks * call.op.weight_bits // 4) + 2 * rescale_form(call.op, self._rows(call))[1])
+        weight_bits: int = call.op.weight_bits
+        return self._pairs(call) * (-(-self._windows(call).blocks * weight_bits // 4) + 2 * rescale_form(call.op, self._rows(call))[1])
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, shape = call.op, self._windows(call)
@@ -156,35 +107,39 @@ class Conv2DDspEmitter(Emitter):
         return 24 * (shape.blocks + filler) + shape.buffer_rows * shape.pitch + TILE * (channels + 1) * (channels % 2)
 
     def features(self, call: Call) -> dict[str, float]:
-        op, shape, pairs = call.op, self._windows(call), self._pairs(call)
+        op, shape, pairs, bits = call.op, self._windows(call), self._pairs(call), call.op.weight_bits
         tiles, singles = divmod(shape.pixels, TILE)
-        narrow = (op.activation_min, op.activation_max) != (-128, 127)
-        rest = shape.blocks - 1
-        result: dict[str, float] = {
-            "call": 1, "tiles": tiles, "tile_pairs": tiles * pairs, "tile_blocks": tiles * pairs * rest,
-            "tile_passes": tiles * pairs * -(-rest // CHAIN_BLOCKS), "tile_general": tiles * pairs * (rescale_form(op, self._rows(call))[0] == 0),
+        narrow, odd = (op.activation_min, op.activation_max) != (-128, 127), call.output.shape[2] % 2
+        walked = walk(shape, bool(odd))
+        words, general = -(-shape.blocks // 2), rescale_form(op, self._rows(call))[0] == 0
+        passes = -(-words // CHAIN_WORDS_S2) if bits == 2 else -(-(shape.blocks - 1) // CHAIN_BLOCKS)
+        return {
+            "call": 1, "runs": walked.runs, "tiles": tiles, "tile_pairs": tiles * pairs,
+            "tile_blocks": tiles * pairs * (words if bits == 2 else shape.blocks), "tile_passes": tiles * pairs * passes,
+            "tile_looped": tiles * pairs * (passes > 1), "tile_general": tiles * pairs * general,
             "gather_runs": tiles * shape.kernel_height, "gather_twos": tiles * shape.kernel_height * (shape.run_words // 2),
-            "gather_ones": tiles * shape.kernel_height * (shape.run_words % 2), "singles": singles, "single_pairs": singles * pairs,
-            "single_twos": singles * pairs * (shape.blocks // 2), "single_ones": singles * pairs * (shape.blocks % 2),
-            "single_runs": singles * shape.kernel_height, "single_words": singles * shape.blocks,
-            "rows": shape.height, "clamped": call.output.size * narrow, "odd_channels": call.output.size * (call.output.shape[2] % 2)}
-        return result | self._buffer_features(call, shape)
+            "gather_ones": tiles * shape.kernel_height * (shape.run_words % 2), "input_sums": tiles * words * (bits == 2),
+            "singles": singles, "single_pairs": singles * pairs, "single_general": singles * pairs * general,
+            "single_twos": singles * pairs * (words if bits == 2 else shape.blocks // 2),
+            "single_ones": singles * pairs * (0 if bits == 2 else shape.blocks % 2), "single_runs": singles * shape.kernel_height,
+            "single_words": singles * shape.blocks, "rows": shape.height, "clamped": call.output.size * narrow,
+            "odd_pixels": shape.pixels * odd, "odd_outputs": call.output.size * odd, **self._buffer_features(call, shape, walked)}
 
-    def _buffer_features(self, call: Call, shape: Windows) -> dict[str, float]:
+    def _buffer_features(self, call: Call, shape: Windows, walked: Walk) -> dict[str, float]:
         if not shape.buffer_rows:
             return {}
-        (height, width, channels), moves = call.inputs[0].shape, shape.height - 1
-        kept = max(shape.buffer_rows - shape.stride_height, 0)
-        loaded = shape.buffer_rows + moves * min(shape.buffer_rows, shape.stride_height)
-        return {"buffer_bytes": shape.buffer_rows * shape.pitch, "moves": moves, "moved_words": moves * kept * shape.pitch // 4,
-                "loaded_rows": loaded, "loaded_sixteens": loaded * (width * channels // 16), "loaded_bytes": loaded * (width * channels % 16)}
+        row_bytes = call.inputs[0].shape[1] * call.inputs[0].shape[2]
+        return {"buffer_bytes": shape.buffer_rows * shape.pitch, "moves": walked.moves, "kept_words": walked.kept_rows * shape.pitch // 4,
+                "loaded_rows": walked.loaded_rows, "loaded_sixteens": walked.loaded_rows * (row_bytes // 16),
+                "loaded_bytes": walked.loaded_rows * (row_bytes % 16)}
 
 
-DENSE_UNIT, DENSE_CHAIN = 8, 8  # positions of a unit; EC_DENSE_CHAIN in ec_dense_tile_dsp.h
+DENSE_UNIT = 8  # positions of a unit, ec_dense_tile_dsp.h
+DENSE_CHAIN = {8: 8, 4: 8, 2: 4}  # ec_dense_chain there
 
 
 class DenseDspEmitter(Emitter):
-    """ec_dense_s8_dsp, ec_dense_s4_dsp; also a convolution whose only window is the whole input."""
+    """ec_dense_s8_dsp, _s4_ and _s2_; also a convolution whose only window is the whole input."""
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
@@ -223,8 +178,8 @@ class DenseDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, (channels, length) = call.op, self._rows(call).shape
-        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "input_size": length, "output_size": channels, "activation_min": op.activation_min,
-                "activation_max": op.activation_max}
+        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "input_size": length, "output_size": channels,
+                "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, rows = call.op, self._rows(call)
@@ -232,16 +187,16 @@ class DenseDspEmitter(Emitter):
         return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, constants_of(op, rows))),)
 
     def array_bytes(self, call: Call) -> int:
-        units, quads, pairs = self._sizes(call)
-        return (2 * quads + pairs) * (2 * units * call.op.weight_bits + 8 * rescale_form(call.op, self._rows(call))[1])
+        (units, quads, pairs), weight_bits = self._sizes(call), int(call.op.weight_bits)
+        return (2 * quads + pairs) * (2 * units * weight_bits + 8 * rescale_form(call.op, self._rows(call))[1])
 
     def scratch_bytes(self, call: Call) -> int:
         return 16 * self._sizes(call)[0]
 
     def features(self, call: Call) -> dict[str, float]:
         (units, quads, pairs), channels, op = self._sizes(call), call.output.size, call.op
-        narrow = (op.activation_min, op.activation_max) != (-128, 127)
-        return {"call": 1, "expanded_units": units, "expanded_tail": call.inputs[0].size % DENSE_UNIT, "quads": quads, "quad_units": quads * units,
-                "quad_passes": quads * -(-units // DENSE_CHAIN), "quads_general": quads * (rescale_form(op, self._rows(call))[0] == 0),
-                "pairs": pairs, "pair_units": pairs * units, "copied": channels % 4,
-                "clamped": channels * narrow}
+        narrow, general = (op.activation_min, op.activation_max) != (-128, 127), rescale_form(op, self._rows(call))[0] == 0
+        return {"call": 1, "expanded_units": call.inputs[0].size // DENSE_UNIT, "expanded_tail": call.inputs[0].size % DENSE_UNIT, "units": units,
+                "quads": quads, "quad_units": quads * units, "quad_passes": quads * -(-units // DENSE_CHAIN[op.weight_bits]),
+                "quads_general": quads * general, "pairs": pairs, "pair_units": pairs * units, "pairs_general": pairs * general,
+                "copied": channels % 4, "clamped": channels * narrow}

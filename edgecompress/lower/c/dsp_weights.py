@@ -74,7 +74,8 @@ def pair_words(pairs: np.ndarray, bits: int) -> np.ndarray:
         words = (digits << np.arange(0, 32, 8)).sum(axis=2)
     else:
         words = _ternary_words(pairs)
-    return words.astype(np.uint32).view(np.int32).reshape(count, positions * bits // 16)
+    packed: np.ndarray = words.astype(np.uint32).view(np.int32).reshape(count, positions * bits // 16)
+    return packed
 
 
 def _ternary_words(pairs: np.ndarray) -> np.ndarray:

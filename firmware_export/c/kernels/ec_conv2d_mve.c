@@ -114,6 +114,7 @@ static void run_points(const context *c, const int8_t *input, int8_t *output)
 {
     const ec_conv2d_mve_params *p = c->p;
     const int32_t total = p->output_height * p->output_width, channels = p->input_channels, bytes = 16 * p->chunks;
+    const int32_t width = p->stride_height == 1 && p->stride_width == 1 ? total : p->output_width; /* pixels that lie evenly apart */
     const int8_t *row = input;
     int32_t done, column = 0;
     run r;
@@ -125,10 +126,10 @@ static void run_points(const context *c, const int8_t *input, int8_t *output)
         r.pixels = c->strip;
         r.output = output + done * p->output_channels;
         for (copied = 0; copied < r.count; copied += count) {
-            count = lesser(r.count - copied, p->output_width - column);
+            count = lesser(r.count - copied, width - column);
             ec_copy_segments_mve(c->strip + copied * bytes, bytes, row + column * p->stride_width * channels, p->stride_width * channels, channels, count);
             column += count;
-            if (column == p->output_width) {
+            if (column == width) {
                 column = 0;
                 row += p->stride_height * p->input_width * channels;
             }
