@@ -36,6 +36,7 @@ def assembly(code: bytes) -> list[str]:
     import capstone
 
     machine = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    machine.detail = True  # conditions
     lines = []
     for instruction in machine.disasm(code, 0):
         operands = instruction.op_str

@@ -256,13 +256,15 @@ def test_fast_kernels_take_what_they_can_hold() -> None:
 
 
 def test_outputs_lie_over_inputs() -> None:
-    """The chains' arenas are smaller than any two tensors side by side would allow, so their outputs prove the distances."""
+    """The planner lets tensors of the chains share bytes, so that the chains' outputs prove the distances that the emitters name."""
     target, overlapping = load_target("cortex-m4"), 0
-    for case in (chain(seed, 8) for seed in range(8)):
-        lowered = plan(case.graph, target)
-        tensors = [case.graph.tensors[node.output].size for node in case.graph.nodes[:-1]]
-        overlapping += lowered.memory.arena_bytes < max(a + b for a, b in zip(tensors, tensors[1:], strict=False))
-    assert overlapping >= 4
+    for case in (chain(seed, bits) for bits in BITS for seed in range(8)):
+        places = {placement.buffer.name: placement for placement in lower(case.graph, target, case.inputs).plan.memory.placements}
+        for node in case.graph.nodes:
+            if node.inputs[0] in places and node.output in places:
+                source, output = places[node.inputs[0]], places[node.output]
+                overlapping += source.offset < output.offset + output.buffer.size and output.offset < source.offset + source.buffer.size
+    assert overlapping >= 20
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -295,7 +297,7 @@ GOALS = {  # instructions a multiply-accumulate, everything included
     "three_by_three_16": (conv2d("three_by_three_16", (16, 32, 16), 16, output=RELU), 0.64),
     "strided_16_32": (conv2d("strided_16_32", (32, 32, 16), 32, stride=(2, 2), output=RELU), 0.83),
     "kws_first": (conv2d("kws_first", (49, 10, 1), 64, (10, 4), (2, 2), output=RELU), 0.93),
-    "rgb_first": (conv2d("rgb_first", (48, 48, 3), 8, (3, 3), (2, 2), output=RELU), 1.22),
+    "rgb_first": (conv2d("rgb_first", (48, 48, 3), 8, (3, 3), (2, 2), output=RELU), 1.24),
     "dense_128": (dense("dense_128", 128, 128, output=RELU), 0.97),
     "int4_pointwise": (conv2d("int4_pointwise", (25, 5, 64), 64, (1, 1), bits=4, output=RELU), 0.92),
     "ternary_pointwise": (conv2d("ternary_pointwise", (25, 5, 64), 64, (1, 1), bits=2, output=RELU), 0.65),

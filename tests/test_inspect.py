@@ -12,7 +12,7 @@ import pytest
 from graph_cases import small_network
 
 from edgecompress.bench import bench
-from edgecompress.bench.sweep import random_chain
+from edgecompress.bench.sweep import random_layers
 from edgecompress.cli import inspect
 from edgecompress.cli.main import main
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
@@ -31,7 +31,7 @@ def predictable(target_name: str) -> QuantizedGraph:
     """A chain whose kernels the shipped profile of the core knows."""
     target = load_target(target_name)
     known = load_profile(target.profile).coefficients
-    chains = (random_chain(9, index) for index in range(200))
+    chains = (random_layers(9, index) for index in range(200))
     return next(chain for chain in chains if {layer.kernel for layer in Inspector(chain).inspect(target).layers} <= known.keys())
 
 
@@ -58,7 +58,7 @@ def document(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, A
 @pytest.mark.parametrize("name", ["stm32f411", "rp2040", "esp32c3"])
 @pytest.mark.parametrize("index", [0, 3])
 def test_exact_figures_are_the_artifacts(name: str, index: int, tmp_path: Path) -> None:
-    graph, target = random_chain(11, index), load_target(name)
+    graph, target = random_layers(11, index), load_target(name)
     found = Inspector(graph).inspect(target)
     artifact = lower(graph, target)
     assert (found.arena_bytes, found.constant_bytes) == (artifact.plan.memory.arena_bytes, artifact.plan.constant_bytes)

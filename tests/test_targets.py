@@ -15,7 +15,7 @@ from unicorn import arm_const, riscv_const
 from edgecompress import resources
 from edgecompress.bench import bench
 from edgecompress.bench.machines import MACHINES
-from edgecompress.bench.sweep import random_chain
+from edgecompress.bench.sweep import random_layers
 from edgecompress.bench.toolchain import select_compiler
 from edgecompress.cli.main import main
 from edgecompress.errors import ConfigError, ExitCode
@@ -213,7 +213,7 @@ def test_a_profile_of_the_base_holds_at_the_boards_clock_until_it_has_its_own(tm
     assert board.profile == "cortex-m4-emulated" and board.own_profile == "board" and core.own_profile == "cortex-m4-emulated"
     assert applies(profile, board) and not applies(profile, load_target("stm32f746"))
     assert not applies(dataclasses.replace(profile, target="board"), core)
-    chain = next(graph for graph in (random_chain(1, index) for index in range(50))
+    chain = next(graph for graph in (random_layers(1, index) for index in range(50))
                  if {layer.kernel for layer in plan(graph, core).layers} <= profile.coefficients.keys())
     lowered = plan(chain, core)
     assert estimate(lowered, profile, board).latency_s == pytest.approx(estimate(lowered, profile, core).latency_s * core.clock_hz / board.clock_hz)
@@ -228,7 +228,7 @@ def test_a_profile_of_the_base_holds_at_the_boards_clock_until_it_has_its_own(tm
 
 def test_a_chip_is_benched_like_its_core(tmp_path: Path) -> None:
     chip, core = load_target("stm32f411"), load_target("cortex-m4")
-    lower(random_chain(5, 4), chip).write(tmp_path / "a")
+    lower(random_layers(5, 4), chip).write(tmp_path / "a")
     seen, reference = bench(tmp_path / "a"), bench(tmp_path / "a", target=core)
     assert seen.target == "stm32f411" and seen.matches_reference is True and seen.instructions == reference.instructions
     assert seen.latency_s == pytest.approx(reference.latency_s * core.clock_hz / chip.clock_hz)

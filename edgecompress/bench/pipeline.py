@@ -85,10 +85,10 @@ def _instruction(raw: Any) -> Instruction:
     memory = [operand.mem for operand in raw.operands if operand.type == MEMORY_OPERAND]
     parts = [number for place in memory for number in (place.base, place.index) if number]
     address = frozenset(map(raw.reg_name, parts)) if memory else frozenset(operands[:1] if name.startswith(BLOCKS) else ())
-    accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(("smlal", "umlal", "smull", "umull")) else ""
+    accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(LONG_PRODUCTS) else ""
     shifted = any(operand.type == 1 and operand.shift.type for operand in raw.operands) and not name.startswith(("lsl", "lsr", "asr", "ror", "pkh"))
-    return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, address, len(parts) == 2, accumulator, raw.size == 2, _leaves(raw, name, written),
-                       name.startswith(SIMD) or shifted, shifted)
+    return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, address, len(parts) == 2, accumulator, raw.size == 2,
+                       _leaves(raw, name, written), name.startswith(SIMD) or shifted, shifted)
 
 
 MEMORY_OPERAND = 3  # capstone's ARM_OP_MEM
@@ -126,50 +126,49 @@ def _leaves(raw: Any, name: str, written: frozenset[str]) -> bool:
 
 
 FLOAT_CYCLES = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3, "vnmla": 3, "vnmls": 3}  # M4 manual, table 7-1
+FLOAT_ARITHMETIC = (*FLOAT_CYCLES, "vadd", "vsub", "vmul", "vnmul", "vcvt")
 
 
 def in_order_cost(block: Sequence[Instruction], divide: int = 7, accumulate: int = 1, multiply_long: int = 1) -> BlockCost:
-    """Cortex-M3 and M4. `divide`: 2 to 12 by the operands, the middle is taken; `accumulate` and `multiply_long`: products with a sum, and long ones."""
+    """Cortex-M3 and M4. `divide` is 2 to 12 by the operands, the middle is taken; `accumulate`: a product with a sum; `multiply_long`: 64 bits."""
     cycles, before = 0, None
     for instruction in block:
-        cycles += _access_cycles(instruction, before) if instruction.kind in (LOADS, STORES) else \
-            divide if instruction.kind == DIVIDES else _product_cycles(instruction, accumulate, multiply_long) if instruction.kind == MULTIPLIES else \
-            _plain_cycles(instruction, before)
-        cycles += REFILL if instruction.leaves else 0
+        if instruction.kind in (LOADS, STORES):
+            cycles += _access_cycles(instruction, before)
+        elif instruction.kind == DIVIDES:
+            cycles += divide
+        elif instruction.kind == MULTIPLIES:
+            cycles += multiply_long if instruction.mnemonic.startswith(LONG_PRODUCTS) else 1
+            cycles += accumulate - 1 if instruction.accumulator or instruction.mnemonic.startswith(("smlal", "umlal", "umaal")) else 0
+        else:
+            folded = instruction.mnemonic.startswith("it") and before is not None and before.narrow  # into the 16-bit instruction before it
+            cycles += 0 if folded else {"tbb": 2, "tbh": 2, **FLOAT_CYCLES}.get(instruction.mnemonic, 1)
+        cycles += _waits(instruction, before) + (REFILL if instruction.leaves else 0)
         before = instruction
-    last = block[-1]
-    conditional = last.kind == BRANCHES and not last.leaves
-    return BlockCost(cycles, REFILL if conditional else 0, sum(instruction.words for instruction in block))
+    return BlockCost(cycles, REFILL if _is_conditional(block[-1]) else 0, sum(instruction.words for instruction in block))
+
+
+def _is_conditional(last: Instruction) -> bool:
+    return last.kind == BRANCHES and not last.leaves
 
 
 def _access_cycles(instruction: Instruction, before: Instruction | None) -> int:
-    """A load takes two cycles, one behind another load whose result is not in its address, unless it moves its own address; several registers
-    take one each and one more. A store takes one, or two with an index that no load stands before. An address that the instruction before
-    computed is waited for."""
-    moved = LOADS, STORES
-    waits = before is not None and before.kind not in moved and bool(before.writes & instruction.address)
+    """Several registers take a cycle each and one more. A load takes two, one behind another load whose result is not in its address unless it
+    moves its own address; a store takes one, two with an index and no load before it."""
     if instruction.words > 1:
-        return 1 + instruction.words + waits
+        return 1 + instruction.words
     piped = before is not None and before.kind == LOADS and before.words == 1 and not before.writes & instruction.address
     if instruction.kind == LOADS:
-        return (1 if piped and not instruction.address & instruction.writes else 2) + waits
-    return (2 if instruction.indexed and not piped else 1) + waits
+        return 1 if piped and not instruction.address & instruction.writes else 2
+    return 2 if instruction.indexed and not piped else 1
 
 
-def _product_cycles(instruction: Instruction, accumulate: int, multiply_long: int) -> int:
-    long = instruction.mnemonic.startswith(LONG_PRODUCTS)
-    sums = bool(instruction.accumulator) or instruction.mnemonic.startswith(("smlal", "umlal", "umaal"))
-    return (multiply_long if long else 1) + (accumulate - 1 if sums else 0)
-
-
-def _plain_cycles(instruction: Instruction, before: Instruction | None) -> int:
-    if instruction.kind == FLOATS:  # a result takes one more to the next instruction
-        waits = before is not None and before.kind == FLOATS and not before.mnemonic.startswith(("vmov", "vcmp")) and before.writes & instruction.reads
-        return FLOAT_CYCLES.get(instruction.mnemonic, 1) + bool(waits)
-    if instruction.mnemonic in ("tbb", "tbh"):  # their load
-        return 2
-    folded = instruction.mnemonic.startswith("it") and before is not None and before.narrow  # into the 16-bit instruction before it
-    return 0 if folded else 1
+def _waits(instruction: Instruction, before: Instruction | None) -> int:
+    """One cycle for an address that the instruction before computed, or for a float that it computed."""
+    if before is None or before.kind in (LOADS, STORES):
+        return 0
+    late_float = before.mnemonic in FLOAT_ARITHMETIC and before.writes & instruction.reads
+    return int(bool(late_float or before.writes & instruction.address))
 
 
 def m0plus_cost(block: Sequence[Instruction]) -> BlockCost:
@@ -178,8 +177,7 @@ def m0plus_cost(block: Sequence[Instruction]) -> BlockCost:
     for instruction in block:
         cycles += 1 if instruction.kind not in (LOADS, STORES) else 2 if instruction.words == 1 else 1 + instruction.words
         cycles += (2 if instruction.mnemonic in ("bl", "pop") else 1) if instruction.leaves else 0
-    last = block[-1]
-    return BlockCost(cycles, int(last.kind == BRANCHES and not last.leaves), sum(instruction.words for instruction in block))
+    return BlockCost(cycles, int(_is_conditional(block[-1])), sum(instruction.words for instruction in block))
 
 
 LOAD_LATENCY, NARROW_LOAD_LATENCY, WRITE_BACK_LATENCY, MULTIPLY_LATENCY, SHIFTED_LATENCY = 2, 3, 2, 2, 2

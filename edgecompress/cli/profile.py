@@ -16,11 +16,12 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--target", default="cortex-m7", help="device name or the path of its TOML file (default: cortex-m7)")
     parser.add_argument("--output", type=Path, help="file to write (default: hw_profiles/<the target's profile>.json in this folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace a profile that is there")
-    parser.add_argument("--models", type=int, default=120,
-                        help="random layer chains to run; one in seven is held back to judge the fit (default: 120)")
-    parser.add_argument("--seed", type=int, default=0, help="which chains (default: 0)")
+    parser.add_argument("--layers", type=int, default=5000,
+                        help="random layers to choose from, so that each kernel is seen often enough; one in six of a kernel's is held back to judge "
+                             "the fit (default: 5000)")
+    parser.add_argument("--seed", type=int, default=0, help="which layers (default: 0)")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path")
-    parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn)")
+    parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn, where it has the core)")
     add_format(parser)
     parser.set_defaults(run=run)
 
@@ -31,8 +32,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     from edgecompress.cli.progress import progress_display
     from edgecompress.hw.target import load_target
 
-    if arguments.models < 10:
-        raise ConfigError(f"--models {arguments.models} is too few to fit and judge a profile; use at least 10")
+    if arguments.layers < 50:
+        raise ConfigError(f"--layers {arguments.layers} is too few to fit and judge a profile; use at least 50")
     target = load_target(arguments.target)
     path = arguments.output or Path("hw_profiles") / f"{target.own_profile}.json"
     if arguments.seed < 0:
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         raise ConfigError(f"'{path}' exists; add --overwrite to replace it or choose another --output")
     path.parent.mkdir(parents=True, exist_ok=True)  # first: minutes of work would be lost to a folder that cannot be made
     with progress_display() as progress:
-        profile = make_profile(target, path.stem, arguments.models, arguments.seed, arguments.cc, arguments.emulator, progress)
+        profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress)
     profile.save(path)
     error = profile.fit_error
     summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),

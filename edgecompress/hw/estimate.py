@@ -44,7 +44,7 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
     code += sum(profile.code_kernel_bytes.get(kernel, 0.0) for kernel in plan.kernels if kernel)
     return Cost(
         latency_s=sum(layers) + overhead,
-        ram_bytes=plan.memory.arena_bytes + plan.state_bytes + profile.stack_bytes,
+        ram_bytes=plan.memory.arena_bytes + plan.state_bytes + profile.stack_of(plan.kernels),
         flash_bytes=plan.constant_bytes + math.ceil(code),
         macs=plan.macs,
         arena_bytes=plan.memory.arena_bytes,

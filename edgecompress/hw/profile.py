@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class HardwareProfile:
     code_base_bytes: float
     code_layer_bytes: float
     code_kernel_bytes: Mapping[str, float]
-    stack_bytes: int
+    stack_bytes: int  # deepest of all firmwares
     fit_error: FitError
 
     def layer_cost(self, kernel: str, features: Mapping[str, float]) -> float:
@@ -86,6 +87,18 @@ class HardwareProfile:
             raise ConfigError(f"profile '{self.name}' knows nothing of kernel '{kernel}'; run 'edgecompress profile --target {self.target}'")
         weights = self.coefficients[kernel]
         return sum(weights.get(name, 0.0) * value for name, value in features.items())
+
+    @cached_property
+    def _kernel_stacks(self) -> dict[str, int]:
+        """Bytes of stack that a model with the kernel needs at most, as far as the kernel goes: the least of all firmwares that held it."""
+        stacks: dict[str, int] = {}
+        for row in self.firmware_rows:
+            stacks |= {kernel: min(row.stack_bytes, stacks.get(kernel, row.stack_bytes)) for kernel in row.kernels}
+        return stacks
+
+    def stack_of(self, kernels: Iterable[str]) -> int:
+        """Predicted stack of a model in bytes; of a kernel that the profile never saw the deepest one there was."""
+        return max((self._kernel_stacks.get(kernel, self.stack_bytes) for kernel in kernels), default=self.stack_bytes)
 
     def save(self, path: Path) -> None:
         """Writes JSON atomically."""

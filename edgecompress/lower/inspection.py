@@ -58,7 +58,7 @@ class Inspection:
     @property
     def stack_bytes(self) -> int | None:
         """Predicted; None without a prediction."""
-        return None if self.profile is None else self.profile.stack_bytes
+        return None if self.cost is None else self.cost.ram_bytes - self.arena_bytes - self.state_bytes
 
     @property
     def ram_bytes(self) -> int:

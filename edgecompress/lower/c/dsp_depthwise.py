@@ -12,10 +12,10 @@ from edgecompress.lower.c.dsp_staircase import SUM_BITS, short_rescaling
 from edgecompress.lower.c.dsp_weights import rescale_factors
 from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, Symbol
 
-LANES, BLOCK = 4, 3  # EC_DEPTHWISE_LANES and EC_DEPTHWISE_BLOCK in ec_depthwise_dsp.h, ec_depthwise_window_dsp.h
+LANES = 4  # EC_DEPTHWISE_LANES in ec_depthwise_dsp.h
 SCALE_WORDS = 4  # EC_DEPTHWISE_SCALE_WORDS
 SHORT_SHIFTS = (11, 15)  # of ec_depthwise_rescale_11 and _15
-READ_BEYOND, WRITTEN_BEYOND = 3, 8  # bytes that ec_depthwise_window_run_dsp.c touches behind weights and scratch, taking columns in fours
+READ_BEYOND = 2  # bytes that ec_depthwise_window_run_dsp.c reads behind the weights of an even number of columns
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def crop(size: int, outputs: int, stride: int, taps: int, padding: int) -> Span:
 def pairs_seen(taps: int, stride: int) -> int:
     """Pairs of rows that two neighbouring windows see together, the first of which begins with a pair."""
     return taps // 2 + 1 if stride == 1 else (taps + 1) // 2 + 1
+
+
+def blocks_of(columns: int) -> tuple[int, int]:
+    """(threes, twos) in which columns are taken, as ec_depthwise_threes has it."""
+    threes = columns // 3 if columns % 3 != 1 else max(columns - 4, 0) // 3
+    return threes, -(-(columns - 3 * threes) // 2)
 
 
 def round_up(value: int, unit: int) -> int:
@@ -199,9 +205,10 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
         return not self.width or (horizontal.taps, horizontal.stride) == (self.width, self.stride)
 
     def _rows(self, call: Call) -> np.ndarray:
-        """Weights [channels, taps], each channel's row by row."""
+        """Weights [channels, taps]: two columns at a time, row by row; an odd last column by itself."""
         weights = self._weights(call)
-        return weights.reshape(-1, weights.shape[2]).T
+        columns = [weights[:, first:first + 2].reshape(-1, weights.shape[2]) for first in range(0, weights.shape[1], 2)]
+        return np.concatenate(columns).T
 
     def packed(self, call: Call) -> np.ndarray:
         return np.concatenate([super().packed(call), np.zeros(READ_BEYOND, dtype=np.int8)])
@@ -211,11 +218,11 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
 
     def scratch_bytes(self, call: Call) -> int:
         vertical, horizontal = self.spans(call)
-        positions, pairs = round_up(horizontal.outputs, BLOCK), pairs_seen(vertical.taps, vertical.stride)
+        positions, pairs = max(horizontal.outputs, 2), pairs_seen(vertical.taps, vertical.stride)
         words = pairs * (horizontal.stride * (positions - 1) + horizontal.taps)
         lane = 1 + 2 * pairs * horizontal.taps + SCALE_WORDS
         unpacked = vertical.taps * horizontal.taps if call.op.weight_bits != 8 else 0
-        return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked + READ_BEYOND, 4) + WRITTEN_BEYOND)
+        return int(4 * (2 * positions + LANES * (words + lane) + horizontal.stride * pairs) + round_up(unpacked + READ_BEYOND, 4))
 
     def _seen(self, vertical: Span) -> list[int]:
         """Pairs of rows with a part of the image that each step sees."""
@@ -227,14 +234,14 @@ class DepthwiseWindowEmitter(DepthwiseDspEmitter):
     def features(self, call: Call) -> dict[str, float]:
         channels, op, (vertical, horizontal) = call.output.shape[2], call.op, self.spans(call)
         seen, groups, pairs = self._seen(vertical), -(-channels // LANES), pairs_seen(vertical.taps, vertical.stride)
-        steps, blocks = len(seen), -(-horizontal.outputs // BLOCK)
+        steps, (threes, twos) = len(seen), blocks_of(horizontal.outputs)
         fills = groups * ((vertical.size - 1 + vertical.padding) // 2 + 1 - vertical.padding // 2)
         return {"call": 1, "words": LANES * pairs * horizontal.taps, "lanes": channels, "lane_lines": channels * horizontal.taps,
                 "lane_taps": channels * pairs * horizontal.taps,
                 "unpacked": vertical.taps * horizontal.taps * channels * (op.weight_bits != 8), "groups": groups, "steps": groups * steps,
                 "fills": fills * horizontal.stride, "filled": fills * horizontal.size, "sweeps": channels * steps,
-                "blocks": channels * steps * blocks, "runs": channels * sum(seen) * blocks * horizontal.stride,
-                "taps": channels * sum(seen) * blocks * horizontal.taps, "outputs": channels * steps * horizontal.outputs,
+                **_block_features(channels * steps, channels * sum(seen) * horizontal.stride, channels * sum(seen) * horizontal.taps, threes, twos),
+                "outputs": channels * steps * horizontal.outputs,
                 **self._rescale_features(call, channels * steps * horizontal.outputs)}
 
 
@@ -262,21 +269,28 @@ class DepthwiseLineEmitter(DepthwiseDspEmitter):
 
     def scratch_bytes(self, call: Call) -> int:
         along, _ = self._axes(call)
-        positions, taps = round_up(-(-along.outputs // 2), BLOCK), pairs_seen(along.taps, along.stride)
+        positions, taps = max(-(-along.outputs // 2), 2) + 1, pairs_seen(along.taps, along.stride)
         words, lane = along.stride * (positions - 1) + taps, 1 + 2 * taps + SCALE_WORDS
         return int(4 * (2 * positions + LANES * (words + lane) + 2) + round_up(along.taps if call.op.weight_bits != 8 else 0, 4))
 
     def features(self, call: Call) -> dict[str, float]:
         channels, op, (along, across) = call.output.shape[2], call.op, self._axes(call)
         groups, taps, pairs, rest = -(-channels // LANES), pairs_seen(along.taps, along.stride), along.outputs // 2, along.outputs % 2
-        blocks = -(-pairs // BLOCK) + rest
+        threes, twos = blocks_of(pairs)
         lines, steps = groups * across.outputs, channels * across.outputs * ((pairs > 0) + rest)
         outputs = channels * across.outputs * (pairs + rest)
         return {"call": 1, "words": LANES * along.size, "lanes": channels, "lane_taps": channels * taps,
                 "unpacked": along.taps * channels * (op.weight_bits != 8), "groups": groups, "lines": lines,
                 "fills": lines * along.stride, "edges": lines * (along.padding % 2 + (along.size + along.padding) % 2),
-                "filled": lines * along.size / 2, "sweeps": steps, "blocks": channels * across.outputs * blocks,
-                "taps": channels * across.outputs * blocks * taps, "outputs": outputs, **self._rescale_features(call, outputs)}
+                "filled": lines * along.size / 2, "sweeps": steps,
+                **_block_features(channels * across.outputs, channels * across.outputs * along.stride, channels * across.outputs * taps, threes,
+                                  twos + rest), "outputs": outputs, **self._rescale_features(call, outputs)}
+
+
+def _block_features(steps: float, runs: float, taps: float, threes: int, twos: int) -> dict[str, float]:
+    """Counts over all blocks of three and of two columns, of which each step, run and tap has so many."""
+    return {"blocks_3": steps * threes, "runs_3": runs * threes, "taps_3": taps * threes,
+            "blocks_2": steps * twos, "runs_2": runs * twos, "taps_2": taps * twos}
 
 
 class DepthwiseDotEmitter(DepthwiseDspEmitter):

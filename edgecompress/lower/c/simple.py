@@ -175,7 +175,8 @@ class PadEmitter(SimpleEmitter):
                 "right_bytes": right * channels, "bottom_bytes": bottom * row_bytes, "value": call.op.value}
 
     def features(self, call: Call) -> dict[str, float]:
-        return {"call": 1, "rows": call.inputs[0].shape[0], "bytes": call.output.size}
+        copied = call.inputs[0].size
+        return {"call": 1, "rows": call.inputs[0].shape[0], "copied": copied, "filled": call.output.size - copied}
 
 
 class ConcatEmitter(SimpleEmitter):

@@ -59,7 +59,8 @@ EMIT: dict[str, Emitter] = {
 FAST: dict[str, tuple[Emitter, ...]] = {
     "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), WinogradDspEmitter(), Conv2DDspEmitter()),
     "dense": (DenseMveEmitter(), DenseDspEmitter()),
-    "depthwise_conv2d": (OneChannelDepthwiseMveEmitter(), DepthwiseMveEmitter(), DepthwiseDotEmitter(), Depthwise3x3Emitter(1), Depthwise3x3Emitter(2), DepthwiseLineEmitter(),
+    "depthwise_conv2d": (OneChannelDepthwiseMveEmitter(), DepthwiseMveEmitter(),
+                         DepthwiseDotEmitter(), Depthwise3x3Emitter(1), Depthwise3x3Emitter(2), DepthwiseLineEmitter(),
                          DepthwiseWindowEmitter(5, 1), DepthwiseWindowEmitter(5, 2), DepthwiseWindowEmitter(7, 1), DepthwiseWindowEmitter(7, 2),
                          DepthwiseWindowEmitter()),
     "lstm": (LstmDspEmitter("lstm"),),

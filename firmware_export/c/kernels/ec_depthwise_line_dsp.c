@@ -3,7 +3,7 @@
  * of a line, and what ec_depthwise_window_dsp.h calls a column of the output is two neighbouring outputs of the line.
  *
  * Scratch, with taps = (kernel_height * kernel_width) / 2 + 1 for a stride of 1 and (kernel_height * kernel_width + 1) / 2 + 1
- * for 2 along the line, and positions half the outputs of a line rounded up to threes (at least 3): int32_t[positions][2] sums,
+ * for 2 along the line, and positions half the outputs of a line, rounded up, at least 2, and 1 more: int32_t[positions][2] sums,
  * uint32_t[4 lanes][stride * (positions - 1) + taps] words, 4 lanes' constants of 1 + 2 * taps + 4 words, int32_t[2] runs,
  * int8_t[kernel_height * kernel_width] for packed weights. Output and input may start at one address where the output has
  * as many lines as the input and no more outputs a line than inputs; for lines that are rows, no more lines. */
@@ -77,6 +77,7 @@ static void make_outputs(ec_depthwise_window_step *s, int32_t *runs, const line_
     runs[0] = 4 * first;
     runs[1] = 4 * (first + l->counts[0]);
     s->step.sums_end = s->step.sums + 2 * columns;
+    s->threes_end = s->step.sums + 2 * ec_depthwise_threes(columns);
     s->step.row_step = row_step;
     s->step.output += first * s->step.column_step;
     ec_depthwise_window_any(s);
@@ -91,7 +92,7 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
     const int32_t lines = upright ? p->output_width : p->output_height;
     const int32_t line_step = (upright ? p->stride_width : p->stride_height * p->input_width) * channels;
     const int32_t output_step = (upright ? p->output_width : 1) * channels, output_line_step = (upright ? 1 : p->output_width) * channels;
-    const int32_t positions = (outputs + 2 * EC_DEPTHWISE_BLOCK - 1) / (2 * EC_DEPTHWISE_BLOCK) * EC_DEPTHWISE_BLOCK;
+    const int32_t positions = ec_depthwise_positions(outputs / 2 + outputs % 2) + 1; /* the last one by itself is taken as two */
     const int32_t lane_words = 1 + 2 * taps + EC_DEPTHWISE_SCALE_WORDS;
     int32_t *sums = (int32_t *)scratch, *runs, done = 0, lane;
     uint32_t *lanes;

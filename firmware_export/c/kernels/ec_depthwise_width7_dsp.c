@@ -4,7 +4,7 @@
 
 void ec_depthwise_width7_dsp_step(const ec_depthwise_window_step *step);
 
-EC_DEPTHWISE_WINDOW_FUNCTION(ec_depthwise_width7_dsp_step, "    ec_dww_taps 7\n");
+EC_DEPTHWISE_WINDOW_FUNCTION(ec_depthwise_width7_dsp_step, "    ec_dww_taps \\columns, 7\n");
 
 void ec_depthwise_width7_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {

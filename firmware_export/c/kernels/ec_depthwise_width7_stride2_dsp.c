@@ -4,7 +4,7 @@
 
 void ec_depthwise_width7_stride2_dsp_step(const ec_depthwise_window_step *step);
 
-EC_DEPTHWISE_WINDOW_FUNCTION(ec_depthwise_width7_stride2_dsp_step, "    ec_dww_taps 4\n    ec_dww_taps 3\n");
+EC_DEPTHWISE_WINDOW_FUNCTION(ec_depthwise_width7_stride2_dsp_step, "    ec_dww_taps \\columns, 4\n    ec_dww_taps \\columns, 3\n");
 
 void ec_depthwise_width7_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {

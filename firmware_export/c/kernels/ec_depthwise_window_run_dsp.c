@@ -2,46 +2,63 @@
 #include "ec_depthwise_window_dsp.h"
 
 /* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one, which
- * begins stride_height rows further down. Four columns at a time, the last ones first, because what follows a row in
- * memory goes to the places of columns that come later. */
-static inline void order_weights_by(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words, const int32_t stride)
+ * begins `further` rows further down. Two columns, whose weights take turns. */
+static void order_two(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *first, uint32_t *second, int32_t step)
 {
-    const int32_t width = p->kernel_width, next = 2 / stride * 2, odd = stride == 1 ? 2 : (width + 1) / 2 * 2;
-    const int32_t further = p->stride_height;
-    int32_t column, pair;
+    uint32_t a_before = 0, b_before = 0;
     EC_NO_UNROLL
-    for (column = (width - 1) & ~3; column >= 0; column -= 4) {
-        const int8_t *row = weights + column;
-        uint32_t *target = words + column / stride * 2, upper = 0, lower = 0;
-        int32_t rest = p->kernel_height;
-        EC_NO_UNROLL
-        for (pair = pairs; pair != 0; --pair) {
-            const uint32_t a = rest > 0 ? ec_load_word(row) : 0, b = rest > 1 ? ec_load_word(row + width) : 0;
-            const uint32_t c = further == 1 ? lower : upper, d = further == 1 ? a : lower;
-            const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b), low2 = ec_pack_bottoms(c, d), high2 = ec_pack_tops(c, d);
-            target[next] = ec_sxtb16(high);
-            target[next + 1] = ec_sxtb16(high2);
-            target[next + odd] = ec_sxtb16_odd(high);
-            target[next + odd + 1] = ec_sxtb16_odd(high2);
-            target[0] = ec_sxtb16(low);
-            target[1] = ec_sxtb16(low2);
-            target[odd] = ec_sxtb16_odd(low);
-            target[odd + 1] = ec_sxtb16_odd(low2);
-            upper = a;
-            lower = b;
-            row += 2 * width;
-            target += 2 * width;
-            rest -= 2;
+    for (; pairs != 0; --pairs) {
+        uint32_t a = 0, b = 0;
+        if (height > 0) {
+            const uint32_t both = ec_load_word(weights);
+            a = ec_sxtb16(both);
+            b = ec_sxtb16_odd(both);
+            if (height == 1) {
+                a &= 0xffffu;
+                b &= 0xffffu;
+            }
         }
+        first[0] = a;
+        first[1] = further == 2 ? a_before : a_before >> 16 | a << 16;
+        second[0] = b;
+        second[1] = further == 2 ? b_before : b_before >> 16 | b << 16;
+        a_before = a;
+        b_before = b;
+        first += step;
+        second += step;
+        weights += 4;
+        height -= 2;
     }
 }
 
-EC_OUTLINED void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
+/* The same for a column that is left. */
+static void order_one(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
 {
-    if (p->stride_width == 1) {
-        order_weights_by(p, weights, pairs, words, 1);
-    } else {
-        order_weights_by(p, weights, pairs, words, 2);
+    uint32_t before = 0;
+    EC_NO_UNROLL
+    for (; pairs != 0; --pairs) {
+        const uint32_t w0 = height > 0 ? (uint32_t)weights[0] : 0, w1 = height > 1 ? (uint32_t)weights[1] : 0, both = ec_pack_bottoms(w0, w1);
+        words[0] = both;
+        words[1] = further == 2 ? before : before >> 16 | both << 16;
+        before = both;
+        words += step;
+        weights += 2;
+        height -= 2;
+    }
+}
+
+static void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
+{
+    const int32_t width = p->kernel_width, height = p->kernel_height, further = p->stride_height, step = 2 * width;
+    const int32_t place = p->stride_width == 1 ? 2 : 1, odd = p->stride_width == 1 ? 2 : (width + 1) / 2 * 2;
+    int32_t column;
+    EC_NO_UNROLL
+    for (column = 0; column + 1 < width; column += 2) {
+        order_two(weights, height, pairs, further, words + column * place, words + column * place + odd, step);
+        weights += 2 * height;
+    }
+    if (column < width) {
+        order_one(weights, height, pairs, further, words + column * place, step);
     }
 }
 
@@ -62,32 +79,26 @@ void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int
     }
 }
 
-/* Columns `first`, `first + stride`, ... of a pair of rows, all of one parity once the padding is counted. */
-static void fill_columns(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, int32_t first, uint32_t *words, int32_t room,
-                         int32_t lane_step)
+/* A pair of rows: `even` words of the even columns, or of all, then `odd` words of the odd ones. */
+static void fill_pair(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, uint32_t *words, int32_t even, int32_t odd,
+                      int32_t lane_step)
 {
     const uint32_t minus = ec_pair(-p->input_zero_point, -p->input_zero_point);
-    const int32_t stride = p->stride_width, place = (first + p->padding_left) / stride, columns = (p->input_width - first + stride - 1) / stride;
-    int32_t upper_step, lower_step;
+    const int32_t stride = p->stride_width, width = p->input_width;
+    int32_t upper_step, lower_step, first = stride == 1 ? 0 : p->padding_left & 1, room = even, turn; /* first column inside of this parity */
     int8_t zero_point[4];
     const int8_t *upper, *lower;
     ec_store_word(zero_point, (uint8_t)p->input_zero_point * 0x01010101u);
     upper = ec_depthwise_row(p, input, row, zero_point, &upper_step);
     lower = ec_depthwise_row(p, input, row + 1, zero_point, &lower_step);
-    if (columns > 0) {
-        ec_depthwise_window_fill(upper + (upper_step != 0 ? first * upper_step : 0), upper_step * stride, lower + (lower_step != 0 ? first * lower_step : 0),
-                                 lower_step * stride, minus, columns < room - place ? columns : room - place, words + place, lane_step);
-    }
-}
-
-/* A pair of rows: `even` words of the even columns, or of all, then `odd` words of the odd ones. */
-static void fill_pair(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, uint32_t *words, int32_t even, int32_t odd,
-                      int32_t lane_step)
-{
-    const int32_t parity = p->stride_width == 1 ? 0 : p->padding_left & 1; /* of the first column inside */
-    fill_columns(p, input, row, parity, words, even, lane_step);
-    if (p->stride_width != 1) {
-        fill_columns(p, input, row, 1 - parity, words + even, odd, lane_step);
+    EC_NO_UNROLL
+    for (turn = stride; turn != 0; --turn) {
+        const int32_t place = (first + p->padding_left) / stride, columns = (width - first + stride - 1) / stride;
+        ec_depthwise_window_fill(upper + first * upper_step, upper_step * stride, lower + first * lower_step, lower_step * stride, minus,
+                                 columns < room - place ? columns : room - place, words + place, lane_step);
+        words += even;
+        room = odd;
+        first = 1 - first;
     }
 }
 
@@ -95,7 +106,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
                              void *scratch)
 {
     const ec_depthwise_dsp_params *p = params;
-    const int32_t positions = (p->output_width + EC_DEPTHWISE_BLOCK - 1) / EC_DEPTHWISE_BLOCK * EC_DEPTHWISE_BLOCK;
+    const int32_t positions = ec_depthwise_positions(p->output_width);
     const int32_t pairs = p->stride_height == 1 ? p->kernel_height / 2 + 1 : (p->kernel_height + 1) / 2 + 1;
     const int32_t taps = p->stride_width == 1 ? p->kernel_width : (p->kernel_width + 1) / 2, more_taps = p->kernel_width - taps;
     const int32_t even = positions - 1 + taps, odd = more_taps == 0 ? 0 : positions - 1 + more_taps;
@@ -114,6 +125,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
     s.taps[0] = taps;
     s.taps[1] = more_taps;
     s.words = words;
+    s.threes_end = sums + 2 * ec_depthwise_threes(p->output_width);
     unpacked = (int8_t *)(runs + p->stride_width * pairs);
     memset(words, 0, (size_t)(EC_DEPTHWISE_LANES * lane_step) * sizeof *words); /* for what lies beside the image */
     while (done != channels) {
