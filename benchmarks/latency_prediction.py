@@ -151,7 +151,8 @@ def _figures(comparison: Comparison) -> tuple[str, ...]:
 
 def _print_means(found: list[Comparison]) -> None:
     latency, flash, ram = (np.abs([getattr(comparison, f"{what}_percent") for comparison in found]) for what in ("latency", "flash", "ram"))
-    print(f"latency: mean absolute error {latency.mean():.2f} %, worst {latency.max():.2f} %; flash: mean {flash.mean():.2f} %; RAM: mean {ram.mean():.2f} %")
+    print(f"latency: mean absolute error {latency.mean():.2f} %, worst {latency.max():.2f} %; flash: mean {flash.mean():.2f} %; "
+          f"RAM: mean {ram.mean():.2f} %")
 
 
 def main() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from host_build import build, run
+from host_build import build, compiler, run
 from op_cases import Quantization, case, conv2d, dense
 from test_conformance_cores import OpCase, Outputs, check, run_cases
 from tools import require_tool
@@ -21,10 +22,13 @@ from edgecompress.ir.op import rescale_to_int8
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
 from edgecompress.ir.ops.table import Table
+from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
 from edgecompress.ir.window import Padding
 from edgecompress.lower import lower, plan
 from edgecompress.lower.c.dsp_staircase import SUM_BITS, short_rescaling
+from edgecompress.lower.c.emitter import Call
+from edgecompress.lower.c.table import select
 
 LIMIT = {8: 127, 4: 7, 2: 1}
 BITS = (8, 4, 2)
@@ -241,6 +245,60 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_portable_bodies_equal_the_reference(case: OpCase, on_host: Outputs) -> None:
     check(case, on_host)
+
+
+OVERLAPPING_MAIN = """
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+%(includes)s
+static int8_t memory[1 << 16];
+typedef struct { int (*run)(const int8_t *, int8_t *); int distance, inputs, outputs, samples; } model;
+static const model models[] = {
+%(rows)s
+};
+/* The output begins `distance` bytes before the input, the least that the emitter allows. */
+int main(int argc, char **argv)
+{
+    FILE *in = fopen(argv[1], "rb"), *out = fopen(argv[2], "wb");
+    size_t m;
+    (void)argc;
+    for (m = 0; m < sizeof models / sizeof models[0]; ++m) {
+        const model *p = &models[m];
+        int sample;
+        for (sample = 0; sample < p->samples; ++sample) {
+            if (fread(memory + p->distance, 1, (size_t)p->inputs, in) != (size_t)p->inputs) return 1;
+            if (p->run(memory + p->distance, memory) != 0) return 2;
+            fwrite(memory, 1, (size_t)p->outputs, out);
+        }
+    }
+    return fclose(out);
+}
+"""
+
+
+def test_outputs_may_begin_as_close_as_the_emitters_say(tmp_path: Path) -> None:
+    target, includes, rows, kept = host_with_dsp(), "", [], []
+    for case in (case for case in CASES if len(case.graph.nodes) == 1 and case not in REFUSED):
+        node, (artifact, output) = case.graph.nodes[0], (lower(case.graph, target, case.inputs), case.graph.tensors[case.graph.outputs[0]])
+        call = Call(node, case.graph.input_tensors(node), output)
+        emitter = select(call, target.extensions)
+        if "dsp" not in emitter.extensions:
+            continue
+        kept.append((case, artifact))
+        for name, content in artifact.files.items():
+            if name.endswith((".c", ".h")):
+                (tmp_path / name).write_bytes(content)
+        includes += f'#include "{artifact.name}.c"\n#include "{artifact.name}_weights.c"\n'
+        rows.append(f"    {{{artifact.name}_run, {emitter.overlaps(call)[0]}, {call.inputs[0].size}, {output.size}, {len(case.inputs['x'])}}},")
+    (tmp_path / "overlapping.c").write_text(OVERLAPPING_MAIN % {"includes": includes, "rows": "\n".join(rows)})
+    kernels = sorted({name for _, artifact in kept for name in artifact.files if name.startswith("ec_") and name.endswith(".c")})
+    command = [*compiler(), "-I", str(tmp_path), *(str(tmp_path / name) for name in (*kernels, "overlapping.c")), "-o", str(tmp_path / "program")]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    (tmp_path / "inputs.bin").write_bytes(b"".join(case.inputs["x"].tobytes() for case, _ in kept))
+    subprocess.run([str(tmp_path / "program"), str(tmp_path / "inputs.bin"), str(tmp_path / "outputs.bin")], check=True)
+    expected = b"".join(run_all(case.graph, case.inputs)[case.graph.outputs[0]].tobytes() for case, _ in kept)
+    assert (tmp_path / "outputs.bin").read_bytes() == expected
 
 
 def _kernel(case: OpCase) -> str:

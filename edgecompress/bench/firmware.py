@@ -20,7 +20,8 @@ HARNESS_SOURCES = {"cortex-m": ("startup.c", "harness_main.c", "harness_call.c",
                    "riscv": ("riscv_startup.c", "harness_main.c", "harness_riscv_call.c", "harness_semihosting.c")}
 LAYER_SOURCES = ("harness_layers.c",)  # only for cortex-m: there is a qemu board of it
 COUNT_LAYERS = ("-DBENCH_COUNT_LAYERS",)
-LAYER_HOOK = ("-DEC_LAYER_DONE=bench_layer_done",)
+LAYER_SYMBOL = "bench_layer_done"  # linked only where a model calls it
+LAYER_HOOK = (f"-DEC_LAYER_DONE={LAYER_SYMBOL}",)
 FLASH_SECTIONS = (".vectors", ".text", ".rodata", ".data")  # .data is in flash too: its initial values
 RAM_SECTIONS = (".data", ".bss")
 HARNESS_SECTIONS = (".harness_text", ".harness_bss", ".stack")

@@ -5,9 +5,10 @@ Cortex-M0+, M3, M4: one instruction at a time, costs from the "processor instruc
 neighbours. A pipeline refill P is given there as 1 to 3 cycles; 2 is taken.
 Cortex-M7: Arm publishes no table. The model issues up to two instructions a cycle in order: two loads or a load and a store, one multiply
 (SMLAD among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves. A loaded word can be used two cycles
-later, a loaded byte or halfword three, a post-incremented address two, a product two (one as the accumulator of the next one), a sum with
-a shifted operand two. A branch costs its slot only, as if it were always predicted. These rules are what LLVM's scheduling model of the core
-answers to single pairs of instructions. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
+later, a loaded byte or halfword three, a post-incremented address two, a product two (one as the accumulator of the next one), a saturated
+number or bit field two; an operand that is shifted first is needed a cycle early. A float takes three (a product with a sum six, three as the
+accumulator of the next one). A branch costs its slot only, as if it were always predicted. These rules are what LLVM's scheduling model of
+the core answers to single pairs of instructions. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Instruction:
     narrow: bool  # 16 bits long
     leaves: bool  # always leaves the block: unconditional branch, call, return
     shifts: bool  # needs the shifter or the SIMD unit
-    shifted: bool  # has a shifted operand, which takes a cycle before the operation itself
+    early: str  # register that is shifted or extended before the operation itself, else empty
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,14 @@ def _instruction(raw: Any) -> Instruction:
     parts = [number for place in memory for number in (place.base, place.index) if number]
     address = frozenset(map(raw.reg_name, parts)) if memory else frozenset(operands[:1] if name.startswith(BLOCKS) else ())
     accumulator = operands[-1] if kind == MULTIPLIES and len(operands) == 4 and not name.startswith(LONG_PRODUCTS) else ""
-    shifted = any(operand.type == 1 and operand.shift.type for operand in raw.operands) and not name.startswith(("lsl", "lsr", "asr", "ror", "pkh"))
+    accumulator = operands[0] if name in FLOAT_SUMS else accumulator
+    shifts = any(operand.type == 1 and operand.shift.type for operand in raw.operands) and not name.startswith(PLAIN_SHIFTS)
+    early = operands[-1] if len(operands) > 2 and (shifts or name.startswith(EXTEND_AND_ADD)) else ""
     return Instruction(name, kind, _words(name, kind, operands), read, written - {"cpsr"}, address, len(parts) == 2, accumulator, raw.size == 2,
-                       _leaves(raw, name, written), name.startswith(SIMD) or shifted, shifted)
+                       _leaves(raw, name, written), name.startswith(SIMD) or shifts, early)
 
 
+PLAIN_SHIFTS, EXTEND_AND_ADD = ("lsl", "lsr", "asr", "ror", "rrx"), ("sxta", "uxta")
 MEMORY_OPERAND = 3  # capstone's ARM_OP_MEM
 LONG_PRODUCTS = ("smull", "umull", "smlal", "umlal", "umaal", "smlsld")
 BLOCKS = ("ldm", "stm", "vldm", "vstm")  # they begin with the register that holds the address
@@ -180,8 +184,10 @@ def m0plus_cost(block: Sequence[Instruction]) -> BlockCost:
     return BlockCost(cycles, int(_is_conditional(block[-1])), sum(instruction.words for instruction in block))
 
 
-LOAD_LATENCY, NARROW_LOAD_LATENCY, WRITE_BACK_LATENCY, MULTIPLY_LATENCY, SHIFTED_LATENCY = 2, 3, 2, 2, 2
-M7_FLOAT_LATENCY = {"vdiv": 14, "vsqrt": 14, "vmla": 6, "vfma": 5}
+LOAD_LATENCY, NARROW_LOAD_LATENCY, WRITE_BACK_LATENCY, MULTIPLY_LATENCY, SATURATED_LATENCY, FLOAT_LATENCY = 2, 3, 2, 2, 2, 3
+SATURATED = ("ssat", "usat", "qadd", "qsub", "ubfx", "sbfx")
+FLOAT_SUMS = ("vmla", "vmls", "vfma", "vfms", "vnmla", "vnmls")
+M7_FLOAT_LATENCY = {"vdiv": 13, "vsqrt": 13, **dict.fromkeys(FLOAT_SUMS, 6)}
 
 
 def dual_issue_cost(block: Sequence[Instruction]) -> BlockCost:
@@ -191,14 +197,16 @@ def dual_issue_cost(block: Sequence[Instruction]) -> BlockCost:
     cycle = 0
     issued: list[Instruction] = []
     for instruction in block:
-        needed = max(((accumulator_ready if name == instruction.accumulator else ready).get(name, 0) for name in instruction.reads), default=0)
+        needed = max(((accumulator_ready if name == instruction.accumulator else ready).get(name, 0) + (name == instruction.early)
+                      for name in instruction.reads), default=0)
         while cycle < needed or not _may_join(issued, instruction):
             cycle, issued = cycle + 1, []
         issued.append(instruction)
         latency = _latency(instruction)
         for name in instruction.writes:
             ready[name] = cycle + (WRITE_BACK_LATENCY if instruction.kind in (LOADS, STORES) and name in instruction.reads else latency)
-            accumulator_ready[name] = cycle + (1 if instruction.accumulator == name or instruction.kind == MULTIPLIES else latency)
+            sums = 1 if instruction.kind == MULTIPLIES else FLOAT_LATENCY if instruction.mnemonic in FLOAT_SUMS else latency
+            accumulator_ready[name] = cycle + sums
         if instruction.words > 2:  # LDM and STM move two words a cycle
             cycle, issued = cycle + (instruction.words + 1) // 2 - 1, []
     return BlockCost(cycle + 1, 0, sum(instruction.words for instruction in block))
@@ -212,8 +220,8 @@ def _latency(instruction: Instruction) -> int:
     if instruction.kind == DIVIDES:
         return 7
     if instruction.kind == FLOATS:
-        return M7_FLOAT_LATENCY.get(instruction.mnemonic, 3)
-    return SHIFTED_LATENCY if instruction.shifted else 1
+        return M7_FLOAT_LATENCY.get(instruction.mnemonic, FLOAT_LATENCY)
+    return SATURATED_LATENCY if instruction.mnemonic in SATURATED else 1
 
 
 def _may_join(issued: Sequence[Instruction], instruction: Instruction) -> bool:

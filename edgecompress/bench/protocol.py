@@ -20,6 +20,7 @@ EXIT_REASONS = {
     6: "it could not write a file; is the disk full?",
     7: "the model's run function returned an error",
     8: "the core took a fault",
+    9: "the model calls EC_LAYER_DONE more or less often than its manifest lists layers; lower it again",
 }
 
 

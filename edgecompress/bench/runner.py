@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecompress.bench import measurement as m
-from edgecompress.bench.firmware import Firmware, build_firmware
+from edgecompress.bench.firmware import LAYER_SYMBOL, Firmware, build_firmware
 from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, Measurement
 from edgecompress.bench.protocol import Execution, Frame, FrameCount
@@ -59,7 +59,7 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
     firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
     execution = _execute(firmware, target, where, frames, min(COUNTED_FRAMES, len(frames)), timeout_s)
     if where == "qemu":
-        execution = replace(execution, counts=(_qemu_layers(subject, target, cc, frames[0], timeout_s),))
+        execution = replace(execution, counts=_qemu_layers(subject, target, cc, frames[0], timeout_s))
     return _emulated(subject, target, where, firmware, execution, vectors)
 
 
@@ -136,10 +136,12 @@ def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Fr
     return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
 
 
-def _qemu_layers(subject: Subject, target: Target, cc: str | None, frame: Frame, timeout_s: float) -> FrameCount:
-    """From a second firmware that reads the timer after each layer."""
+def _qemu_layers(subject: Subject, target: Target, cc: str | None, frame: Frame, timeout_s: float) -> tuple[FrameCount, ...]:
+    """From a second firmware that reads the timer after each layer; empty for a model whose code has no EC_LAYER_DONE."""
     firmware = build_firmware([subject], machine_for(target, "qemu"), select_compiler(target, cc), count_layers=True)
-    return qemu.layer_counts(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frame, timeout_s)
+    if LAYER_SYMBOL not in firmware.image.symbols:
+        return ()
+    return (qemu.layer_counts(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frame, timeout_s),)
 
 
 def _now() -> str:

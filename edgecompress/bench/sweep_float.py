@@ -49,7 +49,8 @@ def _depthwise(d: Dice) -> SweptLayer:
     shape = (*d.image(1, 48), d.channels(1, 128))
     padding = make_padding(True, shape[:2], kernel, (stride, stride))
     channels = shape[2] * multiplier
-    return SweptLayer(FloatDepthwiseConv2D(_weights(d, *kernel, channels), _weights(d, channels), (stride, stride), (1, 1), padding, _bounds(d)), (shape,))
+    op = FloatDepthwiseConv2D(_weights(d, *kernel, channels), _weights(d, channels), (stride, stride), (1, 1), padding, _bounds(d))
+    return SweptLayer(op, (shape,))
 
 
 def _dense(d: Dice) -> SweptLayer:

@@ -290,8 +290,8 @@ def _delay_line(d: Dice) -> SweptLayer:
 def _lstm(d: Dice) -> SweptLayer:
     """Most sums stay where sigmoid and tanh bend."""
     steps, inputs, units = d.between(1, 32), d.channels(2, 128), d.channels(2, 96)
-    factors = [Requant.from_real(d.random.uniform(0.5, 2.0, 4) / size**0.5) for size in (inputs, units)]
-    op = Lstm(d.weights(8, 4, units, inputs), d.weights(8, 4, units, units), d.bias(4 * units).reshape(4, units), *factors,
+    from_input, from_hidden = (Requant.from_real(d.random.uniform(0.5, 2.0, 4) / size**0.5) for size in (inputs, units))
+    op = Lstm(d.weights(8, 4, units, inputs), d.weights(8, 4, units, units), d.bias(4 * units).reshape(4, units), from_input, from_hidden,
               Requant.from_real(2.0**-23), ZERO_POINT, ZERO_POINT, d.pick(-12, -11))
     return SweptLayer(op, ((steps, inputs),))
 

@@ -63,7 +63,8 @@ enum {
     BENCH_SHORT_INPUT = 5,
     BENCH_WRITE_FAILED = 6,
     BENCH_MODEL_FAILED = 7, /* run returned other than 0 */
-    BENCH_FAULT = 8
+    BENCH_FAULT = 8,
+    BENCH_OTHER_LAYERS = 9 /* bench_layer_done was called more or less often than the model has layers */
 };
 
 /* semihosting.c */

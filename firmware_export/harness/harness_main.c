@@ -60,6 +60,9 @@ static void begin_layers(void)
 
 static void write_layers(int file)
 {
+    if (bench_layer_next != bench_layer_values + bench_layer_count) {
+        semihosting_exit(BENCH_OTHER_LAYERS);
+    }
     for (uint32_t layer = 0; layer < bench_layer_count; ++layer) {
         bench_layer_values[layer] = (bench_started - bench_layer_values[layer]) & bench_timer.mask;
     }

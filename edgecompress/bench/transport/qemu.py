@@ -46,9 +46,10 @@ def layer_counts(firmware: Firmware, machine: str, cpu: str, frame: Frame, timeo
     files = _run(firmware, machine, cpu, [frame] * repeats, timeout_s)
     (subject,) = firmware.subjects
     count = len(subject.layers)
-    if len(files.get("layers.bin", b"")) != 4 * count * repeats:
-        raise DeviceError(f"the firmware wrote {len(files.get('layers.bin', b''))} bytes to layers.bin, expected {4 * count * repeats}; lower the model again")
-    ticks = struct.unpack(f"<{count * repeats}I", files["layers.bin"])
+    written = files.get("layers.bin", b"")
+    if len(written) != 4 * count * repeats:
+        raise DeviceError(f"the firmware wrote {len(written)} bytes to layers.bin, expected {4 * count * repeats}")
+    ticks = struct.unpack(f"<{count * repeats}I", written)
     ends = [0.0, *(sum(ticks[index::count]) / repeats * tick for index in range(count))]
     hooks = [FIRST_HOOK_INSTRUCTIONS, *[HOOK_INSTRUCTIONS] * count]
     layers = tuple(max(round(end - start) - hook, 1) for start, end, hook in zip(ends, ends[1:], hooks, strict=False))

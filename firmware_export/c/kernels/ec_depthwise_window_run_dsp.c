@@ -3,27 +3,22 @@
 
 /* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one, which
  * begins `further` rows further down. Two columns, whose weights take turns. */
-static void order_two(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *first, uint32_t *second, int32_t step)
+EC_OUTLINED void order_two(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *first, uint32_t *second, int32_t step)
 {
-    uint32_t a_before = 0, b_before = 0;
+    uint32_t a = 0, b = 0;
     EC_NO_UNROLL
     for (; pairs != 0; --pairs) {
-        uint32_t a = 0, b = 0;
-        if (height > 0) {
-            const uint32_t both = ec_load_word(weights);
-            a = ec_sxtb16(both);
-            b = ec_sxtb16_odd(both);
-            if (height == 1) {
-                a &= 0xffffu;
-                b &= 0xffffu;
-            }
+        const uint32_t a_before = a, b_before = b, both = height > 0 ? ec_load_word(weights) : 0;
+        a = ec_sxtb16(both);
+        b = ec_sxtb16_odd(both);
+        if (height == 1) {
+            a &= 0xffffu;
+            b &= 0xffffu;
         }
         first[0] = a;
         first[1] = further == 2 ? a_before : a_before >> 16 | a << 16;
         second[0] = b;
         second[1] = further == 2 ? b_before : b_before >> 16 | b << 16;
-        a_before = a;
-        b_before = b;
         first += step;
         second += step;
         weights += 4;
@@ -32,22 +27,22 @@ static void order_two(const int8_t *weights, int32_t height, int32_t pairs, int3
 }
 
 /* The same for a column that is left. */
-static void order_one(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
+EC_OUTLINED void order_one(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
 {
-    uint32_t before = 0;
+    uint32_t both = 0;
     EC_NO_UNROLL
     for (; pairs != 0; --pairs) {
-        const uint32_t w0 = height > 0 ? (uint32_t)weights[0] : 0, w1 = height > 1 ? (uint32_t)weights[1] : 0, both = ec_pack_bottoms(w0, w1);
+        const uint32_t before = both;
+        both = ec_pack_bottoms(height > 0 ? (uint32_t)weights[0] : 0, height > 1 ? (uint32_t)weights[1] : 0);
         words[0] = both;
         words[1] = further == 2 ? before : before >> 16 | both << 16;
-        before = both;
         words += step;
         weights += 2;
         height -= 2;
     }
 }
 
-static void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
+EC_OUTLINED void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
 {
     const int32_t width = p->kernel_width, height = p->kernel_height, further = p->stride_height, step = 2 * width;
     const int32_t place = p->stride_width == 1 ? 2 : 1, odd = p->stride_width == 1 ? 2 : (width + 1) / 2 * 2;
@@ -80,7 +75,7 @@ void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int
 }
 
 /* A pair of rows: `even` words of the even columns, or of all, then `odd` words of the odd ones. */
-static void fill_pair(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, uint32_t *words, int32_t even, int32_t odd,
+EC_OUTLINED void fill_pair(const ec_depthwise_dsp_params *p, const int8_t *input, int32_t row, uint32_t *words, int32_t even, int32_t odd,
                       int32_t lane_step)
 {
     const uint32_t minus = ec_pair(-p->input_zero_point, -p->input_zero_point);
