@@ -3,8 +3,10 @@
     python benchmarks/cycle_model.py [ARTIFACT ...] [--core cortex-m4]
 
 For every artifact (default: the small network of the tests, lowered for both cores) one inference runs in the emulator; each basic block
-is then costed by both models and weighted by how often it ran. llvm-mca (Debian package llvm) simulates a block as an endless loop; both
-exclude flash waits and caches. This is a comparison of models, not a measurement of a chip.
+is then costed by both models and weighted by how often it ran. llvm-mca (Debian package llvm) simulates a block as an endless loop without
+pipeline refills, so ours are left out too; both exclude flash waits and caches. Of the M4 its model knows no cost of an address that was just
+computed and no cycle that several registers at once take beyond one each, which Arm's manual does. This is a comparison of models, not a
+measurement of a chip.
 """
 
 from __future__ import annotations

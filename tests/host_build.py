@@ -94,7 +94,8 @@ def build(folder: Path, artifacts: Sequence[tuple[QuantizedGraph, Artifact]], gr
     sources = [folder / name for name in sorted(kernels)]
     for start in range(0, len(generated), group):
         unit = folder / f"unit_{start}.c"
-        unit.write_text("".join(f'#undef EC_LAYER_DONE\n#include "{name}.c"\n#include "{name}_weights.c"\n' for name in generated[start:start + group]))
+        unit.write_text("".join(f'#undef EC_LAYER_DONE\n#include "{name}.c"\n#include "{name}_weights.c"\n'
+                                for name in generated[start:start + group]))
         sources.append(unit)
     main = folder / "test_main.c"
     main.write_text(_main_text(artifacts))

@@ -1,4 +1,4 @@
-"""Random graphs for the passes: every integer op, dead channels, several inputs and outputs, states, packed weights, shapes that nearly fit a pass."""
+"""Random graphs for the passes: every integer op, dead channels, several inputs and outputs, states, packed weights."""
 
 from __future__ import annotations
 
@@ -162,7 +162,8 @@ def _unary(m: Maker, x: str, pool: list[str]) -> str:
 
 def _reshape(m: Maker, x: str, pool: list[str]) -> str:
     height, width, channels = m.shape(x)
-    shapes = [(width, height, channels), (height * width, 1, channels), (1, height, width * channels), (channels, height, width), (1, 1, height * width * channels)]
+    shapes = [(width, height, channels), (height * width, 1, channels), (1, height, width * channels), (channels, height, width),
+              (1, 1, height * width * channels)]
     y = m.add(Reshape((height * width * channels,)), x) if m.chance(0.4) else x
     return m.add(Reshape(shapes[int(m.random.integers(0, len(shapes)))]), y)
 
@@ -174,7 +175,7 @@ def _transpose(m: Maker, x: str, pool: list[str]) -> str:
 def _slice(m: Maker, x: str, pool: list[str]) -> str:
     begin = tuple(int(m.random.integers(0, size)) for size in m.shape(x))
     step = tuple(m.pick(1, 1, 2, -1) for _ in begin)
-    room = [(first // -stride if stride < 0 else (length - 1 - first) // stride) + 1 for first, stride, length in zip(begin, step, m.shape(x), strict=True)]
+    room = [(first // -by if by < 0 else (length - 1 - first) // by) + 1 for first, by, length in zip(begin, step, m.shape(x), strict=True)]
     return m.add(Slice(begin, tuple(int(m.random.integers(1, most + 1)) for most in room), step), x)
 
 

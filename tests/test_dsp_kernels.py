@@ -193,11 +193,11 @@ def refused() -> list[OpCase]:
 REFUSED = refused()
 CASES = [
     *REFUSED,
-    *(random_convolution(seed, bits) for bits in BITS for seed in range(36)),
-    *(random_winograd(seed) for seed in range(20)),
-    *(random_dense(seed, bits) for bits in BITS for seed in range(12)),
+    *(random_convolution(seed, bits) for bits in BITS for seed in range(24)),
+    *(random_winograd(seed) for seed in range(14)),
+    *(random_dense(seed, bits) for bits in BITS for seed in range(8)),
     *(rescaling(seed, kind, bits) for bits in BITS for kind in ("dense", "conv") for seed in range(4)),
-    *(chain(seed, bits) for bits in BITS for seed in range(8)),
+    *(chain(seed, bits) for bits in BITS for seed in range(6)),
     *(odd_addresses(bits) for bits in BITS),
 ]
 FEW = CASES[::4]
@@ -208,10 +208,10 @@ def host_with_dsp() -> Target:
     return dataclasses.replace(load_target("host"), extensions=("dsp",))
 
 
-@pytest.fixture(scope="module", params=["cortex-m4", "cortex-m7"])
-def on_core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    """All cases on a core, built by zig."""
-    return run_cases(CASES, request.param, "unicorn", "zig", tmp_path_factory.mktemp(request.param))
+@pytest.fixture(scope="module")
+def on_core(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """All cases on a Cortex-M4, built by zig."""
+    return run_cases(CASES, "cortex-m4", "unicorn", "zig", tmp_path_factory.mktemp("core"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -219,12 +219,12 @@ def test_assembly_equals_the_reference(case: OpCase, on_core: Outputs) -> None:
     check(case, on_core)
 
 
-@pytest.fixture(scope="module")
-def in_qemu(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    """Some cases built by gcc and run by qemu."""
+@pytest.fixture(scope="module", params=["cortex-m7", "cortex-m33"])
+def in_qemu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """Some cases on other cores, built by gcc and run by qemu."""
     require_tool("qemu", shutil.which("qemu-system-arm") is not None)
     require_tool("arm-gcc", shutil.which("arm-none-eabi-gcc") is not None)
-    return run_cases(FEW, "cortex-m33", "qemu", "gcc", tmp_path_factory.mktemp("gcc"))
+    return run_cases(FEW, request.param, "qemu", "gcc", tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
@@ -279,25 +279,25 @@ int main(int argc, char **argv)
 
 def test_outputs_may_begin_as_close_as_the_emitters_say(tmp_path: Path) -> None:
     target, includes, rows, kept = host_with_dsp(), "", [], []
-    for case in (case for case in CASES if len(case.graph.nodes) == 1 and case not in REFUSED):
-        node, (artifact, output) = case.graph.nodes[0], (lower(case.graph, target, case.inputs), case.graph.tensors[case.graph.outputs[0]])
-        call = Call(node, case.graph.input_tensors(node), output)
+    for one in (item for item in CASES if len(item.graph.nodes) == 1 and item not in REFUSED):
+        artifact, output = lower(one.graph, target, one.inputs), one.graph.tensors[one.graph.outputs[0]]
+        call = Call(one.graph.nodes[0], one.graph.input_tensors(one.graph.nodes[0]), output)
         emitter = select(call, target.extensions)
         if "dsp" not in emitter.extensions:
             continue
-        kept.append((case, artifact))
+        kept.append((one, artifact))
         for name, content in artifact.files.items():
             if name.endswith((".c", ".h")):
                 (tmp_path / name).write_bytes(content)
-        includes += f'#include "{artifact.name}.c"\n#include "{artifact.name}_weights.c"\n'
-        rows.append(f"    {{{artifact.name}_run, {emitter.overlaps(call)[0]}, {call.inputs[0].size}, {output.size}, {len(case.inputs['x'])}}},")
+        includes += f'#undef EC_LAYER_DONE\n#include "{artifact.name}.c"\n#include "{artifact.name}_weights.c"\n'
+        rows.append(f"    {{{artifact.name}_run, {emitter.overlaps(call)[0]}, {call.inputs[0].size}, {output.size}, {len(one.inputs['x'])}}},")
     (tmp_path / "overlapping.c").write_text(OVERLAPPING_MAIN % {"includes": includes, "rows": "\n".join(rows)})
     kernels = sorted({name for _, artifact in kept for name in artifact.files if name.startswith("ec_") and name.endswith(".c")})
     command = [*compiler(), "-I", str(tmp_path), *(str(tmp_path / name) for name in (*kernels, "overlapping.c")), "-o", str(tmp_path / "program")]
     subprocess.run(command, check=True, cwd=tmp_path)
-    (tmp_path / "inputs.bin").write_bytes(b"".join(case.inputs["x"].tobytes() for case, _ in kept))
+    (tmp_path / "inputs.bin").write_bytes(b"".join(one.inputs["x"].tobytes() for one, _ in kept))
     subprocess.run([str(tmp_path / "program"), str(tmp_path / "inputs.bin"), str(tmp_path / "outputs.bin")], check=True)
-    expected = b"".join(run_all(case.graph, case.inputs)[case.graph.outputs[0]].tobytes() for case, _ in kept)
+    expected = b"".join(run_all(one.graph, one.inputs)[one.graph.outputs[0]].tobytes() for one, _ in kept)
     assert (tmp_path / "outputs.bin").read_bytes() == expected
 
 
@@ -316,21 +316,22 @@ def test_fast_kernels_take_what_they_can_hold() -> None:
 def test_outputs_lie_over_inputs() -> None:
     """The planner lets tensors of the chains share bytes, so that the chains' outputs prove the distances that the emitters name."""
     target, overlapping = load_target("cortex-m4"), 0
-    for case in (chain(seed, bits) for bits in BITS for seed in range(8)):
-        places = {placement.buffer.name: placement for placement in lower(case.graph, target, case.inputs).plan.memory.placements}
-        for node in case.graph.nodes:
+    for one in (item for item in CASES if item.name.startswith("chain")):
+        places = {placement.buffer.name: placement for placement in lower(one.graph, target, one.inputs).plan.memory.placements}
+        for node in one.graph.nodes:
             if node.inputs[0] in places and node.output in places:
                 source, output = places[node.inputs[0]], places[node.output]
                 overlapping += source.offset < output.offset + output.buffer.size and output.offset < source.offset + source.buffer.size
-    assert overlapping >= 20
+    assert overlapping >= 15
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_short_rescaling_equals_the_reference_on_every_sum(seed: int) -> None:
     random = np.random.default_rng(seed)
-    channels, taps, zero_point = 24, int(random.choice([8, 27, 64, 144])), int(random.choice([-128, -128, -100, 3]))
+    channels, taps, zero_point = 16, int(random.choice([8, 27, 64, 144])), int(random.choice([-128, -128, -100, 3]))
     weights = random.integers(-127, 128, (channels, taps)) * (random.random((channels, 1)) < 0.9)
-    op = Dense(weights, random.integers(-5000, 5000, channels), _requant(random, channels, taps, 8), int(random.choice(ZERO_POINTS)), zero_point, zero_point)
+    op = Dense(weights, random.integers(-5000, 5000, channels), _requant(random, channels, taps, 8), int(random.choice(ZERO_POINTS)), zero_point,
+               zero_point)
     short = short_rescaling(op, op.weights)
     assert short is not None or taps == 144  # the more positions, the smaller the factors and the harder the task
     if short is None:

@@ -14,14 +14,16 @@ from edgecompress.bench import bench
 from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraph, FloatGraphBuilder
 from edgecompress.frontend.float_lowering import CONVERT, to_float_ops
-from edgecompress.frontend.float_run import run_float
+from edgecompress.frontend.float_run import run_float, run_tensors
+from edgecompress.frontend.model_file import load_model
 from edgecompress.hw.target import load_target
 from edgecompress.ir import serialize
 from edgecompress.ir.float_ops import FLOAT_OPS
 from edgecompress.ir.float_ops.functions import FUNCTIONS
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.ir.reference import run
-from edgecompress.lower import lower
+from edgecompress.ir.ops.table import UNARY
+from edgecompress.ir.reference import run, run_all
+from edgecompress.lower import lower, lowering
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT, UNARY_FUNCTIONS
 from edgecompress.lower.options import LowerOptions
 
@@ -54,12 +56,23 @@ def layers_graph() -> FloatGraph:
 def functions_graph() -> FloatGraph:
     """Every unary function, one after the other, on the input, concatenated."""
     b = FloatGraphBuilder("float functions", (1, 40, 2))
-    names = [name for name in UNARY_FUNCTIONS if name not in ("identity", "exp", "neg")]
-    parts = [b.add("unary", name, b.input, function=name) for name in names]
+    names = [name for name in UNARY_FUNCTIONS if name not in ("identity", "neg")]
+    parts = [b.add("unary", name, b.input, function=name) if name in UNARY else
+             b.add("unary", name, b.input, function="expression", steps=((name, 0),)) for name in names]
     return b.build(b.add("clamp", "clamped", b.add("concat", "all", *parts, axis=1), low=-3.0, high=50.0))
 
 
-GRAPHS = {"layers": layers_graph, "functions": functions_graph}
+def views_graph() -> FloatGraph:
+    """What only moves numbers, and an expression without a name."""
+    b = FloatGraphBuilder("float views", (6, 4, 5))
+    x = b.add("transpose", "turned", b.input, permutation=(2, 0, 1))
+    x = b.add("slice", "cut", x, begin=(0, 5, 0), size=(5, 3, 4), step=(1, -2, 1))
+    x = b.add("resize_nearest", "grown", x, size=(10, 3))
+    y = b.add("unary", "bent", x, function="expression", steps=(("mul", 0, 0.5), ("add", 1, 2.0), ("minimum", 2, 1.5), ("mul", 3, 0), ("power", 4, 2.0)))
+    return b.build(b.add("reshape", "flat", y, shape=(120,)), b.add("transpose", "back", x, permutation=(1, 2, 0)))
+
+
+GRAPHS = {"layers": layers_graph, "functions": functions_graph, "views": views_graph}
 
 
 def samples(graph: FloatGraph, count: int = 6) -> np.ndarray:
@@ -75,7 +88,9 @@ def samples(graph: FloatGraph, count: int = 6) -> np.ndarray:
 def test_reference_is_what_torch_computes(name: str) -> None:
     graph = GRAPHS[name]()
     x = samples(graph)
-    np.testing.assert_allclose(run(to_float_ops(graph), x), run_float(graph, x), rtol=2e-5, atol=2e-6)
+    got, expected = run_all(to_float_ops(graph), {graph.input: x}), run_tensors(graph, x, graph.outputs)
+    for output in graph.outputs:
+        np.testing.assert_allclose(got[output], expected[output], rtol=2e-5, atol=2e-6)
 
 
 def test_every_float_op_is_tried() -> None:
@@ -148,11 +163,44 @@ def test_a_core_without_an_fpu_is_refused() -> None:
         lower(to_float_ops(layers_graph()), load_target("cortex-m3"))
 
 
+@pytest.mark.parametrize(("steps", "words"), [((("log", 0),), "no float kernel for log"), ((("power", 0, 0.5),), "no float kernel for power"),
+                                              ((("add", 0, 1.0), ("sqrt", 1)), "no float kernel for sqrt")])
+def test_a_function_without_a_float_kernel_is_named(steps: tuple[tuple[object, ...], ...], words: str) -> None:
+    b = FloatGraphBuilder("odd", (4, 5, 3))
+    with pytest.raises(ModelError, match=words):
+        to_float_ops(b.build(b.add("unary", "odd one", b.input, function="expression", steps=steps)))
+
+
 def test_a_kind_without_a_float_kernel_is_named() -> None:
-    assert "resize_nearest" not in CONVERT
-    b = FloatGraphBuilder("resized", (4, 5, 3))
-    with pytest.raises(ModelError, match=r"'bigger' \(resize_nearest\) has no float kernel"):
-        to_float_ops(b.build(b.add("resize_nearest", "bigger", b.input, size=(8, 10))))
+    b = FloatGraphBuilder("rounded", (4, 5, 3))
+    with pytest.raises(ModelError, match=r"'codes' \(quantize\) has no float kernel"):
+        to_float_ops(b.build(b.add("quantize", "codes", b.input, scale=0.1, zero_point=0)))
+
+
+def test_parts_of_an_expression_have_names_of_their_own() -> None:
+    b = FloatGraphBuilder("twice", (4, 5, 3))
+    steps = (("add", 0, 2.0), ("maximum", 1, 1.0), ("mul", 2, 0), ("add", 3, -1.0))
+    x = b.input
+    for _ in range(4):  # "act", "act:2", "act:3", "act:4", which the parts of "act" must not be called
+        x = b.add("dense", "layer", b.add("reshape", "flat", b.add("unary", "act", x, function="expression", steps=steps), shape=(60,)),
+                  weights=np.eye(60, dtype=np.float32) / 9, bias=np.zeros(60, np.float32))
+    graph = b.build(x)
+    values = np.random.default_rng(0).normal(size=(3, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(to_float_ops(graph), values), run_float(graph, values), rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["mlperf_tiny/kws_ref_model_float32.tflite", "mlperf_tiny/ad01_fp32.tflite", "mlperf_tiny/pretrainedResnet.tflite",
+                                  "mlperf_tiny/vww_96_float.tflite", "models/tflite/tflm_hello_world_float.tflite", "models/onnx/ultraface_slim_320.onnx",
+                                  "models/tflite/mediapipe_face_detection_short_range.tflite"])
+def test_models_from_elsewhere_stay_float(name: str) -> None:
+    require_tool("shared-data", (SHARED / name).is_file())
+    graph = load_model(SHARED / name)
+    assert isinstance(graph, FloatGraph)
+    converted = to_float_ops(graph)
+    assert lowering("c").plan(converted, load_target("cortex-m7")).macs == converted.total_macs > 0
+    if converted.total_macs < 3e6:
+        x = np.random.default_rng(0).normal(size=(2, *graph.shapes[graph.input])).astype(np.float32)
+        np.testing.assert_allclose(run(converted, x), run_float(graph, x), rtol=2e-4, atol=2e-5)
 
 
 def test_a_float_graph_file_with_a_wrong_type_is_refused(tmp_path: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from float_cases import float_inputs, functions_graph
 from graph_cases import SCALE, ZERO_POINT, Builder, random_network
+from host_build import build, run
+from pass_cases import rich_network
 
+from edgecompress.hw.target import load_target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.delay_line import DelayLine
+from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
@@ -19,8 +26,10 @@ from edgecompress.ir.ops.reshape import Reshape
 from edgecompress.ir.ops.table import Table
 from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
+from edgecompress.lower import lower
 from edgecompress.lower.passes import optimize
 from edgecompress.lower.passes.channels import constant_channels
+from edgecompress.lower.vectors import check_same_outputs
 
 
 def check_same(graph: QuantizedGraph, samples: int = 6, seed: int = 0) -> QuantizedGraph:
@@ -177,3 +186,119 @@ def test_a_window_over_everything_is_dense() -> None:
     x = b.add(Conv2D(weights, b.random.integers(-500, 500, 7), b.factors(7, 90), ZERO_POINT, ZERO_POINT), x)
     small = check_same(b.graph("window", b.add(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE, ZERO_POINT)), x, x)))
     assert kinds(small) == ["conv2d", "reshape", "dense", "reshape", "add"]
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("seed", range(0, 150, 10))
+def test_outputs_of_graphs_of_all_ops_stay(seed: int, stateful: bool) -> None:
+    for one in range(seed, seed + 10):
+        small = check_same(rich_network(one, stateful), seed=one)
+        assert optimize(small) is small
+
+
+def test_c_of_optimised_graphs_equals_the_reference_of_the_given_ones(tmp_path: Path) -> None:
+    graphs = [rich_network(seed, stateful=seed % 2 == 0) for seed in range(200, 216)]
+    inputs = []
+    for seed, graph in enumerate(graphs):
+        generator = np.random.default_rng(seed)
+        inputs.append({name: generator.integers(-128, 128, (3, *graph.tensors[name].shape), dtype=np.int8) for name in graph.inputs})
+    target = load_target("host")
+    small = [optimize(graph) for graph in graphs]
+    program = build(tmp_path, [(graph, lower(graph, target, values)) for graph, values in zip(small, inputs, strict=True)])
+    for graph, values, result in zip(graphs, inputs, run(program, small, inputs), strict=True):
+        expected = run_all(graph, values)
+        for name in graph.outputs:
+            np.testing.assert_array_equal(result[name], expected[name], err_msg=f"{graph.name} {name}")
+
+
+def test_states_are_neither_merged_nor_dropped() -> None:
+    b = Builder(9)
+    x = b.input(2, 3, 4)
+    line = DelayLine(np.full((1, 3, 4), ZERO_POINT))
+    same = [b.add(line, x), b.add(line, x)]  # equal, and yet two
+    inside = b.add(line, b.add(Reshape((2, 3, 4)), b.add(Reshape((24,)), x)))
+    unread = b.add(line, x)
+    small = check_same(b.graph("states", b.add(Concat(0, Requant((2**30,) * 3, (1,) * 3), (ZERO_POINT,) * 3, ZERO_POINT), *same, inside)))
+    assert kinds(small).count("delay_line") == 3 and unread not in small.tensors
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_packed_weights_stay_packed(bits: int) -> None:
+    b = Builder(10)
+    weights = np.ones((6, 1, 1, 4), np.int8)
+    weights[2:4] = 0
+    x = b.add(Conv2D(weights, np.zeros(6), b.factors(6, 1), ZERO_POINT, ZERO_POINT, weight_bits=bits), b.input(3, 2, 4))
+    x = b.add(Conv2D(np.ones((5, 3, 2, 6)), np.zeros(5), b.factors(5, 6), ZERO_POINT, ZERO_POINT, weight_bits=bits), x)
+    small = check_same(b.graph("packed", x))
+    assert kinds(small) == ["conv2d", "reshape", "dense", "reshape"]
+    assert [node.op.weight_bits for node in small.nodes if hasattr(node.op, "weight_bits")] == [bits, bits]
+    assert small.nodes[0].op.weights.shape == (4, 1, 1, 4) and small.nodes[2].op.weights.shape == (5, 24)
+
+
+def test_an_input_channel_stays_until_all_its_copies_are_dead() -> None:
+    def network(dead: list[int]) -> QuantizedGraph:
+        b = Builder(11)
+        weights = b.random.integers(1, 128, (3, 3, 6))
+        weights[:, :, dead] = 0
+        x = b.conv(b.input(4, 4, 2), 3, 1)
+        x = b.add(DepthwiseConv2D(weights, np.zeros(6), b.factors(6, 9), ZERO_POINT, ZERO_POINT, padding=(1, 1, 1, 1)), x)
+        return b.graph("copies", b.conv(x, 4, 3))
+
+    assert check_same(network([2])).nodes[0].op.weights.shape[0] == 3
+    assert [node.op.weights.shape for node in check_same(network([2, 3])).nodes] == [(2, 1, 1, 2), (3, 3, 4), (4, 3, 3, 4)]
+
+
+def test_groups_keep_their_channels() -> None:
+    b = Builder(12)
+    x = b.conv(b.input(4, 4, 2), 4, 1)
+    weights = np.zeros((4, 1, 1, 2), np.int8)
+    grouped = b.add(Conv2D(weights, np.zeros(4), b.factors(4, 2), ZERO_POINT, ZERO_POINT, groups=2), x)
+    small = check_same(_kill_rows(b.graph("groups", b.conv(grouped, 3, 1)), 0, [1], 0))
+    assert small.nodes[0].op.weights.shape[0] == 4 and small.nodes[1].op.weights.shape == (4, 1, 1, 2)
+
+
+def test_the_largest_bias_takes_a_folded_channel() -> None:
+    for value, weight in ((127, 127), (127, -127), (-128, 127)):
+        b = Builder(13)
+        zero_point = -128 if value == 127 else 127
+        dead = np.zeros((2, 1, 1, 2))
+        dead[0] = 1
+        bias, factors = np.array([0, 2**30 if value == 127 else -(2**30)]), Requant.from_real([0.1, 0.9])
+        x = b.add(Conv2D(dead, bias, factors, ZERO_POINT, zero_point), b.input(2, 2, 2))
+        reading = np.array([[[[3, weight]]]])
+        limit = 2**31 - 1 - 255 * int(np.abs(reading).sum())
+        for largest in (limit, -limit):
+            op = Conv2D(reading, np.array([largest]), Requant.from_real(2.0**-26), zero_point, ZERO_POINT)
+            b.nodes, b.tensors = b.nodes[:1], {name: b.tensors[name] for name in ("x0", x)}
+            small = check_same(b.graph("limit", b.add(op, x)))
+            assert small.nodes[-1].op.weights.shape[-1] == 1
+
+
+def test_a_long_chain_of_functions_is_one_table() -> None:
+    b = Builder(14)
+    x = b.input(2, 2, 2)
+    for _ in range(1200):
+        x = b.add(Table.from_function("hardswish", SCALE, ZERO_POINT, SCALE, ZERO_POINT), x)
+    assert kinds(check_same(b.graph("chain", x))) == ["table"]
+
+
+@pytest.mark.parametrize("metadata", [{"passes": 5}, {"passes": "text"}, {"passes": [1, None]}, {"passes": {"a": 1}}, {"source_hash": [1]}])
+def test_notes_of_others_do_no_harm(metadata: dict[str, object]) -> None:
+    b = Builder(6)
+    graph = b.graph("noted", b.depthwise(b.add(Reshape((4, 4, 2)), b.input(4, 4, 2))))
+    small = optimize(replace(graph, metadata=metadata))
+    assert small.metadata["passes"] == ["removed 1 node(s) that return their input"]
+    assert lower(replace(graph, metadata=metadata), load_target("host")).manifest["passes"] == small.metadata["passes"]
+
+
+def test_a_changed_output_never_leaves_the_house() -> None:
+    b = Builder(15)
+    graph = b.graph("changed", b.conv(b.input(3, 3, 2), 2, 1))
+    node = graph.nodes[0]
+    other = replace(graph, nodes=(replace(node, op=replace(node.op, bias=node.op.bias + 100)),))
+    inputs = {"x0": np.zeros((2, 3, 3, 2), np.int8)}
+    check_same_outputs(graph, replace(graph), inputs)
+    with pytest.raises(AssertionError, match="a graph pass changed output 't0'"):
+        check_same_outputs(graph, other, inputs)
+    floats = functions_graph()
+    check_same_outputs(floats, replace(floats), float_inputs(floats))  # NaN is the same as itself

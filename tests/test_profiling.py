@@ -156,14 +156,14 @@ def test_the_sweep_reaches_every_kernel(reached: tuple[set[str], set[int]]) -> N
 
 
 def test_the_choice_gives_every_kernel_its_rows() -> None:
-    target = load_target("cortex-m4")
-    graphs = choose(target, 0, 600)
-    assert graphs == choose(target, 0, 600)
+    target = load_target("cortex-m3")
+    graphs = choose(target, 0, 1500)
+    assert graphs == choose(target, 0, 1500)
     assert all(1 <= len(graph) <= LAYERS_PER_GRAPH and len({draw.floats for draw in graph}) == 1 for graph in graphs)
     kernels = [layer.kernel for graph in graphs for layer in lowered(make_graph(0, graph), target).layers]
-    assert max(kernels.count(name) for name in set(kernels)) < 100 < len(kernels) < 600
-    assert any(name.startswith("ec_f32_") for name in kernels)
-    assert not any(draw.floats for graph in choose(load_target("cortex-m3"), 0, 100) for draw in graph)  # it has no FPU
+    assert max(kernels.count(name) for name in set(kernels)) <= 110 and 400 < len(kernels) < 1300
+    assert not any(draw.floats for graph in graphs for draw in graph)  # it has no FPU
+    assert any(draw.floats for graph in choose(load_target("cortex-m4"), 0, 60) for draw in graph)
 
 
 def test_a_profile_is_made_on_qemu_and_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,7 @@ def test_a_profile_is_made_on_qemu_and_predicts(tmp_path: Path, capsys: pytest.C
     lower(known, target, options=OPTIONS).write(tmp_path / "a")
     seen = bench(tmp_path / "a", samples=1, target=target)
     assert seen.ram_bytes is not None and cost.latency_s == pytest.approx(seen.latency_s, rel=0.05)  # half of its rows were fitted to
-    assert seen.ram_bytes <= cost.ram_bytes <= seen.ram_bytes + 400
+    assert seen.ram_bytes - 16 <= cost.ram_bytes <= seen.ram_bytes + 400
 
 
 def test_a_kernel_that_the_profile_never_saw_means_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

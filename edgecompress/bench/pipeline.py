@@ -7,8 +7,9 @@ Cortex-M7: Arm publishes no table. The model issues up to two instructions a cyc
 (SMLAD among them), one shift or SIMD operation and one branch a cycle, two plain additions or moves. A loaded word can be used two cycles
 later, a loaded byte or halfword three, a post-incremented address two, a product two (one as the accumulator of the next one), a saturated
 number or bit field two; an operand that is shifted first is needed a cycle early. A float takes three (a product with a sum six, three as the
-accumulator of the next one). A branch costs its slot only, as if it were always predicted. These rules are what LLVM's scheduling model of
-the core answers to single pairs of instructions. `benchmarks/cycle_model.py` compares both models with llvm-mca block by block.
+accumulator of the next one) and issues alone or beside an integer product. A branch costs its slot only, as if it were always predicted. These
+rules are what LLVM's scheduling model of the core answers to single pairs of instructions. `benchmarks/cycle_model.py` compares both models
+with llvm-mca block by block.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def decode(code: bytes, address: int = 0) -> tuple[Instruction, ...]:
     known = sum(raw.size for raw in decoded)
     if known != len(code):  # capstone ends at the first word it does not know, and what follows would cost nothing
         raise DeviceError(f"the disassembler does not know the instruction {code[known:known + 4].hex(' ', 2)}, so cycles cannot be estimated",
-                          "try: a newer capstone, or bench without an estimate")
+                          "try: pip install --upgrade capstone")
     return tuple(map(_instruction, decoded))
 
 
@@ -232,6 +233,8 @@ def _may_join(issued: Sequence[Instruction], instruction: Instruction) -> bool:
         return False
     first = issued[0]
     units = {_unit(first), _unit(instruction)}
+    if FLOATS in units:
+        return units == {FLOATS, MULTIPLIES}
     return len(units) == 2 or units == {PLAIN} or (units == {"memory"} and {first.kind, instruction.kind} != {STORES} and
                                                    first.words == instruction.words == 1)
 

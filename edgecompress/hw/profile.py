@@ -104,8 +104,17 @@ class HardwareProfile:
         """Writes JSON atomically."""
         document = {"format": "edgecompress-profile", "version": FORMAT_VERSION, **asdict(self)}
         temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        temporary.write_text("{\n" + ",\n".join(f'"{key}": {_item_lines(document[key])}' for key in sorted(document)) + "\n}\n")
         temporary.replace(path)
+
+
+def _item_lines(value: Any) -> str:
+    """JSON with one line an item of a list or dictionary: short, and a difference shows which row changed."""
+    if isinstance(value, (list, tuple)) and value:
+        return "[\n" + ",\n".join(json.dumps(item, sort_keys=True) for item in value) + "\n]"
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value[key], sort_keys=True)}" for key in sorted(value)) + "\n}"
+    return json.dumps(value)
 
 
 def load_profile(name: str) -> HardwareProfile:

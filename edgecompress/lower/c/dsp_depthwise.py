@@ -170,6 +170,8 @@ def general_scales(op: Any, rows: np.ndarray, bias: np.ndarray) -> np.ndarray:
 class Depthwise3x3Emitter(DepthwiseDspEmitter):
     """ec_depthwise_3x3_dsp and ec_depthwise_3x3_stride2_dsp: two output rows a step."""
 
+    parts = ("ec_depthwise_3x3_dsp.h",)
+
     def __init__(self, stride: int) -> None:
         self.stride = stride
         self.name = "3x3" if stride == 1 else f"3x3_stride{stride}"

@@ -84,9 +84,9 @@ class WinogradDspEmitter(Emitter):
         tiles = height * width // 8 * pairs
         above, rows = op.padding[0], height + 2
         padded = min(above, rows) + max(rows - above - call.inputs[0].shape[0], 0)
+        general, narrow = rescale_form(op, self._rows(call))[0] == 0, (op.activation_min, op.activation_max) != (-128, 127)
         return {"call": 1, "blocks": blocks, "block_pairs": blocks * pairs, "weight_steps": blocks * pairs * steps,
                 "columns": blocks * pairs * width // 8, "tiles": tiles, "tile_passes": 4 * tiles * -(-steps // CHAIN_STEPS),
-                "tile_steps": 4 * tiles * steps, "tile_general": tiles * (rescale_form(op, self._rows(call))[0] == 0), "rows": (rows - padded) * (channels // 4),
+                "tile_steps": 4 * tiles * steps, "tile_general": tiles * general, "rows": (rows - padded) * (channels // 4),
                 "pairs": (rows - padded) * (channels // 4) * (width // 2), "padded_rows": padded, "padded_words": padded * channels * width,
-                "kept_words": (blocks - 1) * 2 * channels * width,
-                "clamped": call.output.size * ((op.activation_min, op.activation_max) != (-128, 127))}
+                "kept_words": (blocks - 1) * 2 * channels * width, "clamped": call.output.size * narrow}

@@ -3,7 +3,7 @@
  * windows lie side by side in scratch, one LDRD, and are read once for all three columns of the kernel. Every other step
  * the two change places, because the lower word of one step is the upper word of the next.
  */
-#include "ec_depthwise_dsp.h"
+#include "ec_depthwise_3x3_dsp.h"
 
 #define PAIRS 6 /* for each column of the kernel (w0, w1), (w1, w2) */
 #define COLUMN_WORDS (2 * EC_DEPTHWISE_LANES)
@@ -117,7 +117,7 @@ void ec_depthwise_3x3_step_odd(ec_depthwise_step *step)
 }
 #endif
 
-static void load(const int8_t *weights, uint32_t *pairs)
+static inline void load(const int8_t *weights, uint32_t *pairs)
 {
     int32_t column;
     for (column = 0; column < 3; ++column) {
@@ -127,13 +127,13 @@ static void load(const int8_t *weights, uint32_t *pairs)
     }
 }
 
-EC_OUTLINED void fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words)
+EC_OUTLINED void fill(const ec_depthwise_source *source, const int8_t *input, int32_t row, int32_t offset, uint32_t *words)
 {
-    ec_depthwise_fill(params, input, row, columns, words, 2);
+    ec_depthwise_fill(source, input, row, offset, words, 2);
 }
 
 void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    static const ec_depthwise_3x3_kernel kernel = {1, PAIRS, load, fill, {ec_depthwise_3x3_step_even, ec_depthwise_3x3_step_odd}};
-    ec_depthwise_3x3_run(&kernel, params, input, output, scratch);
+    const ec_depthwise_3x3_kernel kernel = {1, PAIRS, load, fill, {ec_depthwise_3x3_step_even, ec_depthwise_3x3_step_odd}};
+    ec_depthwise_3x3_run(kernel, params, input, output, scratch);
 }

@@ -2,7 +2,7 @@
  * Depthwise 3x3, stride 2. An output row needs the words of input rows 0 and 1 of its windows and the first half of those
  * of rows 2 and 3, with which the next output row begins: a step makes two output rows of three words a column, and its
  * last words are the first ones of the next step, which runs through them from the other end. */
-#include "ec_depthwise_dsp.h"
+#include "ec_depthwise_3x3_dsp.h"
 
 #define PAIRS 5 /* (w0, w1) of each column of the kernel, w2 of columns 0 and 1, w2 of column 2 */
 #define COLUMN_WORDS (3 * EC_DEPTHWISE_LANES)
@@ -101,7 +101,7 @@ void ec_depthwise_3x3_stride2_step_odd(ec_depthwise_step *step)
 }
 #endif
 
-static void load(const int8_t *weights, uint32_t *pairs)
+static inline void load(const int8_t *weights, uint32_t *pairs)
 {
     int32_t column;
     for (column = 0; column < 3; ++column) {
@@ -111,13 +111,13 @@ static void load(const int8_t *weights, uint32_t *pairs)
     pairs[4] = (uint32_t)weights[8];
 }
 
-EC_OUTLINED void fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words)
+EC_OUTLINED void fill(const ec_depthwise_source *source, const int8_t *input, int32_t row, int32_t offset, uint32_t *words)
 {
-    ec_depthwise_fill(params, input, row, columns, words, 3);
+    ec_depthwise_fill(source, input, row, offset, words, 3);
 }
 
 void ec_depthwise_3x3_stride2_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch)
 {
-    static const ec_depthwise_3x3_kernel kernel = {2, PAIRS, load, fill, {ec_depthwise_3x3_stride2_step_even, ec_depthwise_3x3_stride2_step_odd}};
-    ec_depthwise_3x3_run(&kernel, params, input, output, scratch);
+    const ec_depthwise_3x3_kernel kernel = {2, PAIRS, load, fill, {ec_depthwise_3x3_stride2_step_even, ec_depthwise_3x3_stride2_step_odd}};
+    ec_depthwise_3x3_run(kernel, params, input, output, scratch);
 }

@@ -26,56 +26,6 @@ const int8_t *ec_depthwise_unpack(const ec_depthwise_dsp_params *params, int32_t
     return unpacked;
 }
 
-static void load_lane(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, int32_t channel, uint32_t *lane)
-{
-    int8_t unpacked[9];
-    kernel->load(ec_depthwise_weights(params, channel, 9, unpacked), lane + 1);
-    ec_depthwise_load_scale(params, channel, lane + 1 + kernel->pairs);
-}
-
-void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
-                          void *scratch)
-{
-    const int32_t stride = kernel->stride, slots = stride + 1, lane_words = 1 + kernel->pairs + EC_DEPTHWISE_SCALE_WORDS;
-    const int32_t channels = params->channels, row_bytes = params->output_width * channels;
-    const int32_t columns = (params->output_width - 1) * stride + 3, left = params->padding_left;
-    const int32_t seen = left + params->input_width < columns ? params->input_width : columns - left; /* input columns that matter */
-    int32_t *sums = (int32_t *)scratch;
-    uint32_t *ring = (uint32_t *)(sums + 2 * params->output_width), *image = ring + left * 4 * slots, *lanes = ring + columns * 4 * slots;
-    int32_t done = 0, lane;
-    ec_depthwise_step step;
-    ec_depthwise_begin(&step, params, sums, params->output_width, channels);
-    step.lane_end = lanes + EC_DEPTHWISE_LANES * lane_words;
-    for (lane = 0; lane < EC_DEPTHWISE_LANES; ++lane) {
-        lanes[lane * lane_words] = (uint32_t)(4 * lane * slots);
-    }
-    memset(ring, 0, (size_t)(columns * 4 * slots) * sizeof *ring); /* for the columns beside the image, which no step fills */
-    while (done != channels) {
-        /* the last group begins early rather than end beyond the last channel; its first lanes are finished already */
-        const int32_t channel = done + EC_DEPTHWISE_LANES <= channels ? done : channels - EC_DEPTHWISE_LANES;
-        int32_t row = -params->padding_top, rest, odd = 0;
-        step.lane = lanes + (done - channel) * lane_words;
-        step.output = output + done;
-        for (lane = done - channel; lane < EC_DEPTHWISE_LANES; ++lane) {
-            load_lane(kernel, params, channel + lane, lanes + lane * lane_words);
-        }
-        kernel->fill(params, input + channel, row, seen, image);
-        EC_NO_UNROLL
-        for (rest = params->output_height; rest > 0; rest -= 2) {
-            int32_t slot;
-            for (slot = 1; slot < slots; ++slot) {
-                row += 2;
-                kernel->fill(params, input + channel, row, seen, image + (odd ? stride - slot : slot));
-            }
-            step.row_step = rest > 1 ? row_bytes : 0;
-            kernel->step[odd](&step);
-            step.output += 2 * row_bytes;
-            odd = !odd;
-        }
-        done = channel + EC_DEPTHWISE_LANES;
-    }
-}
-
 #if EC_DSP
 /* r2 sums, r3 to r6 the lane's constants, r7 output, r8 row_step, r9 column_step. Two columns at a time, an odd one first;
  * a row that is not there has its outputs stored before those of the first row, at their place. The sums take turns, for

@@ -71,46 +71,4 @@ static inline const int8_t *ec_depthwise_row(const ec_depthwise_dsp_params *para
     return inside ? input + row * params->input_width * params->channels : zero_point;
 }
 
-/* Input rows `row` and `row + 1` of four channels less their zero point, the first channel at `input` in row 0, as words: lane l
- * of column x goes to words[(4 * x + l) * slots]. Rows outside the image are 0. At least one column. */
-static inline void ec_depthwise_fill(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words,
-                                     const int32_t slots)
-{
-    const uint32_t minus = ec_pair(-params->input_zero_point, -params->input_zero_point);
-    int32_t upper_step, lower_step;
-    int8_t zero_point[4];
-    const int8_t *upper, *lower;
-    ec_store_word(zero_point, (uint8_t)params->input_zero_point * 0x01010101u);
-    upper = ec_depthwise_row(params, input, row, zero_point, &upper_step);
-    lower = ec_depthwise_row(params, input, row + 1, zero_point, &lower_step);
-    EC_NO_UNROLL
-    do {
-        const uint32_t a = ec_load_word(upper), b = ec_load_word(lower);
-        const uint32_t low = ec_pack_bottoms(a, b), high = ec_pack_tops(a, b);
-        words[0] = ec_sxtab16(minus, low);
-        words[slots] = ec_sxtab16_odd(minus, low);
-        words[2 * slots] = ec_sxtab16(minus, high);
-        words[3 * slots] = ec_sxtab16_odd(minus, high);
-        upper += upper_step;
-        lower += lower_step;
-        words += 4 * slots;
-    } while (--columns != 0);
-}
-
-/* A 3x3 kernel. A step makes two output rows from stride + 1 words a column and lane, the last of which is the first one of
- * the next step: step[0] finds them from top to bottom, step[1] from bottom to top.
- * A lane's constants: bytes from the end of the sums to its first word, `pairs` words of weights, its rescaling. */
-typedef struct {
-    int32_t stride;
-    int32_t pairs;
-    void (*load)(const int8_t *weights, uint32_t *pairs);
-    void (*fill)(const ec_depthwise_dsp_params *params, const int8_t *input, int32_t row, int32_t columns, uint32_t *words);
-    void (*step[2])(ec_depthwise_step *step);
-} ec_depthwise_3x3_kernel;
-
-/* Scratch: int32_t[output_width][2] sums, uint32_t[(output_width - 1) * stride + 3][4][stride + 1] words, the constants of
- * four lanes. */
-void ec_depthwise_3x3_run(const ec_depthwise_3x3_kernel *kernel, const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output,
-                          void *scratch);
-
 #endif

@@ -49,25 +49,31 @@ static void fill_line(const line_layout *l, const int8_t *input)
     }
 }
 
-/* Two words a tap: the weights of the first output of a pair, which begins with a word, and those of the second one, which
- * begins `stride` inputs later. With stride 2 the taps of the even words come before those of the odd ones. */
-static void order_weights(const int8_t *weights, int32_t length, int32_t stride, const int32_t taps[2], uint32_t *words)
+/* The taps of the even words stand before those of the odd ones. */
+static void order_apart(const int8_t *weights, int32_t length, const int32_t counts[2], uint32_t *words)
 {
-    int32_t step = stride == 1 ? 2 : 2 * taps[0], next_step = stride == 1 ? 2 : 2 - 2 * taps[0], rest;
-    uint32_t upper = 0, lower = 0;
+    uint32_t before = 0;
+    int32_t pair;
     EC_NO_UNROLL
-    for (rest = taps[0] + taps[1]; rest != 0; --rest) {
-        const uint32_t w0 = length > 0 ? (uint32_t)weights[0] : 0, w1 = length > 1 ? (uint32_t)weights[1] : 0;
-        const int32_t this_step = step;
-        words[0] = ec_pack_bottoms(w0, w1);
-        words[1] = stride == 1 ? ec_pack_bottoms(lower, w0) : ec_pack_bottoms(upper, lower);
-        upper = w0;
-        lower = w1;
-        weights += 2;
-        length -= 2;
-        words += step;
-        step = next_step;
-        next_step = this_step;
+    for (pair = 0; pair < counts[0] + counts[1]; ++pair) {
+        uint32_t *tap = words + 2 * (pair % 2 * counts[0] + pair / 2);
+        const int32_t rest = length - 2 * pair;
+        const uint32_t w0 = rest > 0 ? (uint32_t)weights[2 * pair] : 0, w1 = rest > 1 ? (uint32_t)weights[2 * pair + 1] : 0;
+        tap[0] = ec_pack_bottoms(w0, w1);
+        tap[1] = before;
+        before = tap[0];
+    }
+}
+
+static void order_weights(const int8_t *weights, int32_t length, int32_t stride, const int32_t counts[2], uint32_t *words)
+{
+    if (stride == 1) {
+        ec_depthwise_taps taps;
+        taps.words = words;
+        taps.step = 2;
+        ec_depthwise_order_line(weights, length, 1, taps);
+    } else {
+        order_apart(weights, length, counts, words);
     }
 }
 

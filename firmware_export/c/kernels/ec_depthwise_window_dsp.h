@@ -28,6 +28,23 @@ typedef void ec_depthwise_window_function(const ec_depthwise_window_step *step);
 
 ec_depthwise_window_function ec_depthwise_window_any; /* any number of taps */
 
+/* Where the two words of a tap go; `step` words further go those of the tap one pair of rows further down. */
+typedef struct {
+    uint32_t *words;
+    int32_t step;
+} ec_depthwise_taps;
+
+static inline void ec_depthwise_put(ec_depthwise_taps *taps, uint32_t first_row, uint32_t second_row)
+{
+    taps->words[0] = first_row;
+    taps->words[1] = second_row;
+    taps->words += taps->step;
+}
+
+/* A line of weights. Two words a tap: a pair of weights, for the first output, which begins with a pair, and a pair for the
+ * second one, which begins `further` weights further down. */
+void ec_depthwise_order_line(const int8_t *weights, int32_t length, int32_t further, ec_depthwise_taps taps);
+
 /* Four channels of two rows, less the zero point, to words of both; a lane's words begin `lane_step` words after those of the lane before. */
 void ec_depthwise_window_fill(const int8_t *upper, int32_t upper_step, const int8_t *lower, int32_t lower_step, uint32_t minus, int32_t columns,
                               uint32_t *words, int32_t lane_step);

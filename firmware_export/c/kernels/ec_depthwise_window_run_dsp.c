@@ -1,59 +1,105 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ec_depthwise_window_dsp.h"
 
-/* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one, which
- * begins `further` rows further down. Two columns, whose weights take turns. */
-EC_OUTLINED void order_two(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *first, uint32_t *second, int32_t step)
+/* Two words a tap: the weights of the first output row, which begins with a pair of rows, and those of the second one. Two
+ * columns, whose weights take turns. Here the second output row begins one row further down than the first one. */
+EC_OUTLINED void order_two(const int8_t *weights, int32_t height, ec_depthwise_taps a, ec_depthwise_taps b)
 {
-    uint32_t a = 0, b = 0;
-    EC_NO_UNROLL
-    for (; pairs != 0; --pairs) {
-        const uint32_t a_before = a, b_before = b, both = height > 0 ? ec_load_word(weights) : 0;
-        a = ec_sxtb16(both);
-        b = ec_sxtb16_odd(both);
-        if (height == 1) {
-            a &= 0xffffu;
-            b &= 0xffffu;
+    uint32_t x = ec_load_word(weights), y;
+    int32_t rest = height;
+    if (height != 1) {
+        ec_depthwise_put(&a, ec_sxtb16(x), ec_sxtb16(x) << 16);
+        ec_depthwise_put(&b, ec_sxtb16_odd(x), ec_sxtb16_odd(x) << 16);
+        EC_NO_UNROLL
+        for (rest = height - 2; rest > 1; rest -= 2) {
+            y = ec_load_word(weights + 2);
+            weights += 4;
+            x = ec_load_word(weights);
+            ec_depthwise_put(&a, ec_sxtb16(x), ec_sxtb16(y));
+            ec_depthwise_put(&b, ec_sxtb16_odd(x), ec_sxtb16_odd(y));
         }
-        first[0] = a;
-        first[1] = further == 2 ? a_before : a_before >> 16 | a << 16;
-        second[0] = b;
-        second[1] = further == 2 ? b_before : b_before >> 16 | b << 16;
-        first += step;
-        second += step;
+        y = ec_load_word(weights + 2);
+        if (rest == 0) { /* the second row is one weight longer */
+            ec_depthwise_put(&a, 0, ec_sxtb16(y) & 0xffffu);
+            ec_depthwise_put(&b, 0, ec_sxtb16_odd(y) & 0xffffu);
+        } else {
+            x = ec_load_word(weights + 4);
+            ec_depthwise_put(&a, ec_sxtb16(x) & 0xffffu, ec_sxtb16(y));
+            ec_depthwise_put(&b, ec_sxtb16_odd(x) & 0xffffu, ec_sxtb16_odd(y));
+        }
+    } else {
+        ec_depthwise_put(&a, ec_sxtb16(x) & 0xffffu, ec_sxtb16(x) << 16);
+        ec_depthwise_put(&b, ec_sxtb16_odd(x) & 0xffffu, ec_sxtb16_odd(x) << 16);
+    }
+}
+
+/* The same where the second output row begins two rows further down, one pair: its weights are the first one's one tap later. */
+EC_OUTLINED void order_two_apart(const int8_t *weights, int32_t height, ec_depthwise_taps a, ec_depthwise_taps b)
+{
+    uint32_t a_before = 0, b_before = 0, x;
+    EC_NO_UNROLL
+    for (; height > 1; height -= 2) {
+        x = ec_load_word(weights);
         weights += 4;
-        height -= 2;
+        ec_depthwise_put(&a, ec_sxtb16(x), a_before);
+        ec_depthwise_put(&b, ec_sxtb16_odd(x), b_before);
+        a_before = ec_sxtb16(x);
+        b_before = ec_sxtb16_odd(x);
     }
+    if (height == 1) {
+        x = ec_load_word(weights);
+        ec_depthwise_put(&a, ec_sxtb16(x) & 0xffffu, a_before);
+        ec_depthwise_put(&b, ec_sxtb16_odd(x) & 0xffffu, b_before);
+        a_before = ec_sxtb16(x) & 0xffffu;
+        b_before = ec_sxtb16_odd(x) & 0xffffu;
+    }
+    ec_depthwise_put(&a, 0, a_before);
+    ec_depthwise_put(&b, 0, b_before);
 }
 
-/* The same for a column that is left. */
-EC_OUTLINED void order_one(const int8_t *weights, int32_t height, int32_t pairs, int32_t further, uint32_t *words, int32_t step)
+void ec_depthwise_order_line(const int8_t *weights, int32_t height, int32_t further, ec_depthwise_taps a)
 {
-    uint32_t both = 0;
+    uint32_t before = 0, last = 0;
     EC_NO_UNROLL
-    for (; pairs != 0; --pairs) {
-        const uint32_t before = both;
-        both = ec_pack_bottoms(height > 0 ? (uint32_t)weights[0] : 0, height > 1 ? (uint32_t)weights[1] : 0);
-        words[0] = both;
-        words[1] = further == 2 ? before : before >> 16 | both << 16;
-        words += step;
+    for (; height > 1; height -= 2) {
+        const uint32_t w0 = (uint32_t)weights[0], w1 = (uint32_t)weights[1];
+        ec_depthwise_put(&a, ec_pack_bottoms(w0, w1), further == 1 ? ec_pack_bottoms(last, w0) : before);
+        before = ec_pack_bottoms(w0, w1);
+        last = w1;
         weights += 2;
-        height -= 2;
+    }
+    if (height == 1) {
+        const uint32_t w0 = (uint32_t)weights[0] & 0xffffu;
+        ec_depthwise_put(&a, w0, further == 1 ? ec_pack_bottoms(last, w0) : before);
+        before = w0;
+    }
+    if (further == 2 || height == 0) {
+        ec_depthwise_put(&a, 0, further == 1 ? last & 0xffffu : before);
     }
 }
 
-EC_OUTLINED void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, int32_t pairs, uint32_t *words)
+EC_OUTLINED void order_weights(const ec_depthwise_dsp_params *p, const int8_t *weights, uint32_t *words)
 {
-    const int32_t width = p->kernel_width, height = p->kernel_height, further = p->stride_height, step = 2 * width;
-    const int32_t place = p->stride_width == 1 ? 2 : 1, odd = p->stride_width == 1 ? 2 : (width + 1) / 2 * 2;
-    int32_t column;
+    const int32_t width = p->kernel_width, height = p->kernel_height;
+    const int32_t next = p->stride_width == 1 ? 4 : 2, odd = p->stride_width == 1 ? 2 : (width + 1) / 2 * 2;
+    ec_depthwise_taps a, b;
+    int32_t columns;
+    a.words = words;
+    a.step = 2 * width;
+    b.step = 2 * width;
     EC_NO_UNROLL
-    for (column = 0; column + 1 < width; column += 2) {
-        order_two(weights, height, pairs, further, words + column * place, words + column * place + odd, step);
+    for (columns = width; columns > 1; columns -= 2) {
+        b.words = a.words + odd;
+        if (p->stride_height == 1) {
+            order_two(weights, height, a, b);
+        } else {
+            order_two_apart(weights, height, a, b);
+        }
         weights += 2 * height;
+        a.words += next;
     }
-    if (column < width) {
-        order_one(weights, height, pairs, further, words + column * place, step);
+    if (columns != 0) {
+        ec_depthwise_order_line(weights, height, p->stride_height, a);
     }
 }
 
@@ -133,7 +179,7 @@ void ec_depthwise_window_run(ec_depthwise_window_function *function, const ec_de
             const int8_t *weights = ec_depthwise_weights(p, channel + lane, p->kernel_height * p->kernel_width, unpacked);
             uint32_t *constants = lanes + lane * lane_words;
             constants[0] = (uint32_t)(4 * lane * lane_step);
-            order_weights(p, weights, pairs, constants + 1);
+            order_weights(p, weights, constants + 1);
             ec_depthwise_load_scale(p, channel + lane, constants + lane_words - EC_DEPTHWISE_SCALE_WORDS);
         }
         EC_NO_UNROLL
