@@ -13,7 +13,7 @@ from tools import require_tool
 from edgecompress.bench import bench
 from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraph, FloatGraphBuilder
-from edgecompress.frontend.float_lowering import CONVERT, to_float_ops
+from edgecompress.frontend.float_lowering import to_float_ops
 from edgecompress.frontend.float_run import run_float, run_tensors
 from edgecompress.frontend.model_file import load_model
 from edgecompress.hw.target import load_target
@@ -26,6 +26,8 @@ from edgecompress.ir.reference import run, run_all
 from edgecompress.lower import lower, lowering
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT, UNARY_FUNCTIONS
 from edgecompress.lower.options import LowerOptions
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def layers_graph() -> FloatGraph:
