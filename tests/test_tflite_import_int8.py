@@ -204,10 +204,7 @@ def test_subtraction_over_many_scales() -> None:
 def test_products_with_one_value_a_channel(shape: tuple[int, ...], constant: bool, first: bool) -> None:
     file = File()
     a = file.input((1, 5, 3, 4), scale=0.05, zero_point=3)
-    if constant:
-        b = file.constant(np.array([-128, -1, 50, 127], np.int8).reshape(shape), scale=0.02)
-    else:
-        b = file.input(shape, scale=0.02, zero_point=-90)
+    b = file.constant(np.array([-128, -1, 50, 127], np.int8).reshape(shape), scale=0.02) if constant else file.input(shape, scale=0.02, zero_point=-90)
     y = file.tensor((1, 5, 3, 4), scale=0.02, zero_point=-20)
     file.operator("MUL", [b, a] if first else [a, b], y, version=2)
     check(file.data(y))

@@ -72,10 +72,7 @@ def conv(call: Call) -> Value:
         return four[:, 0].transpose(1, 2, 0) if depthwise else four.transpose(0, 2, 3, 1)
 
     attributes = {**layer_attributes(call, weights, layout, 0, 2, out_channels), **window}
-    if depthwise:
-        output = call.emitter.add("depthwise_conv2d", tensor, **attributes)
-    else:
-        output = call.emitter.add("conv2d", tensor, groups=groups, **attributes)
+    output = call.emitter.add("depthwise_conv2d", tensor, **attributes) if depthwise else call.emitter.add("conv2d", tensor, groups=groups, **attributes)
     return call.emitter.image_value(output, len(x.axes))
 
 
