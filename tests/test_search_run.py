@@ -291,7 +291,7 @@ def test_a_board_of_ones_own_is_one_toml_file(tmp_path: Path, monkeypatch: pytes
     assert main(words) == ExitCode.DONE
     summary = json.loads(capsys.readouterr().out)
     assert summary["target"] == "board" and summary["matches_reference"] is True
-    assert summary["latency_s"] == pytest.approx(summary["instructions"] / 80e6)
+    assert 0.3 * summary["instructions"] / 80e6 < summary["latency_s"] < 2 * summary["instructions"] / 80e6  # estimated cycles at the own clock
     assert main(["bench", summary["artifact"]]) == ExitCode.USAGE
     assert "unknown target 'board'" in (message := capsys.readouterr().err) and "--target" in message
     assert main(["bench", summary["artifact"], "--target", "board.toml", "--format", "json"]) == ExitCode.DONE
