@@ -127,6 +127,12 @@ def _square(d: Dice) -> SweptLayer:
     return _convolution(d, (*d.image(3, 48), d.channels(2, 96)), d.channels(2, 96), (kernel, kernel), (stride, stride), d.pick(True, True, False))
 
 
+def _square_in_eights(d: Dice) -> SweptLayer:
+    """3x3 as residual networks have it: all sizes even, or multiples of 8."""
+    width = 8 * d.pick(1, 1, 2, 2, 3, 4, 6)
+    return _convolution(d, (d.pick(width, d.between(2, 48)), width, 8 * d.between(1, 12)), 2 * d.between(2, 48), (3, 3), (1, 1))
+
+
 def _oblong(d: Dice) -> SweptLayer:
     kernel = d.pick((1, 3), (3, 1), (1, 5), (5, 1), (2, 2), (4, 4), (10, 4), (1, 9), (7, 7))
     stride = (d.pick(1, 1, 2), d.pick(1, 1, 2))
@@ -175,7 +181,7 @@ def _depthwise_of(d: Dice, shape: Shape, kernel: tuple[int, int], stride: tuple[
 def _depthwise(*kernels: tuple[int, int]) -> Callable[[Dice], SweptLayer]:
     """Of these kernels, as MobileNets have them."""
     def draw(d: Dice) -> SweptLayer:
-        kernel, stride = d.pick(*kernels), d.pick(1, 1, 2)
+        kernel, stride = d.pick(*kernels), d.pick(1, 2)
         return _depthwise_of(d, (*d.image(2, 64), d.channels(4, 256)), kernel, (stride, stride), d.pick(True, True, True, False))
 
     return draw
@@ -305,10 +311,11 @@ def _svdf(d: Dice) -> SweptLayer:
 
 # how often each is drawn: in proportion to how many kernels and loops it can end in
 LAYERS: dict[str, tuple[Callable[[Dice], SweptLayer], int]] = {
-    "pointwise": (_pointwise, 6), "narrow_pointwise": (_narrow_pointwise, 6), "square": (_square, 6), "oblong": (_oblong, 4), "first": (_first, 6),
-    "few_taps": (_few_taps, 6), "whole": (_whole, 2), "grouped": (_grouped, 2), "dilated": (_dilated, 2), "depthwise_3x3": (_depthwise((3, 3)), 6),
-    "depthwise_wide": (_depthwise((5, 5), (5, 5), (7, 7)), 6), "depthwise_other": (_depthwise((2, 2), (4, 4), (9, 9), (3, 5), (11, 3), (10, 4)), 3),
-    "depthwise_line": (_line, 4), "depthwise_whole": (_whole_depthwise, 3), "depthwise_unusual": (_unusual_depthwise, 3), "dense": (_dense, 6),
+    "pointwise": (_pointwise, 6), "narrow_pointwise": (_narrow_pointwise, 6), "square": (_square, 6), "square_in_eights": (_square_in_eights, 4),
+    "oblong": (_oblong, 4), "first": (_first, 6), "few_taps": (_few_taps, 6), "whole": (_whole, 2), "grouped": (_grouped, 2), "dilated": (_dilated, 2),
+    "depthwise_3x3": (_depthwise((3, 3)), 6), "depthwise_wide": (_depthwise((5, 5), (7, 7)), 6),
+    "depthwise_other": (_depthwise((2, 2), (4, 4), (9, 9), (3, 5), (11, 3), (10, 4)), 3), "depthwise_line": (_line, 4),
+    "depthwise_whole": (_whole_depthwise, 3), "depthwise_unusual": (_unusual_depthwise, 3), "dense": (_dense, 6),
     "add": (_add, 3), "mul": (_mul, 2), "average_pool": (_pool(AveragePool2D), 2), "max_pool": (_pool(MaxPool2D), 2),
     "global_average_pool": (_global_average_pool, 2), "pad": (_pad, 2), "concat": (_concat, 3), "copy": (_copy, 1), "softmax": (_softmax, 2),
     "table": (_table, 1), "requantize": (_requantize, 1), "resize": (_resize, 1), "slice": (_slice, 2), "transpose": (_transpose, 2),

@@ -69,10 +69,9 @@ class Pool2DMveEmitter(Pool2DEmitter):
         columns = sum(end - first for first, end in spans(out_width, op.stride[1], op.padding[2], 1, op.kernel[1], width))
         average = self.name == "average_pool2d"
         blocks = -(-channels // (8 if average else 16))
-        if average and columns == out_width * width:  # whole rows are one run
-            rows = out_height
+        runs = out_height if average and columns == out_width * width else rows  # whole rows are one run
         return {"call": 1, "pixels": out_height * out_width, "blocks": blocks * out_height * out_width, "outputs": call.output.size,
-                "rows": blocks * rows * out_width, "taps": blocks * rows * columns}
+                "rows": blocks * runs * out_width, "taps": blocks * rows * columns}
 
 
 class GlobalAveragePoolMveEmitter(GlobalAveragePoolEmitter):
