@@ -65,10 +65,10 @@ class FloatBuilder:
 
 
 def functions_graph() -> QuantizedGraph:
-    """Every function of one number on the input, each an output of its own."""
+    """Every function of one number on the input, one below the other."""
     b = FloatBuilder(0)
     x = b.input(3, 40, 2)
-    return b.graph("float functions", *(b.add(FloatUnary(name), x) for name in ("identity", *FUNCTIONS)))
+    return b.graph("float functions", b.add(FloatConcat(0), *(b.add(FloatUnary(name), x) for name in ("identity", *FUNCTIONS))))
 
 
 def random_float_network(seed: int) -> QuantizedGraph:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgecompress.lower.c.dsp_staircase import short_rescaling
-from edgecompress.lower.c.dsp_weights import CONSTANT_WORDS, pair_streams, quad_streams, rescale_constants, rescale_factors, sums_fit
+from edgecompress.lower.c.dsp_weights import GENERAL_WORDS, general_constants, pair_streams, quad_streams, rescale_factors, sums_fit
 from edgecompress.lower.c.dsp_windows import TILE, Walk, Windows, walk, windows
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
@@ -18,13 +18,13 @@ CHAIN_BLOCKS, CHAIN_WORDS_S2 = 16, 4  # EC_CHAIN_BLOCKS and EC_CHAIN_WORDS_S2 in
 def rescale_form(op: Any, rows: np.ndarray) -> tuple[int, int]:
     """(EC_RESCALE_* of ec_rescale_dsp.h, words of constants a channel) of a layer with weights `rows` [channels, positions]."""
     short = short_rescaling(op, rows, RESCALE_SHIFTS[op.weight_bits])
-    return (0, CONSTANT_WORDS) if short is None else (short.mode, 2)
+    return (0, GENERAL_WORDS) if short is None else (short.mode, 2)
 
 
 def constants_of(op: Any, rows: np.ndarray) -> np.ndarray:
     """Constants of the form, int32 [channels, words]."""
     short = short_rescaling(op, rows, RESCALE_SHIFTS[op.weight_bits])
-    return rescale_constants(op, rows) if short is None else short.constants
+    return general_constants(op, rows) if short is None else short.constants
 
 
 class Conv2DDspEmitter(Emitter):
@@ -73,7 +73,7 @@ class Conv2DDspEmitter(Emitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, shape, (height, width, channels) = call.op, self._windows(call), call.inputs[0].shape
         return {"weights": Reference("weights"), "weight_words": self._weight_words(call), "blocks": shape.blocks,
-                "form": rescale_form(op, self._rows(call))[0], "activation_min": op.activation_min,
+                "form": rescale_form(op, self._rows(call))[0], "rounding": 1 + 2 * op.output_zero_point, "activation_min": op.activation_min,
                 "activation_max": op.activation_max, "input_height": height, "input_row_bytes": width * channels,
                 "input_zero_point": op.input_zero_point, "output_height": shape.height, "output_width": shape.width,
                 "output_channels": call.output.shape[2], "kernel_height": shape.kernel_height, "stride_height": shape.stride_height,
@@ -134,8 +134,8 @@ class Conv2DDspEmitter(Emitter):
                 "loaded_bytes": walked.loaded_rows * (row_bytes % 16)}
 
 
-DENSE_UNIT = 8  # positions of a unit, ec_dense_tile_dsp.h
-DENSE_CHAIN = {8: 8, 4: 8, 2: 4}  # ec_dense_chain there
+DENSE_UNIT, DENSE_CHAIN = 8, 4  # positions of a unit; EC_DENSE_CHAIN in ec_dense_tile_dsp.h
+SHARED_FORM, SHARED_WORDS = 3, 1  # EC_RESCALE_SHARED of ec_rescale_dsp.h
 
 
 class DenseDspEmitter(Emitter):
@@ -160,8 +160,7 @@ class DenseDspEmitter(Emitter):
         op, rows = call.op, self._rows(call)
         if op.kind == "conv2d" and (op.groups != 1 or any(op.padding) or rows.shape[1] != call.inputs[0].size):
             return False
-        return sums_fit(rows, op.weight_bits) \
-            and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
+        return sums_fit(rows, op.weight_bits) and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
 
     def _rows(self, call: Call) -> np.ndarray:
         rows: np.ndarray = call.op.weights.reshape(call.op.weights.shape[0], -1)
@@ -172,31 +171,52 @@ class DenseDspEmitter(Emitter):
         channels, length = self._rows(call).shape
         return -(-length // DENSE_UNIT), (channels + 1) // 4, int(channels % 4 in (1, 2))
 
+    def _shared(self, call: Call) -> tuple[int, int] | None:
+        """(multiplier, shift less 1) where all channels have the same, as models with one factor a layer do."""
+        factors = rescale_factors(call.op.requant, self._rows(call), call.op.bias, call.op.output_zero_point)
+        assert factors is not None  # supports() saw to it
+        same = all((values == values[0]).all() for values in factors)
+        return (int(factors[0][0]), int(factors[1][0]) - 1) if same else None
+
+    def _forms(self, call: Call) -> tuple[int, int, int]:
+        """(form, words of constants a channel of a quad, words a channel of a pair)."""
+        if self._shared(call) is not None:
+            return SHARED_FORM, SHARED_WORDS, GENERAL_WORDS
+        form, words = rescale_form(call.op, self._rows(call))
+        return form, words, words
+
     def overlaps(self, call: Call) -> dict[int, int]:
         """All inputs are in scratch before the first output is written."""
         return {0: 0}
 
     def params(self, call: Call) -> dict[str, int | Reference]:
-        op, (channels, length) = call.op, self._rows(call).shape
-        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "input_size": length, "output_size": channels,
-                "activation_min": op.activation_min, "activation_max": op.activation_max}
+        op, (channels, length), (multiplier, shift) = call.op, self._rows(call).shape, self._shared(call) or (0, 0)
+        return {"weights": Reference("weights"), "form": self._forms(call)[0], "rounding": 1 + 2 * op.output_zero_point, "multiplier": multiplier,
+                "shift": shift, "input_size": length, "output_size": channels, "activation_min": op.activation_min,
+                "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, rows = call.op, self._rows(call)
         whole = np.pad(rows, ((0, 0), (0, -rows.shape[1] % DENSE_UNIT)))
-        return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, constants_of(op, rows))),)
+        if self._shared(call) is None:
+            constants = pair_constants = constants_of(op, rows)
+        else:
+            pair_constants = general_constants(op, rows)
+            constants = pair_constants[:, :SHARED_WORDS]
+        return (ConstArray("weights", "int32_t", quad_streams(whole, op.weight_bits, constants, pair_constants)),)
 
     def array_bytes(self, call: Call) -> int:
-        (units, quads, pairs), weight_bits = self._sizes(call), int(call.op.weight_bits)
-        return (2 * quads + pairs) * (2 * units * weight_bits + 8 * rescale_form(call.op, self._rows(call))[1])
+        (units, quads, pairs), (_, words, pair_words) = self._sizes(call), self._forms(call)
+        weight_words = units * int(call.op.weight_bits)  # of a quad
+        return 4 * (quads * (weight_words + 4 * words) + pairs * (weight_words // 2 + 2 * pair_words))
 
     def scratch_bytes(self, call: Call) -> int:
         return 16 * self._sizes(call)[0]
 
     def features(self, call: Call) -> dict[str, float]:
-        (units, quads, pairs), channels, op = self._sizes(call), call.output.size, call.op
-        narrow, general = (op.activation_min, op.activation_max) != (-128, 127), rescale_form(op, self._rows(call))[0] == 0
+        (units, quads, pairs), channels, op, (form, _, pair_words) = self._sizes(call), call.output.size, call.op, self._forms(call)
+        narrow = (op.activation_min, op.activation_max) != (-128, 127)
         return {"call": 1, "expanded_units": call.inputs[0].size // DENSE_UNIT, "expanded_tail": call.inputs[0].size % DENSE_UNIT, "units": units,
-                "quads": quads, "quad_units": quads * units, "quad_passes": quads * -(-units // DENSE_CHAIN[op.weight_bits]),
-                "quads_general": quads * general, "pairs": pairs, "pair_units": pairs * units, "pairs_general": pairs * general,
-                "copied": channels % 4, "clamped": channels * narrow}
+                "quads": quads, "quad_units": quads * units, "quad_passes": quads * -(-units // DENSE_CHAIN), "quads_general": quads * (form == 0),
+                "quads_shared": quads * (form == SHARED_FORM), "pairs": pairs, "pair_units": pairs * units,
+                "pairs_general": pairs * (pair_words == GENERAL_WORDS), "copied": channels % 4, "clamped": channels * narrow}

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecompress.ir.requant import Requant
 
-CONSTANT_WORDS = 4  # ec_rescale_dsp: doubled bias, multiplier, offset, shift
+GENERAL_WORDS = 3  # EC_RESCALE_GENERAL of ec_rescale_dsp.h: doubled bias, multiplier, shift less 1
 LARGEST_SHIFT = 23
 INPUT_LIMIT = 128  # inputs enter the sums as they are, without their zero point
 
@@ -30,14 +30,12 @@ def rescale_factors(requant: Requant, weights: np.ndarray, bias: np.ndarray, zer
     return None if (sums >= np.minimum(room, 2**30)).any() else (multiplier, shift)
 
 
-def rescale_constants(op: Any, weights: np.ndarray) -> np.ndarray:
-    """int32 [channels, CONSTANT_WORDS] of a layer whose rescale_factors hold; the bias takes up the input's zero point."""
+def general_constants(op: Any, weights: np.ndarray) -> np.ndarray:
+    """int32 [channels, GENERAL_WORDS] of a layer whose rescale_factors hold; the bias takes up the input's zero point."""
     factors = rescale_factors(op.requant, weights, op.bias, op.output_zero_point)
     assert factors is not None  # supports() saw to it
-    multiplier, shift = factors
     folded = op.bias.astype(np.int64) - op.input_zero_point * weights.astype(np.int64).sum(axis=1)
-    offset = np.int64(1 + 2 * op.output_zero_point) << (shift - 1)
-    return np.stack([2 * folded, multiplier, offset, shift], axis=1).astype(np.uint32).view(np.int32)  # sums are modulo 2^32
+    return np.stack([2 * folded, factors[0], factors[1] - 1], axis=1).astype(np.uint32).view(np.int32)  # sums are modulo 2^32
 
 
 def sums_fit(weights: np.ndarray, bits: int) -> bool:
@@ -100,10 +98,11 @@ def pair_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     return np.concatenate([pair_words(pairs, bits), both.reshape(len(pairs), -1)], axis=1).ravel()
 
 
-def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.ndarray:
+def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray, pair_constants: np.ndarray) -> np.ndarray:
     """The words of a dense layer (ec_dense_tile_dsp.h): quads of channels, then a pair where one or two remain; int32.
 
-    `weights` [channels, positions in eights]; three remaining channels make a quad with zeros.
+    `weights` [channels, positions in eights]; three remaining channels make a quad with zeros. `pair_constants` [channels, words] are those
+    that the pair takes.
     """
     rest = len(weights) % 4
     whole = len(weights) - rest + (4 if rest == 3 else 0)
@@ -115,4 +114,4 @@ def quad_streams(weights: np.ndarray, bits: int, constants: np.ndarray) -> np.nd
     words = pair_words(paired(padded[:whole]), bits).reshape(whole // 4, 2, count)
     step = words.transpose(0, 2, 1).reshape(whole // 4, 2 * count)  # words of both pairs in turn
     quads = np.concatenate([step, filled[:whole].reshape(whole // 4, 4 * constants.shape[1])], axis=1).ravel()
-    return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, constants[whole:])])
+    return quads if whole >= len(weights) else np.concatenate([quads, pair_streams(weights[whole:], bits, pair_constants[whole:])])

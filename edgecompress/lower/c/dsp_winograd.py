@@ -56,10 +56,11 @@ class WinogradDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, (height, width, channels), (out_height, out_width, out_channels) = call.op, call.inputs[0].shape, call.output.shape
-        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "activation_min": op.activation_min,
-                "activation_max": op.activation_max, "input_height": height, "input_width": width, "input_channels": channels,
-                "input_zero_point": op.input_zero_point, "output_height": out_height, "output_width": out_width, "output_channels": out_channels,
-                "padding_top": op.padding[0], "padding_left": op.padding[2], "block_rows": self._block_rows(call)}
+        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "rounding": 1 + 2 * op.output_zero_point,
+                "activation_min": op.activation_min, "activation_max": op.activation_max, "input_height": height, "input_width": width,
+                "input_channels": channels, "input_zero_point": op.input_zero_point, "output_height": out_height, "output_width": out_width,
+                "output_channels": out_channels, "padding_top": op.padding[0], "padding_left": op.padding[2],
+                "block_rows": self._block_rows(call)}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         """A channel pair's weights, then its constants; a word has the bytes (w0, w1) of both input channels of a step."""

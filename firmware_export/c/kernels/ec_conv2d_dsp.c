@@ -23,7 +23,7 @@ typedef struct {
     int32_t next_row;     /* input row that the buffer takes next, padding included */
 } ec_conv_walk;
 
-static inline const int8_t *ec_conv_next(const ec_conv2d_dsp_params *p, ec_conv_walk *w)
+EC_OUTLINED const int8_t *ec_conv_next(const ec_conv2d_dsp_params *p, ec_conv_walk *w)
 {
     const int8_t *window = w->window;
     w->window += p->column_step;
@@ -56,7 +56,7 @@ static inline void ec_conv_move(uint32_t *target, const uint32_t *source, int32_
 }
 
 /* A row of the image, from any address to any address. */
-static inline void ec_conv_copy_row(int8_t *target, const int8_t *source, int32_t bytes)
+EC_OUTLINED void ec_conv_copy_row(int8_t *target, const int8_t *source, int32_t bytes)
 {
     EC_NO_UNROLL
     for (; bytes >= 16; bytes -= 16) {
@@ -75,7 +75,7 @@ static inline void ec_conv_copy_row(int8_t *target, const int8_t *source, int32_
 }
 
 /* Rows [first, buffer_rows) of the buffer from the input. */
-static inline void ec_conv_load_rows(const ec_conv2d_dsp_params *p, const int8_t *input, int8_t *buffer, int32_t first, ec_conv_walk *w)
+EC_OUTLINED void ec_conv_load_rows(const ec_conv2d_dsp_params *p, const int8_t *input, int8_t *buffer, int32_t first, ec_conv_walk *w)
 {
     int8_t *target = buffer + first * p->pitch + p->left_bytes;
     EC_NO_UNROLL
@@ -155,7 +155,7 @@ static void ec_conv_begin(const ec_conv2d_dsp_params *p, ec_conv_tiles *tiles, u
     tiles->end = p->weights + p->weight_words;
     tiles->x = x;
     tiles->form = p->form;
-    tiles->reserved = 0;
+    tiles->rounding = p->rounding;
     tiles->weights = p->weights;
     tiles->gather = functions->gather;
     tiles->advance = 3 * p->column_step;

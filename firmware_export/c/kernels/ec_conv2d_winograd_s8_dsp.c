@@ -166,6 +166,7 @@ static void ec_winograd_begin(const ec_conv2d_winograd_dsp_params *p, const ec_w
     tiles->output_row = p->output_width * p->output_channels;
     tiles->tiles = p->output_width / 8;
     tiles->form = p->form;
+    tiles->rounding = p->rounding;
     tiles->steps = steps;
 }
 

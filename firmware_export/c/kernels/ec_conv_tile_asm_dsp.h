@@ -20,14 +20,15 @@
 
 /* Stack of ec_conv_tiles_*: the ec_conv_tiles, that is output at 0, output_step 4, end 8, x 12, passes 16, address in the chain
  * 20, address of the finish 24, what follows the chain 28, weights 32, gather 36, tiles 40, advance 44, windows 48; a
- * kernel's own words 76 to 92. Addresses of code are odd: Thumb. `own` runs once, with blocks at r0 + 36, and `tile` once
+ * kernel's own words 76 to 92, rounding 92. Addresses of code are odd: Thumb. `own` runs once, with blocks at r0 + 36, and `tile` once
  * a tile; then lr is the word at 16, passes or what a kernel put there. */
 #define EC_TILES_BEGIN(own, tile)     \
     "push {r4-r11, lr}\n\t"           \
-    "sub sp, #92\n\t"                 \
+    "sub sp, #96\n\t"                 \
     "mov r12, sp\n\t"                 \
     "ldm r0!, {r1-r10}\n\t"           \
     "stm r12!, {r1-r10}\n\t"          \
+    "str r8, [sp, #92]\n\t"           \
     "ldm r0, {r1-r4, r8-r11, lr}\n\t" \
     "stm r12, {r1-r4, r8-r11, lr}\n\t" \
     "adr.w r11, 2f + 1\n\t"           \
@@ -57,12 +58,14 @@
 #define EC_SCALES_S4 ", asr #12", "asr #11", "asr #3", ", asr #4", ", lsl #4"
 #define EC_SCALES_S2 "", "lsl #1", "asr #13", ", lsl #8", ", asr #6"
 #define EC_GENERAL_1(t)                     \
-    "add r11, r3, " #t ", asr #31\n\t"      \
+    "add r11, r10, " #t ", asr #31\n\t"     \
     "smmlar " #t ", " #t ", r2, r11\n\t"    \
-    "asr " #t ", " #t ", r10\n\t"           \
-    "ssat " #t ", #8, " #t "\n\t"
+    "asr " #t ", " #t ", r3\n\t"            \
+    "ssat " #t ", #8, " #t ", asr #1\n\t"
 #define EC_GENERAL_3(a, b, c, scale)        \
-    "ldm r0!, {r1, r2, r3, r10}\n\t"        \
+    "ldr r10, [sp, #92]\n\t"                \
+    "ldm r0!, {r1, r2, r3}\n\t"             \
+    "lsl r10, r10, r3\n\t"                  \
     "add " #a ", r1, " #a ", " scale "\n\t" \
     "add " #b ", r1, " #b ", " scale "\n\t" \
     "add " #c ", r1, " #c ", " scale "\n\t" \
@@ -143,16 +146,16 @@
     "subs r4, r4, #1\n\t"                   \
     "str r4, [sp, #40]\n\t"                 \
     "bne.w 6b\n\t"                          \
-    "add sp, #92\n\t"                       \
+    "add sp, #96\n\t"                       \
     "pop {r4-r11, pc}\n"
 
-/* One pixel: the stack holds output, output_step, end, x, blocks, the shift of a short form (general: 0),
+/* One pixel: the stack holds output, rounding, end, x, blocks, the shift of a short form (general: 0),
  * which is 4 * form + `shift`. */
 #define EC_SINGLE_BEGIN(shift)              \
     "push {r4-r11, lr}\n\t"                 \
     "ldm r0, {r3-r6}\n\t"                   \
     "ldr r7, [r0, #76]\n\t"                 \
-    "ldr r8, [r0, #24]\n\t"                 \
+    "ldrd r8, r4, [r0, #24]\n\t"            \
     "lsls r8, r8, #2\n\t"                   \
     "it ne\n\t"                             \
     "addne r8, r8, #" shift "\n\t"          \
@@ -162,11 +165,14 @@
     "mov lr, r7\n"
 
 #define EC_SINGLE_GENERAL(t, scale)         \
-    "ldm r0!, {r4-r7}\n\t"                  \
+    "ldr r7, [sp, #4]\n\t"                  \
+    "ldm r0!, {r4-r6}\n\t"                  \
+    "lsl r7, r7, r6\n\t"                    \
     "add " #t ", r4, " #t ", " scale "\n\t" \
-    "add r6, r6, " #t ", asr #31\n\t"       \
-    "smmlar " #t ", " #t ", r5, r6\n\t"     \
-    "asr " #t ", " #t ", r7\n\t"
+    "add r7, r7, " #t ", asr #31\n\t"       \
+    "smmlar " #t ", " #t ", r5, r7\n\t"     \
+    "asr " #t ", " #t ", r6\n\t"            \
+    "asr " #t ", " #t ", #1\n\t"
 
 #define EC_SINGLE_OUTPUTS(part, second, first, second8, first8) \
     "sub r2, r2, r3" part "\n\t"            \

@@ -18,7 +18,7 @@
  * of any size runs without a loop for the rest, and one of up to 17 blocks without a loop at all.
  *
  * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions or a word for two blocks
- * (ternary), then two ec_rescale_dsp or ec_rescale_short. */
+ * (ternary), then the constants of both channels by form. */
 #ifndef EC_CONV_TILE_DSP_H
 #define EC_CONV_TILE_DSP_H
 
@@ -28,7 +28,7 @@
 #include "ec_rescale_dsp.h"
 
 /* A number of tiles whose windows lie at equal distances. The assembly copies the first 19 words to its stack, so their order
- * is fixed; it has one place for an address of its own. */
+ * is fixed. */
 typedef struct {
     int8_t *output;         /* first channel of the first pixel */
     int32_t output_step;    /* bytes from a pixel to the next: channels, rounded up to even */
@@ -37,7 +37,7 @@ typedef struct {
     int32_t passes;         /* through the chain of blocks */
     int32_t entry;          /* into the chain, in bytes */
     int32_t form;           /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
-    int32_t reserved;
+    int32_t rounding;       /* 1 + 2 * output zero point */
     const int32_t *weights; /* one stream after the other */
     ec_conv_gather *gather;
     int32_t tiles;
@@ -72,8 +72,8 @@ ec_conv_compute ec_conv_tiles_s2_dsp;
 ec_conv_compute ec_conv_single_s2_dsp;
 
 /* Outputs of two channels from their sums [channel][pixel]; returns what stands behind the constants. */
-static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constants, int32_t sums[2][3], int8_t *output, int32_t output_step,
-                                            const int pixels, const int bits)
+static inline const int32_t *ec_conv_finish(int32_t form, int32_t rounding, const int32_t *constants, int32_t sums[2][3], int8_t *output,
+                                            int32_t output_step, const int pixels, const int bits)
 {
     const int32_t words = ec_rescale_words(form);
     int32_t pixel, channel;
@@ -82,11 +82,7 @@ static inline const int32_t *ec_conv_finish(int32_t form, const int32_t *constan
         for (pixel = 0; pixel < pixels; ++pixel) {
             int8_t *target = output + pixel * output_step + channel;
             if (form == EC_RESCALE_GENERAL) {
-                ec_rescale_dsp r;
-                r.bias = c[0];
-                r.multiplier = c[1];
-                r.offset = c[2];
-                r.shift = c[3];
+                const ec_rescale_dsp r = ec_rescale_load(c[0], c[1], c[2], rounding);
                 *target = ec_rescale_dsp_one(&r, ec_doubled_sum(sums[channel][pixel], r.bias), 1);
             } else {
                 ec_rescale_short r;
@@ -151,7 +147,8 @@ static inline void ec_conv_compute_portable(const ec_conv_tiles *tile, int8_t *o
     for (; w != tile->end; output += 2) {
         int32_t sums[2][3];
         ec_conv_sums(w, 1, tile->x, steps, sums, pixels, bits);
-        w = ec_conv_finish(tile->form, w + ec_conv_pair_words(tile->blocks, bits), sums, output, tile->output_step, pixels, bits);
+        w += ec_conv_pair_words(tile->blocks, bits);
+        w = ec_conv_finish(tile->form, tile->rounding, w, sums, output, tile->output_step, pixels, bits);
     }
 }
 

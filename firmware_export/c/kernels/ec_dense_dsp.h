@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Body of ec_dense_s8_dsp and its narrower siblings: inputs to words once, then four outputs at a time; one or two that
- * remain are a pair as in ec_conv_tile_dsp.h, three a quad with an output of no meaning. */
+ * remain are a pair as in ec_conv_tile_dsp.h, three a quad with an output of no meaning. A pair has
+ * general constants where the quads share theirs. */
 #ifndef EC_DENSE_DSP_H
 #define EC_DENSE_DSP_H
 
@@ -8,12 +9,11 @@
 #include "ec_dense_tile_dsp.h"
 #include "ec_kernels.h"
 
-/* `size` inputs and zeros up to a multiple of 8. */
-static inline void ec_dense_expand(uint32_t *x, const int8_t *input, int32_t size)
+/* Units of 8 inputs. */
+EC_OUTLINED uint32_t *ec_dense_expand(uint32_t *x, const int8_t *input, int32_t units)
 {
-    int32_t rest, i;
     EC_NO_UNROLL
-    for (rest = size; rest >= 8; rest -= 8) {
+    for (; units != 0; --units) {
         const uint32_t a = ec_load_word(input), b = ec_load_word(input + 4);
         x[0] = ec_sxtb16(a);
         x[1] = ec_sxtb16_odd(a);
@@ -22,19 +22,10 @@ static inline void ec_dense_expand(uint32_t *x, const int8_t *input, int32_t siz
         input += 8;
         x += 4;
     }
-    if (rest != 0) {
-        int32_t last[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        for (i = 0; i < rest; ++i) {
-            last[i] = input[i];
-        }
-        x[0] = ec_pair(last[0], last[2]);
-        x[1] = ec_pair(last[1], last[3]);
-        x[2] = ec_pair(last[4], last[6]);
-        x[3] = ec_pair(last[5], last[7]);
-    }
+    return x;
 }
 
-static inline void ec_dense_copy(int8_t *target, const int8_t *source, int32_t count)
+EC_OUTLINED void ec_dense_copy(int8_t *target, const int8_t *source, int32_t count)
 {
     int32_t i;
     EC_NO_UNROLL
@@ -48,15 +39,19 @@ static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *inpu
 {
     uint32_t *x = (uint32_t *)scratch;
     const int32_t units = (p->input_size + 7) / 8, whole = p->output_size / 4, rest = p->output_size & 3;
-    const int32_t quad_words = units * bits + 4 * ec_rescale_words(p->form), partial = units % ec_dense_chain(bits);
+    const int32_t quad_words = units * bits + 4 * ec_rescale_words(p->form), partial = units % EC_DENSE_CHAIN;
     int8_t *const all = output;
-    int8_t spare[4];
+    int8_t spare[4], last[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     ec_dense_quads quads;
-    ec_dense_expand(x, input, p->input_size);
+    ec_dense_copy(last, input + (p->input_size & ~7), p->input_size & 7);
+    ec_dense_expand(ec_dense_expand(x, input, p->input_size / 8), last, units - p->input_size / 8);
     quads.x = x;
     quads.x_end = x + 4 * units;
-    quads.entry = partial == 0 ? 0 : (ec_dense_chain(bits) - partial) * ec_dense_unit_bytes(bits);
+    quads.entry = partial == 0 ? 0 : (EC_DENSE_CHAIN - partial) * ec_dense_unit_bytes(bits);
     quads.form = p->form;
+    quads.multiplier = p->multiplier;
+    quads.shift = p->shift;
+    quads.rounding = p->rounding;
     quads.weights = p->weights;
     if (whole > 0) {
         quads.output = output;
@@ -72,13 +67,14 @@ static inline void ec_dense_dsp(const ec_dense_dsp_params *p, const int8_t *inpu
         ec_dense_copy(output, spare, rest);
     } else if (rest != 0) {
         ec_conv_tiles pair;
+        pair.form = p->form == EC_RESCALE_SHARED ? EC_RESCALE_GENERAL : p->form;
+        pair.rounding = p->rounding;
         pair.output = spare;
         pair.output_step = 0;
-        pair.end = quads.weights + units * bits / 2 + 2 * ec_rescale_words(p->form);
+        pair.end = quads.weights + units * bits / 2 + 2 * ec_rescale_words(pair.form);
         pair.x = x;
         pair.weights = quads.weights;
         pair.blocks = 2 * units;
-        pair.form = p->form;
         compute_pair(&pair);
         ec_dense_copy(output, spare, rest);
     }

@@ -6,11 +6,13 @@
 
 #include "ec_conv_tile_asm_dsp.h"
 
-/* The stack holds output, end, x, x_end, address in the chain, form, a kernel's own word. `own` runs once, with x in r6 and
+/* The stack holds output, end, x, x_end, address in the chain, form, a kernel's own word, multiplier, shift, rounding. `own` runs once, with x in r6 and
  * x_end in r7; `zero` begins the sums of a quad. */
 #define EC_QUADS_BEGIN(own, zero)   \
     "push {r4-r11, lr}\n\t"         \
-    "ldm r0, {r4-r10}\n\t"          \
+    "ldm r0!, {r4-r10}\n\t"         \
+    "ldm r0, {r1-r3}\n\t"           \
+    "push {r1-r3}\n\t"              \
     "adr.w r11, 2f + 1\n\t"         \
     "add r8, r8, r11\n\t"           \
     "push {r4-r10}\n\t"             \
@@ -31,17 +33,27 @@
     EC_SHORT_1(r5, "r10", "r11", second8, shift)            \
     EC_SHORT_1(r4, "r12", "r1", first8, shift)
 #define EC_QUADS_GENERAL(t, scale)                          \
-    "ldm r0!, {r6-r9}\n\t"                                  \
+    "ldr r9, [sp, #36]\n\t"                                 \
+    "ldm r0!, {r6-r8}\n\t"                                  \
+    "lsl r9, r9, r8\n\t"                                    \
     "add " #t ", r6, " #t ", " scale "\n\t"                 \
-    "add r8, r8, " #t ", asr #31\n\t"                       \
-    "smmlar " #t ", " #t ", r7, r8\n\t"                     \
-    "asr " #t ", " #t ", r9\n\t"                            \
-    "ssat " #t ", #8, " #t "\n\t"
+    "add r9, r9, " #t ", asr #31\n\t"                       \
+    "smmlar " #t ", " #t ", r7, r9\n\t"                     \
+    "asr " #t ", " #t ", r8\n\t"                            \
+    "ssat " #t ", #8, " #t ", asr #1\n\t"
+#define EC_QUADS_SHARED(t, bias, scale)                     \
+    "add " #t ", " bias ", " #t ", " scale "\n\t"           \
+    "add r1, r12, " #t ", asr #31\n\t"                      \
+    "smmlar " #t ", " #t ", r10, r1\n\t"                    \
+    "asr " #t ", " #t ", r11\n\t"                           \
+    "ssat " #t ", #8, " #t ", asr #1\n\t"
 
 #define EC_QUADS_OUTPUTS(shift1, shift2, part, second, first, second8, first8) \
     "sub r2, r2, r3" part "\n\t"                            \
     "sub r4, r4, r5" part "\n\t"                            \
     "ldr r10, [sp, #20]\n\t"                                \
+    "cmp r10, #3\n\t"                                       \
+    "beq.w 6f\n\t"                                          \
     "cmp r10, #1\n\t"                                       \
     "bhs.w 3f\n\t"                                          \
     EC_QUADS_GENERAL(r3, second)                            \
@@ -49,14 +61,24 @@
     EC_QUADS_GENERAL(r5, second)                            \
     EC_QUADS_GENERAL(r4, first)                             \
     "b 5f\n"                                                \
+    "6:\n\t"                                                \
+    "ldm r0!, {r6-r9}\n\t"                                  \
+    "ldrd r10, r11, [sp, #28]\n\t"                          \
+    "ldr r12, [sp, #36]\n\t"                                \
+    "lsl r12, r12, r11\n\t"                                 \
+    EC_QUADS_SHARED(r3, "r6", second)                       \
+    EC_QUADS_SHARED(r2, "r7", first)                        \
+    EC_QUADS_SHARED(r5, "r8", second)                       \
+    EC_QUADS_SHARED(r4, "r9", first)                        \
+    "b 5f\n"                                                \
     "3:\n\t"                                                \
     "ldm r0!, {r6-r12}\n\t"                                 \
     "ldr r1, [r0], #4\n\t"                                  \
     "bhi.w 4f\n\t"                                          \
-    EC_QUADS_SHORT(shift1, second8, first8)                   \
+    EC_QUADS_SHORT(shift1, second8, first8)                 \
     "b 5f\n"                                                \
     "4:\n\t"                                                \
-    EC_QUADS_SHORT(shift2, second8, first8)                   \
+    EC_QUADS_SHORT(shift2, second8, first8)                 \
     "5:\n\t"
 
 /* The loop of the chain, outputs, the next quad. Arguments as for EC_TILES_END. */
@@ -74,7 +96,7 @@
     "mov r1, r8\n\t"                                        \
     "cmp r0, r7\n\t"                                        \
     "bne.w 1b\n\t"                                          \
-    "add sp, #28\n\t"                                       \
+    "add sp, #40\n\t"                                       \
     "pop {r4-r11, pc}\n"
 
 #endif

@@ -21,14 +21,14 @@
 #define OWN                             \
     "mov r2, #0\n\t"                    \
     "mov lr, #-1\n"                     \
-    "6:\n\t"                            \
+    "7:\n\t"                            \
     "ldm r1!, {r8-r11}\n\t"             \
     "smlad r2, r8, lr, r2\n\t"          \
     "smlad r2, r9, lr, r2\n\t"          \
     "smlad r2, r10, lr, r2\n\t"         \
     "smlad r2, r11, lr, r2\n\t"         \
     "cmp r1, r7\n\t"                    \
-    "bne 6b\n\t"                        \
+    "bne 7b\n\t"                        \
     "str r2, [sp, #24]\n\t"             \
     "mov r1, r6\n\t"                    \
     "movw lr, #0xc003\n\t"              \

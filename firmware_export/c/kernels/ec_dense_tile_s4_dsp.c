@@ -24,7 +24,7 @@ __attribute__((naked)) void ec_dense_quads_s4_dsp(const ec_dense_quads *quads __
 {
     __asm__ volatile(
         EC_QUADS_BEGIN("mov lr, #0xf000f000\n", EC_QUADS_ZERO)
-        ".rept 8\n\t"
+        ".rept 4\n\t"
         "ldm r1!, {r6-r9}\n\t"
         HALF(r6, r7)
         HALF(r8, r9)

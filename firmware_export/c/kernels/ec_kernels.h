@@ -442,6 +442,7 @@ typedef struct {
     int32_t weight_words;
     int32_t blocks; /* words of 4 positions in a window: kernel_height * run_words; for _rgb_, 3 runs of 2 words and a byte, 7 */
     int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int32_t rounding; /* 1 + 2 * output zero point */
     int32_t activation_min;
     int32_t activation_max;
     int32_t input_height;
@@ -624,6 +625,9 @@ void ec_conv2d_rgb_s2_dsp(const ec_conv2d_dsp_params *params, const int8_t *inpu
 typedef struct {
     const int32_t *weights;
     int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int32_t rounding; /* 1 + 2 * output zero point */
+    int32_t multiplier; /* of the shared form, and its shift less 1 */
+    int32_t shift;
     int32_t input_size;
     int32_t output_size;
     int32_t activation_min;
@@ -640,6 +644,7 @@ void ec_dense_s2_dsp(const ec_dense_dsp_params *params, const int8_t *input, int
 typedef struct {
     const int32_t *weights;
     int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int32_t rounding; /* 1 + 2 * output zero point */
     int32_t activation_min;
     int32_t activation_max;
     int32_t input_height;

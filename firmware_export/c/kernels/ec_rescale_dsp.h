@@ -11,7 +11,9 @@
  * (a fused ReLU), negative results are clamped whatever they are, so the correction is left out.
  *
  * Whoever makes the constants checks that t, and the sum with K, fit 32 bits for every input
- * (edgecompress/lower/c/dsp_weights.py).
+ * (edgecompress/lower/c/dsp_weights.py). Convolution and dense layers store s - 1, from which one instruction makes K,
+ * and shift by s in two steps, the second of which is free in an SSAT: three constants a channel, or, where all
+ * channels have one factor, the bias alone.
  *
  * Short form, for layers whose negative results are clamped. With t = bias + sum * 2^8, an output is
  * (t * multiplier >> 32) >> shift, saturated, where bias and multiplier have been chosen for a shift that stands in the
@@ -30,9 +32,10 @@ typedef struct {
 } ec_rescale_dsp;
 
 /* Forms, as params structs name them. */
-#define EC_RESCALE_GENERAL 0 /* ec_rescale_dsp a channel */
+#define EC_RESCALE_GENERAL 0 /* doubled bias, multiplier, shift - 1 a channel */
 #define EC_RESCALE_SHORT 1   /* ec_rescale_short a channel, the less of the two shifts that the kernel holds */
 #define EC_RESCALE_SHORTER 2 /* the greater shift, for small factors */
+#define EC_RESCALE_SHARED 3  /* doubled bias a channel, one multiplier and shift; dense layers only */
 
 typedef struct {
     int32_t bias;
@@ -42,7 +45,7 @@ typedef struct {
 /* Words of constants a channel; the shift of a short form, by the bits of a weight. */
 static inline int32_t ec_rescale_words(int32_t form)
 {
-    return form == EC_RESCALE_GENERAL ? 4 : 2;
+    return form == EC_RESCALE_GENERAL ? 3 : form == EC_RESCALE_SHARED ? 1 : 2;
 }
 
 static inline int32_t ec_rescale_shift(int32_t form, int bits)
@@ -55,6 +58,17 @@ static inline int8_t ec_rescale_short_one(const ec_rescale_short *r, int32_t sum
 {
     const int32_t t = (int32_t)((uint32_t)r->bias + ((uint32_t)sum << 8));
     return (int8_t)ec_ssat8((int32_t)((int64_t)t * r->multiplier >> 32) >> shift);
+}
+
+/* General constants as they are stored; `rounding` is 1 + 2 * zero point. */
+static inline ec_rescale_dsp ec_rescale_load(int32_t bias, int32_t multiplier, int32_t shift_less_1, int32_t rounding)
+{
+    ec_rescale_dsp r;
+    r.bias = bias;
+    r.multiplier = multiplier;
+    r.offset = (int32_t)((uint32_t)rounding << shift_less_1);
+    r.shift = shift_less_1 + 1;
+    return r;
 }
 
 /* t of a sum. */

@@ -28,7 +28,7 @@
     "ldr r3, [sp, #56]\n\t"                 \
     "ldr r0, [sp, #44]\n\t"                 \
     "ldr r1, [sp, #32]\n\t"                 \
-    "strd r2, r3, [sp, #88]\n\t"            \
+    "strd r2, r3, [sp, #92]\n\t"            \
     "add r0, r0, #" weights "\n\t"          \
     "add r1, r1, #" x "\n\t"                \
     "ldr pc, [sp, #52]\n\t"                 \
@@ -56,15 +56,21 @@
 
 #define GENERAL_1(t)                        \
     "add " t ", r2, " t "\n\t"              \
-    "add r1, r12, " t ", asr #31\n\t"       \
+    "add r1, lr, " t ", asr #31\n\t"        \
     "smmlar " t ", " t ", r3, r1\n\t"       \
-    "asr " t ", " t ", lr\n\t"              \
-    "ssat " t ", #8, " t "\n\t"
+    "asr " t ", " t ", r12\n\t"             \
+    "ssat " t ", #8, " t ", asr #1\n\t"
+#define GENERAL_4(a, b, c, d)               \
+    "ldr lr, [sp, #88]\n\t"                 \
+    "ldm r0!, {r2, r3, r12}\n\t"            \
+    "lsl lr, lr, r12\n\t"                   \
+    GENERAL_1(a) GENERAL_1(b) GENERAL_1(c) GENERAL_1(d)
 #define SHORT_1(t, bias, multiplier, shift) \
     "add " t ", " bias ", " t ", lsl #7\n\t" \
     "smmul " t ", " t ", " multiplier "\n\t" \
     "ssat " t ", #8, " t ", asr #" shift "\n\t"
 #define SHORT_8(shift)                      \
+    "ldm r0, {r2, r3, r12, lr}\n\t"         \
     SHORT_1("r4", "r2", "r3", shift)        \
     SHORT_1("r5", "r2", "r3", shift)        \
     SHORT_1("r6", "r2", "r3", shift)        \
@@ -74,47 +80,24 @@
     SHORT_1("r10", "r12", "lr", shift)      \
     SHORT_1("r11", "r12", "lr", shift)
 
-/* Eight doubled sums to outputs at r1, two channels of every second pixel, by form; changes r0 to r3, r12 and lr. */
-#define FINISH(general, longer, stored)     \
-    "ldr r0, [sp, #48]\n\t"                 \
-    "ldr r1, [sp, #84]\n\t"                 \
-    "cmp r1, #1\n\t"                        \
-    "ldm r0!, {r2, r3, r12, lr}\n\t"        \
-    "blo.w " general "f\n\t"                \
-    "bhi.w " longer "f\n\t"                 \
-    SHORT_8("11")                           \
-    "b " stored "f\n"                       \
-    longer ":\n\t"                          \
-    SHORT_8("15")                           \
-    "b " stored "f\n"                       \
-    general ":\n\t"                         \
-    GENERAL_1("r4") GENERAL_1("r5") GENERAL_1("r6") GENERAL_1("r7") \
-    "ldm r0!, {r2, r3, r12, lr}\n\t"        \
-    GENERAL_1("r8") GENERAL_1("r9") GENERAL_1("r10") GENERAL_1("r11") \
-    stored ":\n\t"                          \
-    "bfi r4, r8, #8, #8\n\t"                \
-    "bfi r5, r9, #8, #8\n\t"                \
-    "bfi r6, r10, #8, #8\n\t"               \
-    "bfi r7, r11, #8, #8\n\t"
-
 /* Stack: sums of the first part, then differences, at 0; the ec_winograd_tiles from 32 (x 32, output 36, channels 40, weights 44,
  * constants 48, entry 52, passes 56, rows 60, row_bytes 64, output_row 68, tiles 72, tile_bytes 76, output_tile 80,
- * form 84); where a part returns to 88; passes left 92; rows left 96. */
+ * form 84, rounding 88); where a part returns to 92; passes left 96; rows left 100. */
 __attribute__((naked)) void ec_winograd_tiles_dsp(const ec_winograd_tiles *tiles __attribute__((unused)))
 {
     __asm__ volatile(
         "push {r4-r11, lr}\n\t"
-        "sub sp, #100\n\t"
+        "sub sp, #104\n\t"
         "add r12, sp, #32\n\t"
         "ldm r0!, {r1-r8}\n\t"
         "adr.w r11, 2f + 1\n\t"
         "add r6, r6, r11\n\t"
         "stm r12!, {r1-r8}\n\t"
-        "ldm r0, {r1-r6}\n\t"
-        "stm r12, {r1-r6}\n"
+        "ldm r0, {r1-r7}\n\t"
+        "stm r12, {r1-r7}\n"
         "10:\n\t" /* a tile */
         "ldr r2, [sp, #60]\n\t"
-        "str r2, [sp, #96]\n"
+        "str r2, [sp, #100]\n"
         "11:\n\t" /* a row */
         ZERO
         PART("0", "0", "12f")
@@ -127,35 +110,54 @@ __attribute__((naked)) void ec_winograd_tiles_dsp(const ec_winograd_tiles *tiles
         MEET_4("16", "24", "r8", "r9", "r10", "r11")
         PART("16", "32", "14f")
         "14:\n\t"
-        FINISH("15", "16", "17")
-        "ldrd r1, r2, [sp, #36]\n\t" /* output, channels */
-        "lsl r2, r2, #1\n\t"
-        "strh r4, [r1]\n\t"
-        "strh r5, [r1, r2]\n\t"
-        "strh r6, [r1, r2, lsl #1]\n\t"
-        "add r1, r1, r2, lsl #1\n\t"
-        "strh r7, [r1, r2]\n\t"
+        "mov r2, #0\n\t"
+        "b 20f\n"
+        "15:\n\t" /* the even outputs are done */
         "ldm sp, {r4-r11}\n\t"
         PART("24", "48", "18f")
         "18:\n\t"
-        FINISH("19", "20", "21")
-        "ldrd r1, r2, [sp, #36]\n\t"
-        "add r3, r1, r2\n\t"
+        "mov r2, #1\n"
+        /* Eight doubled sums to outputs by form, two channels of every second pixel: r2 is 0 for the even ones, 1 for the odd ones. */
+        "20:\n\t"
+        "str r2, [sp, #92]\n\t"
+        "ldr r1, [sp, #84]\n\t"
+        "ldr r0, [sp, #48]\n\t"
+        "cmp r1, #1\n\t"
+        "beq 21f\n\t"
+        "bhi 22f\n\t"
+        GENERAL_4("r4", "r5", "r6", "r7")
+        GENERAL_4("r8", "r9", "r10", "r11")
+        "b 23f\n"
+        "22:\n\t"
+        SHORT_8("15")
+        "b 23f\n"
+        "21:\n\t"
+        SHORT_8("11")
+        "23:\n\t"
+        "bfi r4, r8, #8, #8\n\t"
+        "bfi r5, r9, #8, #8\n\t"
+        "bfi r6, r10, #8, #8\n\t"
+        "bfi r7, r11, #8, #8\n\t"
+        "ldr r0, [sp, #92]\n\t"
+        "ldrd r1, r2, [sp, #36]\n\t" /* output, channels */
+        "mla r3, r0, r2, r1\n\t"
         "lsl r2, r2, #1\n\t"
         "strh r4, [r3]\n\t"
         "strh r5, [r3, r2]\n\t"
         "strh r6, [r3, r2, lsl #1]\n\t"
         "add r3, r3, r2, lsl #1\n\t"
         "strh r7, [r3, r2]\n\t"
+        "cmp r0, #0\n\t"
+        "beq.w 15b\n\t"
         /* the next row */
         "ldr r0, [sp, #32]\n\t"
         "ldrd r2, r3, [sp, #64]\n\t"
         "add r0, r0, r2\n\t"
         "add r1, r1, r3\n\t"
         "strd r0, r1, [sp, #32]\n\t"
-        "ldr r2, [sp, #96]\n\t"
+        "ldr r2, [sp, #100]\n\t"
         "subs r2, r2, #1\n\t"
-        "str r2, [sp, #96]\n\t"
+        "str r2, [sp, #100]\n\t"
         "bne.w 11b\n\t"
         /* the next tile */
         "ldrd r2, r3, [sp, #76]\n\t"
@@ -166,18 +168,18 @@ __attribute__((naked)) void ec_winograd_tiles_dsp(const ec_winograd_tiles *tiles
         "subs r2, r2, #1\n\t"
         "str r2, [sp, #72]\n\t"
         "bne.w 10b\n\t"
-        "add sp, #100\n\t"
+        "add sp, #104\n\t"
         "pop {r4-r11, pc}\n\t"
         ".balign 4\n"
         "2:\n\t"
         ".rept 24\n\t"
         STEP
         ".endr\n\t"
-        "ldr r2, [sp, #92]\n\t"
+        "ldr r2, [sp, #96]\n\t"
         "subs r2, r2, #1\n\t"
-        "str r2, [sp, #92]\n\t"
+        "str r2, [sp, #96]\n\t"
         "bne.w 2b\n\t"
-        "ldr pc, [sp, #88]\n\t"
+        "ldr pc, [sp, #92]\n\t"
     );
 }
 
@@ -209,11 +211,7 @@ static void finish(const ec_winograd_tiles *t, int32_t sums[2][4], int8_t *outpu
             const int32_t sum = sums[channel][pair] / 2;
             int8_t *target = output + 2 * pair * t->channels + channel;
             if (t->form == EC_RESCALE_GENERAL) {
-                ec_rescale_dsp r;
-                r.bias = c[0];
-                r.multiplier = c[1];
-                r.offset = c[2];
-                r.shift = c[3];
+                const ec_rescale_dsp r = ec_rescale_load(c[0], c[1], c[2], t->rounding);
                 *target = ec_rescale_dsp_one(&r, ec_doubled_sum(sum, r.bias), 1);
             } else {
                 ec_rescale_short r;

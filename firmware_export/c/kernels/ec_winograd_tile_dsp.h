@@ -22,7 +22,7 @@
 #define EC_WINOGRAD_CHAIN 24 /* steps in the unrolled loop: 3 rows of 16 channels */
 #define EC_WINOGRAD_STEP_BYTES 44
 
-/* Two output channels of a number of rows and tiles. The assembly copies the first 14 words to its stack. */
+/* Two output channels of a number of rows and tiles. The assembly copies the first 15 words to its stack. */
 typedef struct {
     const uint32_t *x;        /* first tile, first row */
     int8_t *output;           /* first pixel, first of the two channels */
@@ -38,6 +38,7 @@ typedef struct {
     int32_t tile_bytes;       /* of x, from the end of a tile's rows to the next tile */
     int32_t output_tile;      /* bytes from the end of a tile's output rows to the next tile */
     int32_t form;             /* of rescaling: EC_RESCALE_* */
+    int32_t rounding;         /* 1 + 2 * output zero point */
     int32_t steps;            /* 3 rows of channel pairs */
 } ec_winograd_tiles;
 
