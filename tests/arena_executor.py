@@ -43,7 +43,9 @@ def run_decisions(decisions: Decisions, inputs: Mapping[str, np.ndarray]) -> dic
             _check_overlap(result, read, emitter.overlaps(call).get(position), emitter.same_start)
         if call.node.name in decisions.storage.scratch:
             scratch = _scratch(decisions, blocks, call.node.name, emitter.scratch_bytes(call))
-            assert not any(np.shares_memory(scratch, view(tensor)) for tensor in (*call.inputs, call.output))
+            assert not np.shares_memory(scratch, result)
+            for position, tensor in enumerate(call.inputs):
+                _check_overlap(scratch, view(tensor), emitter.scratch_overlaps(call).get(position), same_start=False)
             scratch[:] = -77
         result[:] = call.op.reference(*operands).ravel()
     for name in decisions.storage.inputs:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from op_cases import ALL_CASES, OpCase
+from op_cases import ALL_CASES, OpCase, dense
 from test_conformance_cores import UNIT_SIZE, one_unit
 from tools import require_tool
 
@@ -39,13 +39,29 @@ def test_an_output_in_its_inputs_bytes_is_right(core: str, tmp_path: Path) -> No
     kinds = {case.graph.nodes[0].op.kind for case in cases}
     assert {"conv2d", "add", "table", "average_pool2d", "max_pool2d", "requantize", "mul"} <= kinds
     assert ("depthwise_conv2d" in kinds) == bool(target.extensions)
+    _run(cases, target, tmp_path)
+
+
+def test_scratch_memory_in_the_inputs_bytes_is_right(tmp_path: Path) -> None:
+    """Dense layers of the DSP extension make halfwords of their input over the input itself."""
+    target = load_target("cortex-m4")
+    cases = [dense(f"dense_{size}", size, 6) for size in (5, 8, 16, 24, 37, 63, 129, 640)]
+    for case in cases:
+        (layer,) = plan(case.graph, target, ARENA).layers
+        needed = plan(case.graph, target, ARENA).memory.arena_bytes
+        assert needed < layer.scratch_bytes + case.graph.tensors["x"].size + 6
+    _run(cases, target, tmp_path)
+
+
+def _run(cases: list[OpCase], target: Target, folder: Path) -> None:
+    """Runs all cases on the core and compares with the reference."""
     subjects: list[Subject] = []
     for case in cases:
-        lower(case.graph, target, case.inputs, options=ARENA).write(tmp_path / case.name)
-        subjects.append(load_subject(tmp_path / case.name))
+        lower(case.graph, target, case.inputs, options=ARENA).write(folder / case.name)
+        subjects.append(load_subject(folder / case.name))
     frames = [(index, frame) for index, case in enumerate(cases) for frame in subjects[index].encode(case.inputs)]
-    grouped = [one for start in range(0, len(subjects), UNIT_SIZE) for one in one_unit(tmp_path, subjects[start:start + UNIT_SIZE])]
-    outputs = run_subjects(grouped, frames, target, PLACES[core], "zig")
+    grouped = [one for start in range(0, len(subjects), UNIT_SIZE) for one in one_unit(folder, subjects[start:start + UNIT_SIZE])]
+    outputs = run_subjects(grouped, frames, target, PLACES[target.name], "zig")
     for index, case in enumerate(cases):
         found = subjects[index].decode([output for (model, _), output in zip(frames, outputs, strict=True) if model == index])
         for name, expected in run_all(case.graph, case.inputs).items():

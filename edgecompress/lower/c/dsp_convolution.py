@@ -213,6 +213,10 @@ class DenseDspEmitter(Emitter):
     def scratch_bytes(self, call: Call) -> int:
         return 16 * self._sizes(call)[0]
 
+    def scratch_overlaps(self, call: Call) -> dict[int, int]:
+        """Halfwords are written from the first to the last: what is written stays behind what is not read yet from that distance on."""
+        return {0: DENSE_UNIT * (call.inputs[0].size // DENSE_UNIT)}
+
     def features(self, call: Call) -> dict[str, float]:
         (units, quads, pairs), channels, op, (form, _, pair_words) = self._sizes(call), call.output.size, call.op, self._forms(call)
         narrow = (op.activation_min, op.activation_max) != (-128, 127)

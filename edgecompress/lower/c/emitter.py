@@ -118,6 +118,10 @@ class Emitter:
         """Scratch memory of the call."""
         return 0
 
+    def scratch_overlaps(self, call: Call) -> Mapping[int, int]:
+        """Inputs that scratch memory may overwrite: position -> least distance in bytes from scratch memory's start up to that input's start."""
+        return {}
+
     def features(self, call: Call) -> dict[str, float]:
         """Loop counts that executed instructions are linear in."""
         raise NotImplementedError

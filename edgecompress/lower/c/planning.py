@@ -67,7 +67,7 @@ def _layout(graph: QuantizedGraph, target: Target, options: LowerOptions, steps:
 
 
 def _permission(emitter: Emitter, call: Call) -> Permission:
-    return Permission(emitter.overlaps(call), emitter.same_start, emitter.scratch_bytes(call))
+    return Permission(emitter.overlaps(call), emitter.same_start, emitter.scratch_bytes(call), emitter.scratch_overlaps(call))
 
 
 def _layer(graph: QuantizedGraph, call: Call, emitter: Emitter, constant_bytes: int, step: int) -> LayerPlan:

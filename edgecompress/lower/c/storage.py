@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 from edgecompress.hw.plan import Buffer, Overlap
@@ -16,11 +16,12 @@ SCRATCH_ALIGNMENT = 16  # kernels load whole vectors from scratch memory
 
 @dataclass(frozen=True)
 class Permission:
-    """What Emitter.overlaps and Emitter.same_start say of one call."""
+    """What Emitter.overlaps, same_start, scratch_bytes and scratch_overlaps say of one call."""
 
     distances: Mapping[int, int]
     same_start: bool
     scratch_bytes: int
+    scratch_distances: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def resolve_storage(graph: QuantizedGraph, permissions: Sequence[Permission], io
     end = max(len(graph.nodes) - 1, 0)
     buffers = tuple(Buffer(name, *_extent(parts, end), *((SCRATCH_ALIGNMENT,) if position >= len(names) - len(scratch) else ()))
                     for position, (name, parts) in enumerate(pieces.items()))
-    overlaps = _Overlaps(graph, views, pieces, permissions).find()
+    overlaps = _Overlaps(graph, views, pieces, permissions, {names[number]: node for node, number in scratch.items()}).find()
     return Storage(views.places, inputs, views.outputs, views.without_code, views.copies, buffers, scratch, overlaps)
 
 
@@ -136,12 +137,13 @@ class _Rule:
 class _Overlaps:
     """Pairs of buffers that are alive together and may share bytes all the same.
 
-    Two reasons: a kernel may overwrite an input that nobody reads again; and of buffers made of several pieces (slices, concatenations
-    in place) only some pieces are alive together.
+    Two reasons: a kernel may overwrite an input that nobody reads again, with its output or its scratch memory; and of buffers made of
+    several pieces (slices, concatenations in place) only some pieces are alive together. `scratch` maps a scratch buffer to its node.
     """
 
-    def __init__(self, graph: QuantizedGraph, views: Views, pieces: Mapping[str, list[_Piece]], permissions: Sequence[Permission]) -> None:
-        self.graph, self.pieces, self.permissions = graph, pieces, permissions
+    def __init__(self, graph: QuantizedGraph, views: Views, pieces: Mapping[str, list[_Piece]], permissions: Sequence[Permission],
+                 scratch: Mapping[str, str]) -> None:
+        self.graph, self.pieces, self.permissions, self.scratch = graph, pieces, permissions, scratch
         self.places, self.without_code, self.copies = views.places, views.without_code, views.copies
         self.number = {name: index for index, name in enumerate(pieces)}
 
@@ -161,8 +163,11 @@ class _Overlaps:
     def _pairs(self) -> set[tuple[str, str]]:
         """(lower, upper) that a kernel or the pieces' lifetimes may bring nearer than one size."""
         pairs = set()
+        scratch = {node: name for name, node in self.scratch.items()}
         for node, permission in zip(self.graph.nodes, self.permissions, strict=True):
             lower = self.places[node.output][0]
+            if node.name in scratch:
+                pairs |= {(scratch[node.name], self.places[node.inputs[position]][0]) for position in permission.scratch_distances}
             if node.output not in self.without_code and lower in self.pieces:
                 pairs |= {(lower, upper) for upper in (self.places[node.inputs[position]][0] for position in permission.distances)}
         spans = {name: (min(p.first for p in parts), max(p.last for p in parts)) for name, parts in self.pieces.items()}
@@ -183,7 +188,7 @@ class _Overlaps:
             kernel = self._kernel_distance(lower, upper, one.first) if one.first == other.last else None
             if kernel is None:
                 plain, around = max(plain, apart), max(around, apart)
-            elif self.permissions[one.first].same_start:
+            elif self.permissions[one.first].same_start and lower not in self.scratch:
                 exact.add(kernel)
                 plain = max(plain, apart)
             else:
@@ -196,12 +201,15 @@ class _Overlaps:
             return None
         node, permission = self.graph.nodes[time], self.permissions[time]
         root, offset = self.places[node.output]
+        allowed, same_start = permission.distances, permission.same_start
+        if lower in self.scratch:
+            root, offset, allowed, same_start = lower, 0, permission.scratch_distances, False
         if root != lower or node.output in self.without_code:
             return None
         skipped = self.copies.get(node.output, 0)
         read = [(position, self.places[name][1] + skipped) for position, name in enumerate(node.inputs) if self.places[name][0] == upper]
-        if not read or any(position not in permission.distances for position, _ in read):
+        if not read or any(position not in allowed for position, _ in read):
             return None
-        distances = {offset + permission.distances[position] - begin for position, begin in read}
-        return max(distances) if len(distances) == 1 or not permission.same_start else None
+        distances = {offset + allowed[position] - begin for position, begin in read}
+        return max(distances) if len(distances) == 1 or not same_start else None
 

@@ -112,22 +112,22 @@ typedef struct {
     const int8_t *weights;
     const int32_t *scales;
     ec_depthwise_rescale *rescale;
-    int32_t scale_words;
-    int32_t weight_bits;
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t input_zero_point;
-    int32_t channels;
-    int32_t input_height;
-    int32_t input_width;
-    int32_t output_height;
-    int32_t output_width;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t padding_top;
-    int32_t padding_left;
+    uint8_t scale_words;
+    uint8_t weight_bits;
+    uint8_t stride_height;
+    uint8_t stride_width;
+    int8_t activation_min;
+    int8_t activation_max;
+    int8_t input_zero_point;
+    uint16_t channels;
+    uint16_t input_height;
+    uint16_t input_width;
+    uint16_t output_height;
+    uint16_t output_width;
+    uint16_t kernel_height;
+    uint16_t kernel_width;
+    uint16_t padding_top;
+    uint16_t padding_left;
 } ec_depthwise_dsp_params;
 
 void ec_depthwise_3x3_dsp(const ec_depthwise_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -147,12 +147,12 @@ void ec_depthwise_line_dsp(const ec_depthwise_dsp_params *params, const int8_t *
 typedef struct {
     const int8_t *weights;
     const int32_t *scales;
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t channels;
-    int32_t runs;
-    int32_t taps;     /* of a run */
     int32_t run_step; /* bytes from behind a run's last pair of taps to the next run */
+    uint16_t channels;
+    uint16_t runs;
+    uint16_t taps; /* of a run */
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_depthwise_dot_params;
 
 void ec_depthwise_dot_dsp(const ec_depthwise_dot_params *params, const int8_t *input, int8_t *output);
@@ -202,8 +202,8 @@ typedef struct {
     int32_t left_factor;
     int32_t right_factor;
     int32_t offset;
-    int32_t activation_min;
-    int32_t activation_max;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_add_dsp_params;
 
 void ec_add_dsp(const ec_add_dsp_params *params, const int8_t *left, const int8_t *right, int8_t *output);
@@ -347,8 +347,8 @@ typedef struct {
     int32_t size;
     int32_t factor;
     int32_t offset;
-    int32_t activation_min;
-    int32_t activation_max;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_requantize_dsp_params;
 
 void ec_requantize_dsp(const ec_requantize_dsp_params *params, const int8_t *input, int8_t *output);
@@ -440,27 +440,27 @@ void ec_rearrange_s8(const ec_rearrange_params *params, const int8_t *input, int
 typedef struct {
     const int32_t *weights;
     int32_t weight_words;
-    int32_t blocks; /* words of 4 positions in a window: kernel_height * run_words; for _rgb_, 3 runs of 2 words and a byte, 7 */
-    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
-    int32_t rounding; /* 1 + 2 * output zero point */
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t input_height;
     int32_t input_row_bytes;
-    int32_t input_zero_point;
-    int32_t output_height;
     int32_t output_width;
-    int32_t output_channels;
-    int32_t kernel_height;
-    int32_t stride_height;
-    int32_t padding_top;
-    int32_t run_words;
     int32_t run_step;
     int32_t column_step; /* bytes from a window to the next one */
     int32_t row_step; /* bytes from a row of windows to the next one */
-    int32_t buffer_rows;
     int32_t pitch;
     int32_t left_bytes;
+    uint8_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int8_t activation_min;
+    int8_t activation_max;
+    int8_t input_zero_point;
+    int16_t rounding; /* 1 + 2 * output zero point */
+    uint16_t blocks; /* words of 4 positions in a window: kernel_height * run_words; for _rgb_, 3 runs of 2 words and a byte, 7 */
+    uint16_t input_height;
+    uint16_t output_height;
+    uint16_t output_channels;
+    uint16_t kernel_height;
+    uint16_t stride_height;
+    uint16_t padding_top;
+    uint16_t run_words;
+    uint16_t buffer_rows;
 } ec_conv2d_dsp_params;
 
 void ec_conv2d_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -624,14 +624,14 @@ void ec_conv2d_rgb_s2_dsp(const ec_conv2d_dsp_params *params, const int8_t *inpu
  * Scratch, aligned to 4 bytes: uint32_t[4 * n], n = input_size / 8 rounded up. */
 typedef struct {
     const int32_t *weights;
-    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
-    int32_t rounding; /* 1 + 2 * output zero point */
     int32_t multiplier; /* of the shared form, and its shift less 1 */
-    int32_t shift;
     int32_t input_size;
     int32_t output_size;
-    int32_t activation_min;
-    int32_t activation_max;
+    uint8_t shift;
+    uint8_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int16_t rounding; /* 1 + 2 * output zero point */
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_dense_dsp_params;
 
 void ec_dense_s8_dsp(const ec_dense_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -643,20 +643,20 @@ void ec_dense_s2_dsp(const ec_dense_dsp_params *params, const int8_t *input, int
  * Scratch, aligned to 4 bytes: uint32_t[output_width * (block_rows + 2) * input_channels + 12 * input_channels]. */
 typedef struct {
     const int32_t *weights;
-    int32_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
-    int32_t rounding; /* 1 + 2 * output zero point */
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t input_height;
-    int32_t input_width;
-    int32_t input_channels;
-    int32_t input_zero_point;
-    int32_t output_height;
-    int32_t output_width;
-    int32_t output_channels;
-    int32_t padding_top;
-    int32_t padding_left;
-    int32_t block_rows; /* output rows computed at a time */
+    uint8_t form; /* of rescaling: EC_RESCALE_* of ec_rescale_dsp.h */
+    int8_t activation_min;
+    int8_t activation_max;
+    int8_t input_zero_point;
+    int16_t rounding; /* 1 + 2 * output zero point */
+    uint16_t input_height;
+    uint16_t input_width;
+    uint16_t input_channels;
+    uint16_t output_height;
+    uint16_t output_width;
+    uint16_t output_channels;
+    uint16_t padding_top;
+    uint16_t padding_left;
+    uint16_t block_rows; /* output rows computed at a time */
 } ec_conv2d_winograd_dsp_params;
 
 void ec_conv2d_winograd_s8_dsp(const ec_conv2d_winograd_dsp_params *params, const int8_t *input, int8_t *output, void *scratch);
