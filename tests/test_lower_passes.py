@@ -23,6 +23,7 @@ from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.ops.reshape import Reshape
+from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.ops.table import Table
 from edgecompress.ir.reference import run_all
 from edgecompress.ir.requant import Requant
@@ -186,6 +187,84 @@ def test_a_window_over_everything_is_dense() -> None:
     x = b.add(Conv2D(weights, b.random.integers(-500, 500, 7), b.factors(7, 90), ZERO_POINT, ZERO_POINT), x)
     small = check_same(b.graph("window", b.add(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE, ZERO_POINT)), x, x)))
     assert kinds(small) == ["conv2d", "reshape", "dense", "reshape", "add"]
+
+
+def test_slices_of_slices_are_one() -> None:
+    b = Builder(18)
+    x = b.conv(b.input(7, 6, 4), 8, 1)
+    y = b.add(Slice((6, 1, 2), (4, 5, 5), (-2, 1, 1)), x)
+    y = b.add(Slice((3, 4, 0), (2, 3, 3), (-2, -2, 2)), y)
+    y = b.add(Slice((1, 0, 1), (1, 3, 2), (2**31 - 1, 1, 1)), y)
+    small = check_same(b.graph("slices", b.add(Slice((0, 0, 0), (1, 3, 2), (2**31 - 1, 1, 1)), y), b.add(Slice((0, 0, 0), (1, 3, 2), (1, 1, 1)), x)))
+    assert kinds(small) == ["conv2d", "slice", "slice"]
+    assert (small.nodes[1].op.begin, small.nodes[1].op.size, small.nodes[1].op.step) == ((4, 5, 4), (1, 3, 2), (1, -2, 2))
+    b = Builder(18)  # one that is read elsewhere too would be moved twice
+    x = b.add(Slice((0, 0, 1), (5, 5, 2), (1, 1, 1)), b.conv(b.input(5, 5, 4), 4, 1))
+    small = check_same(b.graph("read twice", b.conv(b.add(Slice((1, 1, 0), (3, 3, 2), (1, 1, 1)), x), 2, 1), b.depthwise(x)))
+    assert [small.tensors[node.inputs[0]].shape for node in small.nodes if node.op.kind == "slice"] == [(5, 5, 4), (5, 5, 2)]
+
+
+def _apart(begins: list[int], sizes: list[int], factors: tuple[float, float, float], output: bool = False) -> QuantizedGraph:
+    """Slices along the channels of a concatenation of 3, 5 and 2 channels."""
+    b = Builder(19)
+    source = b.input(4, 3, 2)
+    parts = [b.conv(source, channels, 1) for channels in (3, 5, 2)]
+    scales = Requant(*zip(*((2**30, 1) if factor == 1 else (round(factor * 2**31), 0) for factor in factors), strict=True))
+    x = b.add(Concat(2, scales, (ZERO_POINT,) * 3, ZERO_POINT), *parts)
+    slices = [b.add(Slice((0, 1, begin), (4, 2, size), (1, 1, 1)) if factors == (1, 1, 1) else Slice((0, 0, begin), (4, 3, size), (1, 1, 1)), x)
+              for begin, size in zip(begins, sizes, strict=True)]
+    return b.graph("apart", *(b.conv(part, 2, 1) for part in slices), *([x] if output else []))
+
+
+def test_a_concatenation_that_is_only_taken_apart_goes() -> None:
+    small = check_same(_apart([0, 4, 8], [3, 2, 1], (1, 1, 1)))
+    assert kinds(small) == ["conv2d"] * 3 + ["slice"] * 3 + ["conv2d"] * 3
+    assert [small.tensors[node.inputs[0]].shape[2] for node in small.nodes[3:6]] == [3, 5, 2]
+    small = check_same(_apart([0, 3, 8, 9], [3, 5, 1, 1], (0.75, 0.9, 1)))  # whole parts are rescaled
+    assert kinds(small) == ["conv2d"] * 3 + ["requantize"] * 2 + ["slice"] * 2 + ["conv2d"] * 4
+    for graph in (_apart([0, 2], [3, 2], (1, 1, 1)), _apart([0, 3], [3, 4], (0.75, 0.9, 1)), _apart([0], [3], (1, 1, 1), output=True)):
+        assert kinds(check_same(graph)).count("concat") == 1  # across two parts; a part of a rescaled part; handed out
+
+
+def test_what_is_computed_twice_is_computed_once() -> None:
+    b = Builder(20)
+    x = b.input(4, 4, 3)
+    op = Pad((1, 0, 0, 1), 5)
+    y, z = b.add(op, x), b.add(Pad((1, 0, 0, 1), 5), x)
+    y, z = b.add(MaxPool2D((2, 2), (1, 1)), y), b.add(MaxPool2D((2, 2), (1, 1)), z)
+    total = b.add(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE, ZERO_POINT)), y, z)
+    assert kinds(check_same(b.graph("twice", total))) == ["pad", "max_pool2d", "add"]
+    assert kinds(check_same(b.graph("handed out", y, z))) == ["pad", "max_pool2d", "max_pool2d"]
+    b = Builder(20)
+    x = b.input(4, 4, 3)
+    total = b.add(Add.from_scales((SCALE, ZERO_POINT), (SCALE, ZERO_POINT), (SCALE, ZERO_POINT)), b.add(op, x), b.add(Pad((1, 0, 0, 1), 6), x))
+    assert kinds(check_same(b.graph("different", total))) == ["pad", "pad", "add"]
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+@pytest.mark.parametrize("channels", [1, 2, 5, 8])
+def test_a_depthwise_layer_of_one_channel_is_a_convolution(channels: int, bits: int) -> None:
+    def network(inputs: int) -> QuantizedGraph:
+        b = Builder(16)
+        limit = {8: 127, 4: 7, 2: 1}[bits]
+        weights, count = b.random.integers(1, limit + 1, (3, 2, inputs * channels)), inputs * channels
+        op = DepthwiseConv2D(weights, b.random.integers(-500, 500, count), b.factors(count, 6), ZERO_POINT, ZERO_POINT, stride=(2, 1),
+                             dilation=(1, 2), padding=(2, 1, 0, 1), activation_min=-100, activation_max=90, weight_bits=bits)
+        return b.graph("one", b.add(op, b.input(9, 7, inputs)))
+
+    small = check_same(network(1))
+    (op,) = (node.op for node in small.nodes)
+    assert op.kind == "conv2d" and op.weights.shape == (channels, 3, 2, 1) and op.weight_bits == bits
+    assert small.metadata["passes"] == ["made 1 depthwise convolution(s) of one input channel ordinary"]
+    assert kinds(check_same(network(2))) == ["depthwise_conv2d"]
+
+
+def test_a_depthwise_layer_that_dead_channels_leave_one_channel_is_a_convolution() -> None:
+    b = Builder(17)
+    x = b.conv(b.input(4, 4, 2), 3, 1)
+    x = b.add(DepthwiseConv2D(b.random.integers(1, 128, (4, 4, 6)), np.zeros(6), b.factors(6, 16), ZERO_POINT, ZERO_POINT), x)
+    small = check_same(_kill_rows(b.graph("left", b.conv(x, 4, 1)), 0, [0, 2], 0))
+    assert kinds(small)[:3] == ["conv2d", "reshape", "dense"]  # whose window is the whole image
 
 
 @pytest.mark.parametrize("stateful", [False, True])

@@ -58,7 +58,7 @@ def test_a_detector_without_its_box_arithmetic() -> None:
 @pytest.mark.parametrize(("name", "input_shape", "match"), [
     ("ppocr_mobile_v2_cls", None, r"axes 2, 3 open; give all sizes without the batch, as --input-shape 3x96x96"),
     ("ppocr_mobile_v2_cls", (1, 48, 192), "does not fit input 'x'"),
-    ("silero_vad_16k_op15", None, r"2 inputs \('state' .*, 'sr' .*\); one is supported"),
+    ("silero_vad_16k_op15", None, r"2 inputs \('state' .* of Shape '.*', 'sr' .* of Mul '.*'\); one is supported"),
     ("basic_pitch_nmp", None, "^Equal 'model_1/normalized_log_1/.*end the graph before it with --outputs"),
 ])
 def test_sentences_name_what_is_in_the_way(name: str, input_shape: tuple[int, ...] | None, match: str) -> None:

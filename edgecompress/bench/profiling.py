@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgecompress import __version__, resources
-from edgecompress.bench import bench, check_tools
+from edgecompress.bench import bench, check_tools, pipeline
 from edgecompress.bench.measurement import Measurement
 from edgecompress.bench.sweep import OPTIONS, Draw, choose, make_graph
 from edgecompress.errors import ConfigError, DeviceError
@@ -51,13 +51,15 @@ class Sample:
 
 
 def kernel_version(target: Target) -> str:
-    """Hash of all kernel sources that this target can use: a profile made from other kernels is out of date."""
+    """Hash of all kernel sources that this target can use, and of the cycle model of its core: a profile made from others is out of date."""
     foreign = tuple(f"_{extension}" for extension in EXTENSIONS if extension not in target.extensions)
     digest = hashlib.sha256()
     for path in sorted((resources.data_dir("firmware_export") / "c" / "kernels").iterdir()):
         if path.stem.endswith(foreign):
             continue
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    if pipeline.block_cost(target.core) is not None:
+        digest.update(Path(pipeline.__file__).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -93,7 +93,8 @@ class Importer:
         if not inputs:
             raise ModelError("the outputs do not depend on any input of the model")
         if len(inputs) > 1:
-            named = ", ".join(f"{shown(info.name)} [{', '.join(info.labels)}]" for info in inputs[:6])
+            readers = {name: node.label for node in reversed(self.model.nodes) for name in node.inputs}
+            named = ", ".join(f"{shown(info.name)} [{', '.join(info.labels)}] of {readers.get(info.name, 'an output')}" for info in inputs[:6])
             raise ModelError(f"the model has {len(inputs)} inputs ({named}); one is supported",
                              "export it with the others fixed as constants, or end the graph with --outputs where only one input matters")
         return inputs[0]

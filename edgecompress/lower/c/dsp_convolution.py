@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 
 from edgecompress.lower.c.dsp_staircase import short_rescaling
-from edgecompress.lower.c.dsp_weights import GENERAL_WORDS, general_constants, pair_streams, quad_streams, rescale_factors, sums_fit
+from edgecompress.lower.c.dsp_weights import (
+    ACTIVATION_RANGE,
+    CLAMP_FILES,
+    GENERAL_WORDS,
+    general_constants,
+    pair_streams,
+    quad_streams,
+    rescale_factors,
+    sums_fit,
+)
 from edgecompress.lower.c.dsp_windows import TILE, Walk, Windows, walk, windows
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12), 2: (8, 12)}  # weight bits -> ec_rescale_shift of the short forms, ec_rescale_dsp.h
 CHAIN_BLOCKS, CHAIN_WORDS_S2 = 16, 4  # EC_CHAIN_BLOCKS and EC_CHAIN_WORDS_S2 in ec_conv_tile_dsp.h
+RESCALING = {"form": "uint8_t", "rounding": "int16_t", **ACTIVATION_RANGE}  # of those with weights, but for depthwise ones
 
 
 def rescale_form(op: Any, rows: np.ndarray) -> tuple[int, int]:
@@ -32,6 +42,9 @@ class Conv2DDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
+    narrow = {**RESCALING, "input_zero_point": "int8_t",
+              **dict.fromkeys(("blocks", "input_height", "output_height", "output_channels", "kernel_height", "stride_height", "padding_top", "run_words",
+                               "buffer_rows"), "uint16_t")}
 
     def kernel(self, call: Call) -> str:
         return f"ec_conv2d_{'rgb_' if self._windows(call).rgb else ''}s{call.op.weight_bits}_dsp"
@@ -43,12 +56,12 @@ class Conv2DDspEmitter(Emitter):
         own = ("ec_conv_gather_rgb_dsp.c",) if self._windows(call).rgb else ()
         return (f"{self.kernel(call)}.c", *own, f"ec_conv_tile_s{call.op.weight_bits}_dsp.c", "ec_conv2d_dsp.c", "ec_conv2d_dsp.h",
                 "ec_conv_gather_dsp.c", "ec_conv_gather_dsp.h", "ec_conv_gather_asm_dsp.h", "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h",
-                "ec_clamp_dsp.h", "ec_rescale_dsp.h", "ec_dsp.h")
+                *CLAMP_FILES, "ec_rescale_dsp.h", "ec_dsp.h")
 
     def supports(self, call: Call) -> bool:
         op, rows = call.op, self._rows(call)
         return op.groups == 1 and (op.dilation[1] == 1 or op.kernel[1] == 1) and sums_fit(rows, op.weight_bits) \
-            and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None
+            and rescale_factors(op.requant, rows, op.bias, op.output_zero_point) is not None and self.params_fit(call)
 
     def _rows(self, call: Call) -> np.ndarray:
         rows: np.ndarray = call.op.weights.reshape(call.op.weights.shape[0], -1)
@@ -72,13 +85,13 @@ class Conv2DDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, shape, (height, width, channels) = call.op, self._windows(call), call.inputs[0].shape
-        return {"weights": Reference("weights"), "weight_words": self._weight_words(call), "blocks": shape.blocks,
-                "form": rescale_form(op, self._rows(call))[0], "rounding": 1 + 2 * op.output_zero_point, "activation_min": op.activation_min,
-                "activation_max": op.activation_max, "input_height": height, "input_row_bytes": width * channels,
-                "input_zero_point": op.input_zero_point, "output_height": shape.height, "output_width": shape.width,
+        return {"weights": Reference("weights"), "weight_words": self._weight_words(call), "input_row_bytes": width * channels,
+                "output_width": shape.width, "run_step": shape.run_step, "column_step": shape.column_step, "row_step": shape.row_step,
+                "pitch": shape.pitch, "left_bytes": shape.left_bytes, "form": rescale_form(op, self._rows(call))[0],
+                "activation_min": op.activation_min, "activation_max": op.activation_max, "input_zero_point": op.input_zero_point,
+                "rounding": 1 + 2 * op.output_zero_point, "blocks": shape.blocks, "input_height": height, "output_height": shape.height,
                 "output_channels": call.output.shape[2], "kernel_height": shape.kernel_height, "stride_height": shape.stride_height,
-                "padding_top": op.padding[0], "run_words": shape.run_words, "run_step": shape.run_step, "column_step": shape.column_step,
-                "row_step": shape.row_step, "buffer_rows": shape.buffer_rows, "pitch": shape.pitch, "left_bytes": shape.left_bytes}
+                "padding_top": op.padding[0], "run_words": shape.run_words, "buffer_rows": shape.buffer_rows}
 
     def _pairs(self, call: Call) -> int:
         return (call.output.shape[2] + 1) // 2
@@ -143,6 +156,7 @@ class DenseDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
+    narrow = {**RESCALING, "shift": "uint8_t"}
 
     def kernel(self, call: Call) -> str:
         return f"ec_dense_s{call.op.weight_bits}_dsp"
@@ -153,7 +167,7 @@ class DenseDspEmitter(Emitter):
     def files(self, call: Call) -> tuple[str, ...]:
         bits = call.op.weight_bits
         return (f"ec_dense_s{bits}_dsp.c", f"ec_dense_tile_s{bits}_dsp.c", f"ec_conv_tile_s{bits}_dsp.c", "ec_dense_dsp.h", "ec_dense_tile_dsp.h",
-                "ec_dense_tile_asm_dsp.h", "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h", "ec_conv_gather_dsp.h", "ec_clamp_dsp.h",
+                "ec_dense_tile_asm_dsp.h", "ec_conv_tile_dsp.h", "ec_conv_tile_asm_dsp.h", "ec_conv_gather_dsp.h", *CLAMP_FILES,
                 "ec_rescale_dsp.h", "ec_dsp.h")
 
     def supports(self, call: Call) -> bool:
@@ -191,8 +205,8 @@ class DenseDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, (channels, length), (multiplier, shift) = call.op, self._rows(call).shape, self._shared(call) or (0, 0)
-        return {"weights": Reference("weights"), "form": self._forms(call)[0], "rounding": 1 + 2 * op.output_zero_point, "multiplier": multiplier,
-                "shift": shift, "input_size": length, "output_size": channels, "activation_min": op.activation_min,
+        return {"weights": Reference("weights"), "multiplier": multiplier, "input_size": length, "output_size": channels, "shift": shift,
+                "form": self._forms(call)[0], "rounding": 1 + 2 * op.output_zero_point, "activation_min": op.activation_min,
                 "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgecompress.ir.packing import pack_rows, packed_row_bytes
 from edgecompress.lower.c.dsp_staircase import SUM_BITS, short_rescaling
-from edgecompress.lower.c.dsp_weights import rescale_factors
+from edgecompress.lower.c.dsp_weights import ACTIVATION_RANGE, rescale_factors
 from edgecompress.lower.c.emitter import POINTER_BYTES, Call, ConstArray, Emitter, Reference, Symbol
 
 LANES = 4  # EC_DEPTHWISE_LANES in ec_depthwise_dsp.h
@@ -69,6 +69,10 @@ class DepthwiseDspEmitter(Emitter):
     extensions = frozenset({"dsp"})
     takes_scratch = True
     same_start = True
+    narrow = {**ACTIVATION_RANGE, "input_zero_point": "int8_t",
+              **dict.fromkeys(("scale_words", "weight_bits", "stride_height", "stride_width"), "uint8_t"),
+              **dict.fromkeys(("channels", "input_height", "input_width", "output_height", "output_width", "kernel_height", "kernel_width",
+                               "padding_top", "padding_left"), "uint16_t")}
     name = ""
     parts: tuple[str, ...] = ()  # files beside the kernel's own
 
@@ -91,7 +95,7 @@ class DepthwiseDspEmitter(Emitter):
         op, channels = call.op, call.inputs[0].shape[2]
         vertical, horizontal = self.spans(call)
         return channels == call.output.shape[2] >= LANES and op.dilation == (1, 1) and max(op.stride) <= 2 and vertical.meets and horizontal.meets \
-            and self.fits(vertical, horizontal) and self._factors(call) is not None
+            and self.fits(vertical, horizontal) and self._factors(call) is not None and self.params_fit(call)
 
     def fits(self, vertical: Span, horizontal: Span) -> bool:
         """Whether this kernel is for windows like these."""
@@ -135,12 +139,11 @@ class DepthwiseDspEmitter(Emitter):
     def params(self, call: Call) -> dict[str, int | Reference | Symbol]:
         op, (vertical, horizontal), (name, scales) = call.op, self.spans(call), self._rescale(call)
         return {"weights": Reference("weights"), "scales": Reference("scales"), "rescale": Symbol(f"ec_depthwise_rescale_{name}"),
-                "scale_words": scales.shape[1], "weight_bits": op.weight_bits, "activation_min": op.activation_min,
-                "activation_max": op.activation_max, "input_zero_point": op.input_zero_point, "channels": call.output.shape[2],
-                "input_height": vertical.size, "input_width": horizontal.size, "output_height": vertical.outputs,
-                "output_width": horizontal.outputs, "kernel_height": vertical.taps, "kernel_width": horizontal.taps,
-                "stride_height": vertical.stride, "stride_width": horizontal.stride, "padding_top": vertical.padding,
-                "padding_left": horizontal.padding}
+                "scale_words": scales.shape[1], "weight_bits": op.weight_bits, "stride_height": vertical.stride, "stride_width": horizontal.stride,
+                "activation_min": op.activation_min, "activation_max": op.activation_max, "input_zero_point": op.input_zero_point,
+                "channels": call.output.shape[2], "input_height": vertical.size, "input_width": horizontal.size,
+                "output_height": vertical.outputs, "output_width": horizontal.outputs, "kernel_height": vertical.taps,
+                "kernel_width": horizontal.taps, "padding_top": vertical.padding, "padding_left": horizontal.padding}
 
     def packed(self, call: Call) -> np.ndarray:
         """Weights as the kernel reads them, int8."""
@@ -300,6 +303,7 @@ class DepthwiseDotEmitter(DepthwiseDspEmitter):
 
     name = "dot"
     takes_scratch = False
+    narrow = {**ACTIVATION_RANGE, **dict.fromkeys(("channels", "runs", "taps"), "uint16_t")}
 
     def struct(self, call: Call) -> str:
         return "ec_depthwise_dot_params"
@@ -334,8 +338,8 @@ class DepthwiseDotEmitter(DepthwiseDspEmitter):
 
     def params(self, call: Call) -> dict[str, int | Reference | Symbol]:
         op, (runs, taps), width, channels = call.op, self._runs(call), call.inputs[0].shape[1], call.output.shape[2]
-        return {"weights": Reference("weights"), "scales": Reference("scales"), "activation_min": op.activation_min,
-                "activation_max": op.activation_max, "channels": channels, "runs": runs, "taps": taps, "run_step": (width - taps // 2 * 2) * channels}
+        return {"weights": Reference("weights"), "scales": Reference("scales"), "run_step": (width - taps // 2 * 2) * channels,
+                "channels": channels, "runs": runs, "taps": taps, "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def _rescale(self, call: Call) -> tuple[str, np.ndarray]:
         op, rows = call.op, self._rows(call)

@@ -10,6 +10,7 @@ from edgecompress.ir.ops.add import LEFT_SHIFT, Add
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.requant import Requant
 from edgecompress.lower.c.convolution import spans
+from edgecompress.lower.c.dsp_weights import ACTIVATION_RANGE, CLAMP_FILES
 from edgecompress.lower.c.emitter import Call
 from edgecompress.lower.c.simple import GlobalAveragePoolEmitter, Params, Pool2DEmitter, SimpleEmitter
 
@@ -94,7 +95,8 @@ def _clamp_features(call: Call) -> dict[str, float]:
 class LineEmitter(DspEmitter):
     """ec_add_dsp, ec_requantize_dsp."""
 
-    headers = ("ec_clamp_dsp.h",)
+    headers = CLAMP_FILES
+    narrow = ACTIVATION_RANGE
 
     def struct(self, call: Call) -> str:
         return f"ec_{self.name}_dsp_params"
@@ -137,7 +139,10 @@ class RequantizeDspEmitter(LineEmitter):
 class Pool2DDspEmitter(DspEmitter, Pool2DEmitter):
     """ec_average_pool2d_dsp, ec_max_pool2d_dsp."""
 
-    headers = ("ec_pool_dsp.h", "ec_clamp_dsp.h")
+    headers = ("ec_pool_dsp.h",)
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return (*super().files(call), *(CLAMP_FILES if self.name == "max_pool2d" else ()))
 
     def supports(self, call: Call) -> bool:
         return call.output.shape[2] >= POOL_LANES and call.op.kernel[1] <= POOL_RUN
@@ -154,8 +159,8 @@ class Pool2DDspEmitter(DspEmitter, Pool2DEmitter):
         op, source, output = call.op, call.inputs[0].shape, call.output.shape
         heights, widths = (np.array([end - first for first, end in spans(output[axis], op.stride[axis], op.padding[2 * axis], 1, op.kernel[axis],
                                                                          source[axis])]) for axis in (0, 1))
-        joined = (widths == source[1]) & (self.name == "average_pool2d")
-        runs = int(np.outer(heights, ~joined).sum() + len(heights) * joined.sum())
+        joined = (np.outer(heights, widths) <= POOL_RUN) & (widths == source[1]) & (self.name == "average_pool2d")
+        runs = int(np.where(joined, 1, heights[:, None]).sum())
         fours, pixels = -(-output[2] // POOL_LANES), output[0] * output[1]
         clamped = _clamp_features(call) if self.name == "max_pool2d" else {}
         return {"call": 1, "pixels": pixels, "fours": pixels * fours, "runs": runs * fours, "taps": int(np.outer(heights, widths).sum()) * fours,

@@ -10,6 +10,8 @@ from edgecompress.ir.requant import Requant
 
 GENERAL_WORDS = 3  # EC_RESCALE_GENERAL of ec_rescale_dsp.h: doubled bias, multiplier, shift less 1
 LARGEST_SHIFT = 23
+CLAMP_FILES = ("ec_clamp_dsp.c", "ec_clamp_dsp.h")
+ACTIVATION_RANGE = {"activation_min": "int8_t", "activation_max": "int8_t"}  # narrow fields of params structs
 INPUT_LIMIT = 128  # inputs enter the sums as they are, without their zero point
 
 

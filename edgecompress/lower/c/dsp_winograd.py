@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecompress.lower.c.dsp_convolution import constants_of, rescale_form
-from edgecompress.lower.c.dsp_weights import paired, rescale_factors
+from edgecompress.lower.c.dsp_convolution import RESCALING, constants_of, rescale_form
+from edgecompress.lower.c.dsp_weights import CLAMP_FILES, paired, rescale_factors
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 BLOCK_PIXELS, LEAST_PIXELS = 64, 24  # of a block of rows, which are the uses of a transformed weight: wanted, and where it begins to pay
@@ -18,6 +18,9 @@ class WinogradDspEmitter(Emitter):
 
     extensions = frozenset({"dsp"})
     takes_scratch = True
+    narrow = {**RESCALING, "input_zero_point": "int8_t",
+              **dict.fromkeys(("input_height", "input_width", "input_channels", "output_height", "output_width", "output_channels", "padding_top",
+                               "padding_left", "block_rows"), "uint16_t")}
 
     def kernel(self, call: Call) -> str:
         return "ec_conv2d_winograd_s8_dsp"
@@ -26,7 +29,7 @@ class WinogradDspEmitter(Emitter):
         return "ec_conv2d_winograd_dsp_params"
 
     def files(self, call: Call) -> tuple[str, ...]:
-        return ("ec_conv2d_winograd_s8_dsp.c", "ec_winograd_tile_dsp.c", "ec_winograd_tile_dsp.h", "ec_conv_tile_asm_dsp.h", "ec_clamp_dsp.h",
+        return ("ec_conv2d_winograd_s8_dsp.c", "ec_winograd_tile_dsp.c", "ec_winograd_tile_dsp.h", "ec_conv_tile_asm_dsp.h", *CLAMP_FILES,
                 "ec_rescale_dsp.h", "ec_dsp.h")
 
     def supports(self, call: Call) -> bool:
@@ -34,7 +37,7 @@ class WinogradDspEmitter(Emitter):
         fits = op.kernel == (3, 3) and op.stride == (1, 1) and op.dilation == (1, 1) and op.groups == 1 and op.weight_bits == 8 \
             and channels % 8 == 0 and out_channels % 2 == 0 and width % 8 == 0 and op.padding[2] <= 1 and op.padding[3] <= 1
         return fits and self.scratch_bytes(call) <= SCRATCH_LIMIT and self._block_rows(call) * width >= LEAST_PIXELS \
-            and rescale_factors(op.requant, self._rows(call), op.bias, op.output_zero_point) is not None
+            and rescale_factors(op.requant, self._rows(call), op.bias, op.output_zero_point) is not None and self.params_fit(call)
 
     def _rows(self, call: Call) -> np.ndarray:
         rows: np.ndarray = call.op.weights.reshape(call.op.weights.shape[0], -1)
@@ -56,9 +59,9 @@ class WinogradDspEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, (height, width, channels), (out_height, out_width, out_channels) = call.op, call.inputs[0].shape, call.output.shape
-        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "rounding": 1 + 2 * op.output_zero_point,
-                "activation_min": op.activation_min, "activation_max": op.activation_max, "input_height": height, "input_width": width,
-                "input_channels": channels, "input_zero_point": op.input_zero_point, "output_height": out_height, "output_width": out_width,
+        return {"weights": Reference("weights"), "form": rescale_form(op, self._rows(call))[0], "activation_min": op.activation_min,
+                "activation_max": op.activation_max, "input_zero_point": op.input_zero_point, "rounding": 1 + 2 * op.output_zero_point,
+                "input_height": height, "input_width": width, "input_channels": channels, "output_height": out_height, "output_width": out_width,
                 "output_channels": out_channels, "padding_top": op.padding[0], "padding_left": op.padding[2],
                 "block_rows": self._block_rows(call)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from edgecompress.ir.graph import Node, Tensor
 from edgecompress.ir.packing import pack_rows
 from edgecompress.ir.requant import Requant
 
-POINTER_BYTES = 4  # every target core is 32-bit; all other fields of a params struct are int32_t
+POINTER_BYTES = 4  # every target core is 32-bit; fields of a params struct are int32_t but for those that Emitter.narrow names
 COMMON_HEADERS = ("ec_kernels.h", "ec_requant.h", "ec_rescale.h", "ec_memory.h", "ec_window.h", "ec_weights.h")
 
 
@@ -75,6 +76,7 @@ class Emitter:
     element: ClassVar[str] = "int8_t"  # what the kernel's tensor pointers point at
     header: ClassVar[str] = "ec_kernels.h"  # where its declaration stands
     takes_input_array: ClassVar[bool] = False
+    narrow: ClassVar[Mapping[str, str]] = {}  # params fields of one or two bytes: name -> C type
 
     def supports(self, call: Call) -> bool:
         """Whether the kernel can do this call; those in EMIT can do all."""
@@ -128,7 +130,14 @@ class Emitter:
 
     def constant_bytes(self, call: Call) -> int:
         """All constant data of the layer on a 32-bit device, params struct included."""
-        return POINTER_BYTES * len(self.params(call)) + self.array_bytes(call)
+        words = sum(np.dtype(self.narrow.get(field, "int32_t")[:-2]).itemsize for field in self.params(call)) / POINTER_BYTES
+        return POINTER_BYTES * math.ceil(words) + self.array_bytes(call)
+
+    def params_fit(self, call: Call) -> bool:
+        """Whether the narrow fields hold their values."""
+        values = self.params(call)
+        limits = {field: np.iinfo(ctype[:-2]) for field, ctype in self.narrow.items()}
+        return all(limit.min <= values[field] <= limit.max for field, limit in limits.items())
 
 
 def doubled_multiplier(multiplier: int, shift: int) -> tuple[int, int]:

@@ -8,7 +8,15 @@ from dataclasses import replace
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower.passes.channels import remove_dead_channels
 from edgecompress.lower.passes.fusion import compose_unary, fuse_clamps, fuse_pads
-from edgecompress.lower.passes.shapes import full_windows_to_dense, join_reshapes, join_transposes, remove_identities, remove_unread
+from edgecompress.lower.passes.parts import join_slices, merge_equal, remove_concats
+from edgecompress.lower.passes.shapes import (
+    full_windows_to_dense,
+    join_reshapes,
+    join_transposes,
+    one_channel_to_convolution,
+    remove_identities,
+    remove_unread,
+)
 
 __all__ = ["PASSES", "optimize", "passes_done"]
 
@@ -18,14 +26,18 @@ PASSES: dict[str, Callable[[QuantizedGraph], tuple[QuantizedGraph, Notes]]] = {
     "remove_unread": remove_unread,
     "join_transposes": join_transposes,
     "join_reshapes": join_reshapes,
+    "merge_equal": merge_equal,
+    "join_slices": join_slices,
+    "remove_concats": remove_concats,
     "remove_identities": remove_identities,
     "fuse_pads": fuse_pads,
     "compose_unary": compose_unary,
     "fuse_clamps": fuse_clamps,
     "remove_dead_channels": remove_dead_channels,
+    "one_channel_to_convolution": one_channel_to_convolution,
     "full_windows_to_dense": full_windows_to_dense,
 }
-MAX_ROUNDS = 8  # each pass may open a way for an earlier one; every change makes the graph smaller, so few rounds are ever needed
+MAX_ROUNDS = 8  # each pass may open a way for an earlier one; no pass undoes what another did, so few rounds are ever needed
 
 
 def passes_done(graph: QuantizedGraph) -> list[str]:

@@ -1,4 +1,4 @@
-"""Passes over nodes that move no byte or need not: unread nodes, reshapes, transposes, identities, convolutions that are dense layers."""
+"""Passes over nodes that move no byte or need not (unread nodes, reshapes, transposes, identities), and over layers that are also another kind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
+from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.requantize import Requantize
 from edgecompress.ir.ops.reshape import Reshape
+from edgecompress.ir.ops.slice import Slice
 from edgecompress.ir.ops.table import Table
+from edgecompress.lower.passes.parts import takes_all
 from edgecompress.lower.passes.rewrite import free_name, rebuilt, renamed_inputs
 
 Result = tuple[QuantizedGraph, tuple[str, ...]]
@@ -80,6 +83,8 @@ def _is_identity(graph: QuantizedGraph, node: Node) -> bool:
         return bool(window == ((1, 1), (1, 1), (0, 0, 0, 0))) and (op.activation_min, op.activation_max) == (-128, 127)
     if op.kind == "pad":
         return not any(op.padding)
+    if isinstance(op, Slice):
+        return takes_all(op, graph.tensors[node.inputs[0]].shape)
     if op.kind == "concat":
         return len(node.inputs) == 1 and bool(op.is_copy(0))
     return False
@@ -96,6 +101,19 @@ def remove_identities(graph: QuantizedGraph) -> Result:
         else:
             kept.append(node)
     return (rebuilt(graph, kept), (f"removed {len(alias)} node(s) that return their input",)) if alias else (graph, ())
+
+
+def one_channel_to_convolution(graph: QuantizedGraph) -> Result:
+    """A depthwise convolution of one input channel is a convolution: every output channel sums the same taps of that channel."""
+    nodes = [replace(node, op=_as_convolution(node.op)) if isinstance(node.op, DepthwiseConv2D) and graph.tensors[node.inputs[0]].shape[2] == 1
+             else node for node in graph.nodes]
+    changed = sum(new is not old for new, old in zip(nodes, graph.nodes, strict=True))
+    return (rebuilt(graph, nodes), (f"made {changed} depthwise convolution(s) of one input channel ordinary",)) if changed else (graph, ())
+
+
+def _as_convolution(op: DepthwiseConv2D) -> Conv2D:
+    return Conv2D(op.weights.transpose(2, 0, 1)[..., None], op.bias, op.requant, op.input_zero_point, op.output_zero_point, op.stride, op.dilation,
+                  op.padding, 1, op.activation_min, op.activation_max, op.weight_bits)
 
 
 def full_windows_to_dense(graph: QuantizedGraph) -> Result:

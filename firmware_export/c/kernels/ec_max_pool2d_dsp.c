@@ -3,6 +3,7 @@
 #include "ec_clamp_dsp.h"
 #include "ec_dsp.h"
 #include "ec_kernels.h"
+#include "ec_requant.h"
 #include "ec_window.h"
 
 /* The greater of each pair of bytes. */

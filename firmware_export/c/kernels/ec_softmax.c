@@ -48,6 +48,7 @@ static int32_t reciprocal(uint32_t normalized)
     const int32_t half = (int32_t)(normalized >> 1);
     int32_t estimate = FORTY_EIGHT_SEVENTEENTHS + ec_doubling_high_mul(half, MINUS_THIRTY_TWO_SEVENTEENTHS);
     int32_t step;
+    EC_NO_UNROLL
     for (step = 0; step < 3; ++step) {
         const int32_t error = (1 << 29) - ec_doubling_high_mul(half, estimate);
         estimate += saturating_double(ec_doubling_high_mul(estimate, error), 4);
@@ -59,6 +60,7 @@ static void softmax_row(const ec_softmax_params *p, const int8_t *input, int8_t 
 {
     int32_t largest = input[0], headroom = 0, exponent, scale, i;
     uint32_t sum = 0;
+    EC_NO_UNROLL
     for (i = 1; i < p->length; ++i) {
         largest = input[i] > largest ? input[i] : largest;
     }
@@ -70,6 +72,7 @@ static void softmax_row(const ec_softmax_params *p, const int8_t *input, int8_t 
             sum += (uint32_t)ec_rounding_shift_right(exponentials[i], ACCUMULATOR_BITS);
         }
     }
+    EC_NO_UNROLL
     while (!(sum & 0x80000000u)) {
         sum <<= 1;
         ++headroom;
