@@ -313,6 +313,12 @@ def test_fast_kernels_take_what_they_can_hold() -> None:
     assert sum(_kernel(case).endswith("_dsp") for case in random) > 0.9 * len(random)  # the others have factors of 0.5 or more
 
 
+@pytest.mark.parametrize(("rows", "kernel"), [(2**16 - 1, "ec_conv2d_s8_dsp"), (2**16, "ec_conv2d_s8")])
+def test_parameters_of_16_bits(rows: int, kernel: str) -> None:
+    """A layer that the struct of parameters cannot describe is left to the portable kernel."""
+    assert _kernel(conv2d("tall", (rows, 1, 4), 4, (1, 1))) == kernel
+
+
 def test_outputs_lie_over_inputs() -> None:
     """The planner lets tensors of the chains share bytes, so that the chains' outputs prove the distances that the emitters name."""
     target, overlapping = load_target("cortex-m4"), 0
@@ -350,15 +356,15 @@ def test_short_rescaling_equals_the_reference_on_every_sum(seed: int) -> None:
 
 RELU = (0.1, -128)
 GOALS = {  # instructions a multiply-accumulate, everything included
-    "pointwise_64_64": (conv2d("pointwise_64_64", (25, 5, 64), 64, (1, 1), output=RELU), 0.83),
+    "pointwise_64_64": (conv2d("pointwise_64_64", (25, 5, 64), 64, (1, 1), output=RELU), 0.85),
     "pointwise_16_32": (conv2d("pointwise_16_32", (24, 24, 16), 32, (1, 1), output=RELU), 1.13),
     "pointwise_8_16": (conv2d("pointwise_8_16", (24, 24, 8), 16, (1, 1), output=RELU), 1.60),
-    "three_by_three_16": (conv2d("three_by_three_16", (16, 32, 16), 16, output=RELU), 0.64),
+    "three_by_three_16": (conv2d("three_by_three_16", (16, 32, 16), 16, output=RELU), 0.66),
     "strided_16_32": (conv2d("strided_16_32", (32, 32, 16), 32, stride=(2, 2), output=RELU), 0.83),
-    "kws_first": (conv2d("kws_first", (49, 10, 1), 64, (10, 4), (2, 2), output=RELU), 0.93),
+    "kws_first": (conv2d("kws_first", (49, 10, 1), 64, (10, 4), (2, 2), output=RELU), 0.96),
     "rgb_first": (conv2d("rgb_first", (48, 48, 3), 8, (3, 3), (2, 2), output=RELU), 1.24),
     "dense_128": (dense("dense_128", 128, 128, output=RELU), 1.00),
-    "int4_pointwise": (conv2d("int4_pointwise", (25, 5, 64), 64, (1, 1), bits=4, output=RELU), 0.92),
+    "int4_pointwise": (conv2d("int4_pointwise", (25, 5, 64), 64, (1, 1), bits=4, output=RELU), 0.94),
     "ternary_pointwise": (conv2d("ternary_pointwise", (25, 5, 64), 64, (1, 1), bits=2, output=RELU), 0.65),
 }
 

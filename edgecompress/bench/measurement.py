@@ -11,6 +11,7 @@ from edgecompress.errors import DataError
 
 INSTRUCTIONS_OVER_CLOCK = "instructions / clock"
 CYCLES_OVER_CLOCK = "estimated cycles / clock"
+CYCLES_AND_WAITS_OVER_CLOCK = "estimated cycles with flash waits / clock"
 WALL_CLOCK = "wall clock"
 
 
@@ -25,6 +26,12 @@ class LayerMeasurement:
     instructions: int
     estimated_cycles: int | None  # None where there is no model of the core's pipeline
     memory_words: int | None  # registers loaded and stored
+    flash_wait_cycles: int | None  # on top of estimated_cycles; None where the target's file has no flash_timing
+
+    @property
+    def cost(self) -> int:
+        """Cycles with waits where they are estimated, else instructions."""
+        return self.instructions if self.estimated_cycles is None else self.estimated_cycles + (self.flash_wait_cycles or 0)
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ class Measurement:
     instruction_spread: InstructionSpread | None
     estimated_cycles: int | None  # bench/pipeline.py; None where it has no model of the core
     memory_words: int | None  # registers loaded and stored
+    flash_wait_cycles: int | None  # on top of estimated_cycles, bench/flash_wait.py; None where the target's file has no flash_timing
     latency_s: float
-    latency_basis: str  # CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK or WALL_CLOCK
+    latency_basis: str  # CYCLES_AND_WAITS_OVER_CLOCK, CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK or WALL_CLOCK
     latency_spread_s: tuple[float, float] | None  # fastest and slowest batch, wall clock only
     flash_bytes: int | None  # model, kernels, compiler runtime, startup
     harness_flash_bytes: int | None  # what the bench added, not in flash_bytes

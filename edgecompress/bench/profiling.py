@@ -75,11 +75,11 @@ def measured_rows(plan: LoweredPlan, seen: Measurement) -> tuple[tuple[LayerRow,
     if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
     rows = tuple(LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v},
-                          float(row.instructions if row.estimated_cycles is None else row.estimated_cycles), False,
+                          float(row.cost), False,
                           None if row.estimated_cycles is None else float(row.instructions))
                  for layer, row in zip(called, counted, strict=True))
     assert seen.instructions is not None and seen.flash_bytes is not None and seen.stack_bytes is not None  # an emulated run has all three
-    total = seen.instructions if seen.estimated_cycles is None else seen.estimated_cycles
+    total = seen.instructions if seen.estimated_cycles is None else seen.estimated_cycles + (seen.flash_wait_cycles or 0)
     overhead = total - sum(row.cost for row in rows)
     return rows, FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, False)
 

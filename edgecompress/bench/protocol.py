@@ -33,6 +33,7 @@ class FrameCount:
     layers: tuple[int, ...]  # from a kernel's entry to the next one's
     cycles: tuple[int, ...] = ()  # estimated: overhead first, then the layers; empty where there is no model of the core's pipeline
     memory_words: tuple[int, ...] = ()  # registers loaded and stored, in the same order
+    flash_waits: tuple[int, ...] = ()  # cycles, in the same order; empty where the target's flash timing is not known
     blocks: tuple[tuple[bytes, int], ...] = ()  # (code, times executed) of every basic block, most executed instructions first
 
 

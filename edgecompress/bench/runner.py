@@ -132,7 +132,7 @@ def _frames(subject: Subject, inputs: Values) -> list[Frame]:
 
 def _execute(firmware: Firmware, target: Target, where: str, frames: Sequence[Frame], counted: int, timeout_s: float) -> Execution:
     if where == "unicorn":
-        return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s, target.core)
+        return unicorn.run(firmware, target.emulator.unicorn, frames, counted, timeout_s, target.core, target.flash_timing)
     return qemu.run(firmware, target.emulator.qemu_machine, target.emulator.qemu_cpu, frames, timeout_s)
 
 
@@ -160,11 +160,13 @@ def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, 
     mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     version = f"{unicorn.version()} ({target.emulator.unicorn})" if where == "unicorn" else f"{qemu.version()} ({target.emulator.qemu_machine})"
     cycles = _median([sum(count.cycles) for count in counts if count.cycles])
+    waits = _median([sum(count.flash_waits) for count in counts if count.flash_waits])
     return Measurement(
         target=target.name, where=where, instructions=spread.median, instruction_spread=spread,
         estimated_cycles=cycles, memory_words=_median([sum(count.memory_words) for count in counts if count.cycles]),
-        latency_s=target.seconds(spread.median) if cycles is None else cycles / target.clock_hz,
-        latency_basis=m.INSTRUCTIONS_OVER_CLOCK if cycles is None else m.CYCLES_OVER_CLOCK, latency_spread_s=None,
+        flash_wait_cycles=waits, latency_s=target.seconds(spread.median) if cycles is None else target.seconds_of_cycles(cycles + (waits or 0)),
+        latency_basis=m.INSTRUCTIONS_OVER_CLOCK if cycles is None else m.CYCLES_OVER_CLOCK if waits is None else m.CYCLES_AND_WAITS_OVER_CLOCK,
+        latency_spread_s=None,
         flash_bytes=firmware.flash_bytes, harness_flash_bytes=firmware.harness_flash_bytes,
         ram_bytes=firmware.static_ram_bytes + execution.stack_bytes, stack_bytes=execution.stack_bytes, arena_bytes=subject.arena_bytes,
         caller_bytes=subject.caller_bytes,
@@ -183,7 +185,8 @@ def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasur
         return ()
     return tuple(LayerMeasurement(layer.node, layer.kernel, round(statistics.median(count.layers[index] for count in counts)),
                                   _median([count.cycles[index + 1] for count in counts if count.cycles]),
-                                  _median([count.memory_words[index + 1] for count in counts if count.cycles]))
+                                  _median([count.memory_words[index + 1] for count in counts if count.cycles]),
+                                  _median([count.flash_waits[index + 1] for count in counts if count.flash_waits]))
                  for index, layer in enumerate(subject.layers))
 
 
@@ -194,6 +197,7 @@ def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequen
     seconds = execution.batch_seconds
     return Measurement(
         target=target.name, where="host", instructions=None, instruction_spread=None, estimated_cycles=None, memory_words=None,
+        flash_wait_cycles=None,
         latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
         caller_bytes=subject.caller_bytes,

@@ -47,7 +47,9 @@ def _print(seen: Any, layers: bool) -> None:
         ("ran on", f"{seen.where} ({seen.emulator or 'this machine'}; {seen.compiler})"),
         ("instructions", "not counted" if seen.instructions is None else str(seen.instructions)),
         *([] if seen.estimated_cycles is None else [
-            ("cycles, estimated", f"{seen.estimated_cycles} (pipeline model, no flash waits; {seen.memory_words} memory words moved)")]),
+            ("cycles, estimated", f"{seen.estimated_cycles} (pipeline model; {seen.memory_words} memory words moved)"),
+            ("flash waits, estimated", "not known: the target's file has no flash_timing" if seen.flash_wait_cycles is None else
+             f"{seen.flash_wait_cycles} cycles more")]),
         ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
         ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
         ("RAM", "not measured" if seen.ram_bytes is None else
@@ -56,6 +58,7 @@ def _print(seen: Any, layers: bool) -> None:
         ("equals the reference", f"{exact} ({seen.samples} inputs: {seen.vectors_source})"),
     ])
     if layers and seen.layers:
-        print_table(("layer", "kernel", "instructions", "cycles (estimated)", "memory words"), [
-            (row.node, row.kernel, row.instructions, *("-" if value is None else value for value in (row.estimated_cycles, row.memory_words)))
+        print_table(("layer", "kernel", "instructions", "cycles (estimated)", "flash waits", "memory words"), [
+            (row.node, row.kernel, row.instructions,
+             *("-" if value is None else value for value in (row.estimated_cycles, row.flash_wait_cycles, row.memory_words)))
             for row in seen.layers])

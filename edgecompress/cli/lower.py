@@ -117,7 +117,7 @@ def _say(artifact: Any, graph: QuantizedGraph, arguments: argparse.Namespace) ->
     summary = {"artifact": str(arguments.output), "name": artifact.name, "target": artifact.target, "arena_bytes": plan.memory.arena_bytes,
                "lower_bound_bytes": plan.memory.lower_bound_bytes, "state_bytes": plan.state_bytes, "constant_bytes": plan.constant_bytes,
                "macs": plan.macs, "layers": len(plan.layers), "graph_hash": artifact.graph_hash, "source_hash": artifact.manifest["source_hash"],
-               "passes": artifact.manifest["passes"], "io": arguments.io, "calibration_sqnr_db": decibels}
+               "passes": artifact.manifest["passes"], "fitted": list(plan.fitted), "io": arguments.io, "calibration_sqnr_db": decibels}
     if arguments.format == "json":
         print_json(summary)
         return
@@ -128,7 +128,7 @@ def _say(artifact: Any, graph: QuantizedGraph, arguments: argparse.Namespace) ->
         *([("state", format_bytes(plan.state_bytes))] if plan.state_bytes else []),
         ("constants", format_bytes(plan.constant_bytes)), ("layers, MACs", f"{len(plan.layers)}, {plan.macs}"),
         *([("calibration", _calibration(decibels, graph))] if decibels is not None else []),
-        *(("pass", note) for note in artifact.manifest["passes"]),
+        *(("pass", note) for note in artifact.manifest["passes"]), *(("to fit --ram", note) for note in plan.fitted),
         ("folder", str(arguments.output)), ("next", f"edgecompress bench {arguments.output}")])
 
 

@@ -81,6 +81,7 @@ class LoweredPlan:
     memory: MemoryPlan
     constant_bytes: int
     state_bytes: int = 0  # RAM beside the arena that outlives an inference
+    fitted: tuple[str, ...] = ()  # what was done to keep a RAM limit, in words for people
 
     @property
     def kernels(self) -> tuple[str, ...]:

@@ -39,6 +39,17 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class FlashTiming:
+    """How long a core waits for its flash at the target's clock, as bench/flash_wait.py models it."""
+
+    wait_cycles: int  # that a read takes beyond one cycle
+    read_bytes: int  # that one read brings
+    code_cache_bytes: int
+    constant_cache_bytes: int
+    source: str
+
+
+@dataclass(frozen=True)
 class Region:
     """A block of memory as the data sheet names it."""
 
@@ -75,6 +86,7 @@ class Target:
     verified: str  # what the figures were compared with; "" when they were not
     bases: tuple[str, ...]
     regions: tuple[Region, ...]
+    flash_timing: FlashTiming | None  # None: not documented here, and cycle estimates are without waits
     compiler: Compiler
     emulator: Emulator
     defaults: Defaults
@@ -99,7 +111,8 @@ _KEYS = {
     "emulator": {"unicorn", "qemu_machine", "qemu_cpu"},
     "defaults": {"latency", "ram", "flash"},
 }
-_OPTIONAL = {"": {"base", "verified"}, "memory": {"regions"}, "compiler": set(), "emulator": set(), "defaults": set()}
+_FLASH_TIMING = ("wait_cycles", "read_bytes", "code_cache_bytes", "constant_cache_bytes", "source")
+_OPTIONAL = {"": {"base", "verified"}, "memory": {"regions", "flash_timing"}, "compiler": set(), "emulator": set(), "defaults": set()}
 
 
 def load_target(name: str) -> Target:
@@ -135,7 +148,7 @@ def _build(file: TargetFile) -> Target:
         profile=profile, own_profile=own_profile, channel_multiple=int(_positive("channel_multiple", _number(top, "channel_multiple", int))),
         source=_text(top, "source"), verified=_text({"verified": "", **top}, "verified"),
         bases=tuple(base.path.stem for base in file.bases if base.section("").get("core") == top["core"]),
-        regions=_regions(memory.get("regions", []), flash_bytes, ram_bytes),
+        regions=_regions(memory.get("regions", []), flash_bytes, ram_bytes), flash_timing=_flash_timing(memory.get("flash_timing")),
         compiler=Compiler(_texts(compiler, "zig"), _texts(compiler, "gcc"), _texts(compiler, "common")),
         emulator=Emulator(_text(emulator, "unicorn"), _text(emulator, "qemu_machine"), _text(emulator, "qemu_cpu")),
         # a small chip inherits its base's limits: it cannot be asked for more than it has
@@ -164,6 +177,17 @@ def _regions(values: Any, flash_bytes: int, ram_bytes: int) -> tuple[Region, ...
         if regions and figure > room:
             raise ConfigError(f"'{key}' in [memory] is {format_bytes(figure)}, its regions have {format_bytes(room)} together")
     return regions
+
+
+def _flash_timing(values: Any) -> FlashTiming | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict) or set(values) != set(_FLASH_TIMING):
+        raise ConfigError(f"'flash_timing' in [memory] must be a table with the keys {', '.join(_FLASH_TIMING)}")
+    wait, read, code, constant = (int(_number(values, key, int)) for key in _FLASH_TIMING[:4])
+    if not (0 <= wait <= 100 and read in (4, 8, 16, 32, 64) and min(code, constant) >= 0 and max(code, constant) <= 1 << 20):
+        raise ConfigError("'flash_timing' in [memory] must have 0 to 100 wait_cycles, 4, 8, 16, 32 or 64 read_bytes, and caches of 0 to 1 MiB")
+    return FlashTiming(wait, read, code, constant, _text(values, "source"))
 
 
 def _region(values: dict[str, Any]) -> Region:

@@ -7,7 +7,9 @@ A conditional instruction that is skipped counts as one, as in qemu's `-icount`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
+from edgecompress.bench.flash_wait import FlashWaits
 from edgecompress.bench.pipeline import BlockCost
 from edgecompress.bench.protocol import FrameCount
 from edgecompress.errors import DeviceError
@@ -42,7 +44,7 @@ class InstructionCounter:
 
     def __init__(self, run: int, returned: int, entries: Sequence[int], read_code: Callable[[int, int], bytes],
                  link_register: Callable[[], int], instructions_in: Callable[[bytes], int] = thumb_instructions_in,
-                 cost_of: Callable[[bytes], BlockCost] | None = None) -> None:
+                 cost_of: Callable[[bytes], BlockCost] | None = None, waits: FlashWaits | None = None) -> None:
         self._run, self._returned, self._entries = run, returned, tuple(entries)
         self._watched = {run, returned, *entries}
         self._read_code, self._link_register = read_code, link_register
@@ -53,6 +55,9 @@ class InstructionCounter:
         self._current = self._outside
         self._last_link = 0
         self._cost_of = cost_of
+        self._waits = waits
+        self._waited = 0  # cycles for flash since the frame began
+        self._waited_before: list[int] = []  # the same at the beginning of each part
         self._costs: dict[int, BlockCost] = {}
         self._left: tuple[Blocks, int, int] = (self._outside, 0, 0)  # the block before: where it was counted, its key, the address behind it
 
@@ -63,17 +68,26 @@ class InstructionCounter:
             before[-left] = before.get(-left, 0) + 1
         if address in self._watched:
             self._enter(address)
+        if self._waits is not None:
+            self._waited += self._waits.code(address, size)
         blocks = self._current
         key = address << 12 | size
         blocks[key] = blocks.get(key, 0) + 1
         self._left = blocks, key, address + size
 
+    def on_flash_read(self, _emulator: object, _access: int, address: int, size: int, _value: int, _data: object) -> None:
+        """The emulator's hook, called before each load from flash."""
+        assert self._waits is not None
+        self._waited += self._waits.constant(address, size)
+
     def _enter(self, address: int) -> None:
         if address == self._returned:
+            if self._current is not self._outside:
+                self._waited_before.append(self._waited)
             self._current = self._outside
         elif address == self._run:
             if self._current is self._outside:
-                self._parts = []
+                self._parts, self._waited_before = [], []
                 self._last_link = 0
                 self._begin_part()
         elif self._current is not self._outside:
@@ -86,6 +100,7 @@ class InstructionCounter:
     def _begin_part(self) -> None:
         self._current = {}
         self._parts.append(self._current)
+        self._waited_before.append(self._waited)
 
     def _check_order(self, address: int) -> None:
         index = len(self._parts) - 1
@@ -103,8 +118,9 @@ class InstructionCounter:
             raise DeviceError(f"the model called {len(self._parts) - 1} kernels, its manifest lists {len(self._entries)}; lower the model again")
         totals = [self._total(part) for part in self._parts]
         costs = [self._cost(part) for part in self._parts] if self._cost_of is not None else []
+        waits = [after - before for before, after in pairwise(self._waited_before)] if self._waits is not None and costs else []
         return FrameCount(sum(totals), totals[0], tuple(totals[1:]), tuple(cycles for cycles, _ in costs), tuple(words for _, words in costs),
-                          self._blocks())
+                          tuple(waits), self._blocks())
 
     def _blocks(self) -> tuple[tuple[bytes, int], ...]:
         times: Blocks = {}

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgecompress.bench.firmware import Firmware
+from edgecompress.bench.flash_wait import FlashWaits
 from edgecompress.bench.pipeline import block_cost
 from edgecompress.bench.protocol import Execution, Frame, FrameCount, decode_execution, encode_input, failed_exit
 from edgecompress.bench.transport.cores import CORES, Core
 from edgecompress.bench.transport.counting import InstructionCounter
 from edgecompress.bench.transport.semihosting import SemihostingFiles
 from edgecompress.errors import DeviceError, ToolMissingError
+from edgecompress.hw.target import FlashTiming
 
 PAGE = 0x1000
 NEVER = 0xFFFFFFFE
@@ -37,14 +39,15 @@ def version() -> str:
 
 
 def run(firmware: Firmware, cpu: str, frames: Sequence[Frame], counted: int = 0, timeout_s: float = 120.0,
-        core: str = "") -> Execution:
+        core: str = "", flash: FlashTiming | None = None) -> Execution:
     """Runs all frames; counts instructions on the first `counted`. `cpu` is a suffix of unicorn's UC_CPU_ARM_* or UC_CPU_RISCV32_*.
 
-    `core`: a target's core; where bench/pipeline.py has a model of it, cycles are estimated and memory words counted too.
+    `core`: a target's core; where bench/pipeline.py has a model of it, cycles are estimated and memory words counted too. `flash`: also
+    the cycles waited for it.
 
     Raises DeviceError on a fault, a wrong exit, or a frame that takes longer than `timeout_s` of this machine's time.
     """
-    session = _Session(firmware, cpu, encode_input(frames), timeout_s, core)
+    session = _Session(firmware, cpu, encode_input(frames), timeout_s, core, flash)
     counts: list[FrameCount] = []
     with _interrupts_between_events() as check_interrupt:
         while session.files.exit_code is None:
@@ -87,6 +90,7 @@ class _Session:
     input_file: bytes
     timeout_s: float
     core_name: str
+    flash: FlashTiming | None
     core: Core = field(init=False)
     emulator: Any = field(init=False)  # unicorn.Uc
     files: SemihostingFiles = field(init=False)
@@ -119,10 +123,15 @@ class _Session:
         """Runs one frame with the block hook and returns its counts, or none when the program ended instead."""
         unicorn = _library()
         counter = self._counter(model)
-        hook = self.emulator.hook_add(unicorn.UC_HOOK_BLOCK, counter.on_block)
+        hooks = [self.emulator.hook_add(unicorn.UC_HOOK_BLOCK, counter.on_block)]
+        if self.flash is not None:
+            machine = self.firmware.machine
+            hooks.append(self.emulator.hook_add(unicorn.UC_HOOK_MEM_READ, counter.on_flash_read, None, machine.flash_origin,
+                                                machine.flash_origin + machine.flash_bytes - 1))
         self.emulator.ctl_flush_tb()  # blocks translated before carry no hook
         self.run_to_event(counter)
-        self.emulator.hook_del(hook)
+        for hook in hooks:
+            self.emulator.hook_del(hook)
         self.emulator.ctl_flush_tb()
         return [counter.frame_count()] if self.files.exit_code is None else []
 
@@ -133,7 +142,8 @@ class _Session:
         entries = [symbols[layer.kernel] for layer in subject.layers]
         return InstructionCounter(symbols[f"{subject.name}_run"], symbols["bench_returned"], entries,
                                   lambda address, size: bytes(self.emulator.mem_read(address, size)),
-                                  lambda: int(self.emulator.reg_read(self.core.link)), self.core.instructions_in, block_cost(self.core_name))
+                                  lambda: int(self.emulator.reg_read(self.core.link)), self.core.instructions_in, block_cost(self.core_name),
+                                  FlashWaits(self.flash) if self.flash is not None else None)
 
     def run_to_event(self, counter: InstructionCounter | None = None) -> None:
         """Goes on to the end of the frame or program. Raises DeviceError when that does not come."""

@@ -21,7 +21,7 @@ from edgecompress.lower.c.dsp_windows import TILE, Walk, Windows, walk, windows
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 RESCALE_SHIFTS = {8: (11, 15), 4: (8, 12), 2: (8, 12)}  # weight bits -> ec_rescale_shift of the short forms, ec_rescale_dsp.h
-CHAIN_BLOCKS, CHAIN_WORDS_S2 = 16, 4  # EC_CHAIN_BLOCKS and EC_CHAIN_WORDS_S2 in ec_conv_tile_dsp.h
+CHAIN_BLOCKS, CHAIN_WORDS_S2 = 8, 4  # EC_CHAIN_BLOCKS and EC_CHAIN_WORDS_S2 in ec_conv_tile_dsp.h
 RESCALING = {"form": "uint8_t", "rounding": "int16_t", **ACTIVATION_RANGE}  # of those with weights, but for depthwise ones
 
 

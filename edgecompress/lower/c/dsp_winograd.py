@@ -10,7 +10,7 @@ from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 
 BLOCK_PIXELS, LEAST_PIXELS = 64, 24  # of a block of rows, which are the uses of a transformed weight: wanted, and where it begins to pay
 SCRATCH_LIMIT = 16 * 1024  # bytes; a wider image would take more than the time is worth
-CHAIN_STEPS = 24  # EC_WINOGRAD_CHAIN in ec_winograd_tile_dsp.h
+CHAIN_STEPS = 8  # EC_WINOGRAD_CHAIN in ec_winograd_tile_dsp.h
 
 
 class WinogradDspEmitter(Emitter):

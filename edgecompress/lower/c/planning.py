@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from edgecompress.errors import ModelError
@@ -11,7 +12,7 @@ from edgecompress.hw.target import Target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower.c.constants import Constants, make_constants
 from edgecompress.lower.c.emitter import Call, Emitter
-from edgecompress.lower.c.fitting import Layout, fit
+from edgecompress.lower.c.fitting import Layout, fit, kernel_key, what_was_done
 from edgecompress.lower.c.state import state_bytes
 from edgecompress.lower.c.storage import Permission, Storage, resolve_storage
 from edgecompress.lower.c.table import COPY, UNSUPPORTED, select
@@ -41,29 +42,31 @@ def decide(graph: QuantizedGraph, target: Target, options: LowerOptions = QUICK)
     if not FPUS & set(target.extensions) and any(tensor.dtype == "float32" for tensor in graph.tensors.values()):
         raise ModelError(f"graph {graph.name!r} is float32 and '{target.name}' has no FPU", "try: --calibrate DATA, which makes the model int8")
     layout = _layout(graph, target, options, THOROUGH if options.thorough else FAST)
+    notes: tuple[str, ...] = ()
     if options.ram_bytes is not None and layout.ram_bytes > options.ram_bytes:
-        permissions = [_permission(emitter, call) for emitter, call in _calls(graph, target)]
-        layout = fit(layout, options.ram_bytes, lambda split, steps: _layout(split, target, options, steps), permissions)
-        layout = _layout(layout.graph, target, options, THOROUGH) if options.thorough else layout
-    pairs = _calls(layout.graph, target)
-    kept = [index for index, (_, call) in enumerate(pairs) if call.node.output not in layout.storage.without_code]
-    pairs = [pairs[index] for index in kept]
+        layout = fit(layout, options.ram_bytes, lambda split, steps, frugal: _layout(split, target, options, steps, frugal))
+        layout = _layout(layout.graph, target, options, THOROUGH, layout.frugal) if options.thorough else layout
+        notes = what_was_done(layout, graph)
+    kept = [index for index, (_, call) in enumerate(layout.calls) if call.node.output not in layout.storage.without_code]
+    pairs = [layout.calls[index] for index in kept]
     constants = make_constants(pairs, share=True) if options.thorough else None
     layers = tuple(_layer(layout.graph, call, emitter, constants.stored_bytes(index) if constants else emitter.constant_bytes(call), step)
                    for index, ((emitter, call), step) in enumerate(zip(pairs, kept, strict=True)))
-    plan = LoweredPlan(target.name, layers, layout.memory, sum(layer.constant_bytes for layer in layers), state_bytes(layout.graph.nodes))
+    plan = LoweredPlan(target.name, layers, layout.memory, sum(layer.constant_bytes for layer in layers), state_bytes(layout.graph.nodes),
+                       notes)
     return Decisions(layout.graph, plan, layout.storage, tuple(call for _, call in pairs), tuple(emitter for emitter, _ in pairs), constants)
 
 
-def _calls(graph: QuantizedGraph, target: Target) -> list[tuple[Emitter, Call]]:
+def _layout(graph: QuantizedGraph, target: Target, options: LowerOptions, steps: int,
+            frugal: frozenset[Hashable] = frozenset()) -> Layout:
+    """`frugal`: kernel_key of nodes whose kernel is to be the one with the least scratch memory."""
     calls = [Call(node, graph.input_tensors(node), graph.tensors[node.output]) for node in graph.nodes]
-    return [(COPY if view_offset(graph, call.node) is not None else select(call, target.extensions), call) for call in calls]
-
-
-def _layout(graph: QuantizedGraph, target: Target, options: LowerOptions, steps: int) -> Layout:
-    storage = resolve_storage(graph, [_permission(emitter, call) for emitter, call in _calls(graph, target)], options.io)
+    emitters = [COPY if view_offset(graph, call.node) is not None else select(call, target.extensions, bool(frugal) and kernel_key(call.node) in frugal)
+                for call in calls]
+    permissions = tuple(map(_permission, emitters, calls))
+    storage = resolve_storage(graph, permissions, options.io)
     memory = plan_memory(storage.buffers, storage.overlaps, steps)
-    return Layout(graph, storage, memory, memory.arena_bytes + state_bytes(graph.nodes))
+    return Layout(graph, tuple(zip(emitters, calls, strict=True)), frugal, permissions, storage, memory, memory.arena_bytes + state_bytes(graph.nodes))
 
 
 def _permission(emitter: Emitter, call: Call) -> Permission:

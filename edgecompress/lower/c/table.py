@@ -74,9 +74,10 @@ FAST: dict[str, tuple[Emitter, ...]] = {
 UNSUPPORTED: dict[str, str] = {}
 
 
-def select(call: Call, extensions: Collection[str]) -> Emitter:
-    """The emitter of a call for a core with these extensions."""
-    for emitter in FAST.get(call.kind, ()):
-        if emitter.extensions.issubset(extensions) and emitter.supports(call):
-            return emitter
+def select(call: Call, extensions: Collection[str], frugal: bool = False) -> Emitter:
+    """The fastest emitter of a call for a core with these extensions; with `frugal` of the fast ones that with the least scratch memory."""
+    able = (emitter for emitter in FAST.get(call.kind, ()) if emitter.extensions.issubset(extensions) and emitter.supports(call))
+    found = min(able, key=lambda emitter: emitter.scratch_bytes(call), default=None) if frugal else next(able, None)
+    if found is not None:
+        return found
     return FLOAT_EMIT[call.kind] if call.kind in FLOAT_EMIT else EMIT[call.kind]

@@ -23,7 +23,6 @@ static void mean(const ec_pool2d_params *p, const int8_t *corner, int32_t runs, 
         while (rest != 0) {
             uint32_t even = 0, odd = 0;
             int32_t room = EC_POOL_PART;
-            EC_NO_UNROLL
             for (; rest != 0 && room >= pixels; --rest) {
                 run = ec_pool_add(run, pixels, channels, &even, &odd) + run_step;
                 room -= pixels;

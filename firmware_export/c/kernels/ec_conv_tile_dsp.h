@@ -15,7 +15,9 @@
  * one register for the loop. 24 multiply-accumulates take 17 instructions and 25 cycles of a Cortex-M4; 4 pixels would
  * take 24 instructions and 34 cycles for 32, because their words no longer come with one LDM (Cortex-M7, by the model of
  * bench/pipeline.py: 15 cycles for 24 against 22 for 32). The chain of blocks is entered in its middle, so that a window
- * of any size runs without a loop for the rest, and one of up to 17 blocks without a loop at all.
+ * of any size runs without a loop for the rest, and one of up to 9 blocks without a loop at all.
+ * A longer chain saves hardly anything and would not stay in 1 KiB of instruction cache with the code that finishes a tile:
+ * with 16 blocks the flash waits of an STM32L4 or F4 cost more than the whole computation.
  *
  * A channel pair's stream is its weights, 2 (int8) or 1 (int4) words a block of 4 positions or a word for two blocks
  * (ternary), then the constants of both channels by form. */
@@ -47,7 +49,7 @@ typedef struct {
 } ec_conv_tiles;
 
 /* The unrolled loop, by the bits of a weight: blocks of 4 positions (ternary: 8) and their length in code. */
-#define EC_CHAIN_BLOCKS 16
+#define EC_CHAIN_BLOCKS 8
 #define EC_CHAIN_WORDS_S2 4
 
 /* Fills in what depends on the window's size. Except for ternary weights the first block stands before the chain; with no

@@ -38,7 +38,7 @@ __attribute__((naked)) void ec_conv_tiles_s4_dsp(const ec_conv_tiles *tiles __at
         "ldr pc, [sp, #20]\n\t"
         ".balign 4\n"
         "2:\n\t"
-        ".rept 16\n\t"
+        ".rept 8\n\t"
         BLOCK(EC_NEXT)
         ".endr\n\t"
         EC_TILES_END("ldr r10, [sp, #76]\n\tcmp r1, r10\n\t", "8", "12", EC_SCALES_S4)

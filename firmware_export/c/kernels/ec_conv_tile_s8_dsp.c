@@ -24,7 +24,7 @@ __attribute__((naked)) void ec_conv_tiles_s8_dsp(const ec_conv_tiles *tiles __at
         "ldr pc, [sp, #20]\n\t"
         ".balign 4\n"
         "2:\n\t"
-        ".rept 16\n\t"
+        ".rept 8\n\t"
         "ldrd r2, r3, [r0], #8\n\t"
         STEP(EC_NEXT, r2)
         STEP(EC_NEXT, r3)

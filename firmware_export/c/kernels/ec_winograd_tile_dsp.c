@@ -172,7 +172,7 @@ __attribute__((naked)) void ec_winograd_tiles_dsp(const ec_winograd_tiles *tiles
         "pop {r4-r11, pc}\n\t"
         ".balign 4\n"
         "2:\n\t"
-        ".rept 24\n\t"
+        ".rept 8\n\t"
         STEP
         ".endr\n\t"
         "ldr r2, [sp, #96]\n\t"
