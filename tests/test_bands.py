@@ -17,11 +17,13 @@ from edgecompress.hw.target import load_target
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
 from edgecompress.ir.ops.conv2d import Conv2D
+from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.max_pool2d import MaxPool2D
 from edgecompress.ir.ops.pad import Pad
 from edgecompress.ir.reference import run_all
 from edgecompress.lower import lower, plan
-from edgecompress.lower.c.planning import decide
+from edgecompress.lower.c.planning import Decisions, decide
+from edgecompress.lower.c.table import select
 from edgecompress.lower.options import LowerOptions
 from edgecompress.lower.passes.bands import find_stretches, plan_bands, recomputed_macs, split_stretch
 
@@ -127,6 +129,54 @@ def test_a_limit_out_of_reach_names_what_is_in_the_way() -> None:
     vector = b.graph("vector", b.dense(b.dense(b.input(50), 60), 4))
     with pytest.raises(BudgetError, match="no stretch of its layers can be split"):
         plan(vector, HOST, LowerOptions(ram_bytes=40))
+
+
+def _winograd_layers(decisions: Decisions) -> set[str]:
+    return {call.node.name.split(" rows ")[0] for call, emitter in zip(decisions.calls, decisions.emitters, strict=True)
+            if "winograd" in emitter.kernel(call)}
+
+
+def test_fast_kernels_give_way_only_where_bands_do_not_suffice() -> None:
+    graph = _wide_network()
+    whole = decide(graph, M4, LowerOptions())
+    assert whole.plan.fitted == () and _winograd_layers(whole) == {"conv2d_1"}
+    half = decide(graph, M4, LowerOptions(ram_bytes=whole.plan.memory.arena_bytes // 2))
+    assert len(half.plan.fitted) == 1 and "bands" in half.plan.fitted[0] and _winograd_layers(half) == {"conv2d_1"}
+    fourth = decide(graph, M4, LowerOptions(ram_bytes=whole.plan.memory.arena_bytes // 4))
+    assert fourth.plan.memory.arena_bytes <= whole.plan.memory.arena_bytes // 4
+    assert "less scratch memory" in fourth.plan.fitted[1] and "conv2d_1 rows" in fourth.plan.fitted[1] and not _winograd_layers(fourth)
+    assert fourth.plan.macs == graph.total_macs
+    inputs = random_inputs(graph, 1)
+    expected = run_all(graph, inputs)
+    for decisions in (half, fourth):
+        for output, values in run_decisions(decisions, inputs).items():
+            np.testing.assert_array_equal(values, expected[output][0])
+
+
+def test_only_the_layer_in_the_way_gives_way() -> None:
+    b = Builder(12)  # the last layers need most, and are too low for bands to help
+    x = b.conv(b.conv(b.input(24, 24, 3), 8, 3), 8, 3)
+    x = b.conv(b.conv(b.conv(x, 32, 3, 3), 64, 1), 64, 3)
+    graph = b.graph("low", b.head(x, 3))
+    whole = decide(graph, M4, LowerOptions())
+    assert _winograd_layers(whole) == {"conv2d_1", "conv2d_4"}
+    frugal = select(whole.calls[4], M4.extensions, frugal=True)
+    assert frugal.scratch_bytes(whole.calls[4]) < whole.emitters[4].scratch_bytes(whole.calls[4])
+    limited = decide(graph, M4, LowerOptions(ram_bytes=9_000))
+    assert limited.plan.memory.arena_bytes <= 9_000 < whole.plan.memory.arena_bytes
+    assert _winograd_layers(limited) == {"conv2d_1"} and limited.plan.fitted[-1].endswith("calls: conv2d_4")
+
+
+def test_a_model_of_one_row_fits_by_its_kernels_alone() -> None:
+    b = Builder(13)
+    x = b.input(1, 1, 64)
+    for _ in range(2):
+        x = b.add(DepthwiseConv2D(b.random.integers(-127, 128, (1, 1, 64)), np.zeros(64), b.factors(64, 1), ZERO_POINT, ZERO_POINT), x)
+    graph, core = b.graph("row", b.head(x, 3)), load_target("cortex-m55")
+    whole = plan(graph, core)
+    limited = plan(graph, core, LowerOptions(ram_bytes=whole.memory.arena_bytes - 1))
+    assert limited.memory.arena_bytes < whole.memory.arena_bytes and len(limited.layers) == len(whole.layers)
+    assert len(limited.fitted) == 1 and "less scratch memory" in limited.fitted[0]
 
 
 def test_a_limit_that_is_kept_anyway_changes_nothing() -> None:

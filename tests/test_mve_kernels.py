@@ -16,6 +16,7 @@ from test_conformance_cores import Outputs, check, run_cases
 from tools import require_tool
 
 from edgecompress.bench import bench
+from edgecompress.bench.toolchain import select_compiler
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
@@ -27,6 +28,7 @@ from edgecompress.lower import lower, plan
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.mve_weights import weight_blocks
 from edgecompress.lower.c.table import EMIT, select
+from edgecompress.resources import data_dir
 
 TARGET = "cortex-m55"
 LIMITS = {8: (-128, 127), 4: (-7, 7), 2: (-1, 1)}
@@ -63,6 +65,13 @@ def conv(seed: int, shape: tuple[int, int, int], out: int, kernel: tuple[int, in
     """Convolution and its input's shape."""
     layer = Draw((seed, *shape, out, *kernel), bits, extreme).layer(out, kernel[0] * kernel[1] * shape[2], (out, *kernel, shape[2]))
     return Conv2D(**layer, stride=stride, padding=resolve_padding(padding, shape[:2], kernel, stride)), [shape]  # type: ignore[arg-type]
+
+
+def biased(seed: int) -> tuple[Op, list[tuple[int, ...]]]:
+    """Biases of nearly 24 bits, of both signs, and factors for which they do not saturate."""
+    op, shapes = conv(seed, (3, 3, 16), 8)
+    return dataclasses.replace(op, bias=np.linspace(-8.1e6, 8.1e6, 8).astype(np.int64), input_zero_point=0, output_zero_point=3,  # type: ignore[call-arg]
+                               requant=Requant.from_real(np.linspace(1e-5, 2e-5, 8))), shapes
 
 
 def depthwise(seed: int, shape: tuple[int, int, int], kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1), padding: Padding = "same",
@@ -119,7 +128,10 @@ NAMED: dict[str, tuple[Op, list[tuple[int, ...]]]] = {
     "points_half": conv(10, (9, 8, 20), 16, stride=(2, 2)), "points_cropped": conv(11, (9, 9, 16), 4, stride=(3, 2)),
     "points_one": conv(12, (1, 1, 33), 10), "points_padded": conv(13, (4, 4, 16), 4, padding=(1, 1, 1, 1)),
     "points_nibbles": conv(14, (6, 5, 24), 13, bits=4), "points_ternary": conv(15, (5, 5, 64), 6, bits=2),
-    "points_extreme": conv(16, (8, 8, 64), 8, extreme=True), "points_4_more": conv(501, (9, 5, 64), 16), "rows": conv(20, (12, 11, 16), 16, (3, 3)),
+    "points_24": conv(17, (6, 6, 24), 13), "points_40": conv(18, (5, 7, 40), 8, extreme=True), "points_56": conv(19, (8, 7, 56), 6, stride=(2, 2)),
+    "points_118": conv(502, (3, 3, 118), 10), "points_136": conv(503, (3, 4, 136), 12), "points_24_nibbles": conv(504, (5, 5, 24), 6, bits=4),
+    "points_3_more": conv(505, (5, 6, 48), 12), "points_extreme": conv(16, (8, 8, 64), 8, extreme=True),
+    "points_4_more": conv(501, (9, 5, 64), 16), "points_biased": biased(506), "rows": conv(20, (12, 11, 16), 16, (3, 3)),
     "rows_wide": conv(21, (6, 70, 16), 8, (3, 3)), "rows_half": conv(22, (9, 10, 16), 12, (3, 3), (2, 2)),
     "rows_odd": conv(23, (7, 9, 13), 5, (3, 3)), "rows_valid": conv(24, (8, 9, 8), 6, (3, 3), padding="valid"),
     "rows_big": conv(25, (6, 5, 64), 20, (3, 3)), "rows_flat": conv(26, (1, 20, 12), 8, (1, 5), (1, 2)),
@@ -207,20 +219,53 @@ def test_promised_bytes_are_those_of_the_arrays(case: OpCase) -> None:
     assert emitter.array_bytes(call) == sum(array.size_bytes for array in emitter.arrays(call))
 
 
+def test_structs_of_parameters_have_no_gaps(tmp_path: Path) -> None:
+    """The core's compiler checks the bytes that the plan counts."""
+    checks = {}
+    for emitter, call in map(emitter_of, CASES):
+        checks[emitter.struct(call)] = emitter.constant_bytes(call) - emitter.array_bytes(call)
+    lines = [f"typedef char check_{name}[sizeof({name}) == {size} ? 1 : -1];\n" for name, size in checks.items()]
+    (tmp_path / "sizes.c").write_text('#include "ec_kernels.h"\n' + "".join(lines))
+    select_compiler(load_target(TARGET)).compile([tmp_path / "sizes.c"], [data_dir("firmware_export") / "c" / "kernels"], tmp_path)
+
+
 @pytest.mark.parametrize("bits", [4, 2])
 def test_packed_weights_take_their_share_of_flash(bits: int) -> None:
     rows = np.random.default_rng(0).integers(*LIMITS[bits], (8, 64))
     assert weight_blocks(rows, 4, bits).nbytes * 8 == weight_blocks(rows, 4, 8).nbytes * bits
 
 
+@pytest.mark.parametrize(("taps", "filled_up"), [(8, 16), (16, 16), (17, 24), (24, 24), (25, 32), (40, 40), (118, 120), (137, 144)])
+def test_pixels_are_filled_up_to_half_a_vector_but_not_to_one_alone(taps: int, filled_up: int) -> None:
+    emitter, call = emitter_of(between_copies("filled", *conv(1, (2, 2, taps), 8)))
+    (weights, _) = emitter.arrays(call)
+    assert weights.size_bytes == 8 * filled_up
+    values = weights.values.view(np.int8)
+    assert np.array_equal(np.sort(values[values != 0]), np.sort(call.op.weights[call.op.weights != 0]))
+
+
 def test_what_the_kernels_cannot_do_goes_to_another_one() -> None:
+    """Factors above 1/2, dilation, groups, more than 65,535 rows, biases of more than 24 bits."""
     op, (shape,) = conv(1, (6, 6, 8), 8, (3, 3))
-    large = Requant.from_real(1.7)
-    for other in (dataclasses.replace(op, requant=large), dataclasses.replace(op, dilation=(2, 2), padding=(2, 2, 2, 2)),
-                  dataclasses.replace(op, weights=op.weights[..., :4], groups=2)):  # type: ignore[attr-defined]
-        emitter, call = emitter_of(between_copies("other", other, [shape]))
+    bias = np.where(np.arange(8) == 1, 2**23, op.bias)  # type: ignore[attr-defined]
+    for other, size in ((dataclasses.replace(op, requant=Requant.from_real(1.7)), shape),
+                        (dataclasses.replace(op, dilation=(2, 2), padding=(2, 2, 2, 2)), shape),
+                        (dataclasses.replace(op, weights=op.weights[..., :4], groups=2), shape),  # type: ignore[attr-defined]
+                        (op, (2**16, 1, 8)), (dataclasses.replace(op, bias=bias), shape)):
+        emitter, call = emitter_of(between_copies("other", other, [size]))
         assert not emitter.kernel(call).endswith("_mve")
         assert EMIT[call.kind].supports(call)
+
+
+@pytest.mark.parametrize("made", [conv(1, (3, 3, 8), 4), depthwise(60, (3, 3, 8)), dense(100, 8, 8)], ids=["conv", "depthwise", "dense"])
+def test_biases_of_24_bits(made: tuple[Op, list[tuple[int, ...]]]) -> None:
+    """The greatest and the smallest one that share a word with a shift, and the next ones, which another kernel takes."""
+    op, shapes = made
+    op = dataclasses.replace(op, weights=np.zeros_like(op.weights))  # type: ignore[attr-defined]
+    for bias, fits in ((2**23 - 1, True), (-2**23, True), (2**23, False), (-2**23 - 1, False)):
+        given = np.where(np.arange(len(op.bias)) == 1, bias, op.bias)  # type: ignore[attr-defined]
+        emitter, call = emitter_of(between_copies("bias", dataclasses.replace(op, bias=given), shapes))
+        assert emitter.kernel(call).endswith("_mve") == fits
 
 
 def host_with_helium() -> Target:

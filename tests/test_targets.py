@@ -227,11 +227,18 @@ def test_a_profile_of_the_base_holds_at_the_boards_clock_until_it_has_its_own(tm
 
 
 def test_a_chip_is_benched_like_its_core(tmp_path: Path) -> None:
-    chip, core = load_target("stm32f411"), load_target("cortex-m4")
+    chip, core = load_target("samd51"), load_target("cortex-m4")
     lower(random_layers(5, 4), chip).write(tmp_path / "a")
     seen, reference = bench(tmp_path / "a"), bench(tmp_path / "a", target=core)
-    assert seen.target == "stm32f411" and seen.matches_reference is True and seen.instructions == reference.instructions
+    assert seen.target == "samd51" and seen.matches_reference is True and seen.instructions == reference.instructions
     assert seen.latency_s == pytest.approx(reference.latency_s * core.clock_hz / chip.clock_hz)
+
+
+def test_flash_timing_belongs_to_a_clock(tmp_path: Path) -> None:
+    (tmp_path / "same.toml").write_text('base = "stm32l4r5"\ndescription = "x"\nsource = "x"\n[memory]\nram = "64KiB"\n')
+    (tmp_path / "slow.toml").write_text('base = "stm32l4r5"\ndescription = "x"\nsource = "x"\nclock = "24MHz"\n')
+    assert load_target(str(tmp_path / "same.toml")).flash_timing == load_target("stm32l4r5").flash_timing
+    assert load_target(str(tmp_path / "slow.toml")).flash_timing is None
 
 
 def test_the_verb_shows_one_target(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,7 @@ def _document(row: Inspection | Refusal) -> dict[str, Any]:
     if isinstance(row, Refusal):
         return {**device, "misses": [row.reason]}
     return {**device, "misses": list(row.misses), "ram_bytes": row.ram_bytes, "flash_bytes": row.flash_bytes,
+            "fitted": list(row.fitted),
             "exact": {"arena_bytes": row.arena_bytes, "lower_bound_bytes": row.lower_bound_bytes, "scratch_bytes": row.scratch_bytes,
                       "state_bytes": row.state_bytes, "input_output_bytes": row.input_output_bytes, "constant_bytes": row.constant_bytes,
                       "macs": row.macs},
@@ -118,6 +119,7 @@ def _print_one(found: Inspection, graph: QuantizedGraph, kind: str, count: int) 
         ("device", f"{target.name}: {target.description}"),
         ("fits", "yes" if not found.misses else f"NO: {'; '.join(found.misses)}"),
         ("RAM", f"{format_bytes(found.ram_bytes)} of {format_bytes(target.ram_bytes)}: {', '.join(_ram_parts(found))}"),
+        *(("to fit --ram", note) for note in found.fitted),
         ("scratch", f"{format_bytes(found.scratch_bytes)}, part of the arena"),
         ("flash", f"{format_bytes(found.flash_bytes)} of {format_bytes(target.flash_bytes)}: {', '.join(_flash_parts(found))}"),
         ("latency", latency),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from edgecompress.cli.output import add_format, print_json, print_table
@@ -38,15 +39,20 @@ def _document(target: Target) -> dict[str, Any]:
     return {"name": target.name, "family": target.family, "core": target.core, "extensions": list(target.extensions), "clock_hz": target.clock_hz,
             "flash_bytes": target.flash_bytes, "ram_bytes": target.ram_bytes,
             "regions": [{"name": r.name, "kind": r.kind, "bytes": r.size, "note": r.note} for r in target.regions],
+            "flash_timing": None if target.flash_timing is None else asdict(target.flash_timing),
             "lowering": target.lowering, "profile": target.profile, "bases": list(target.bases), "source": target.source, "verified": target.verified,
             "description": target.description}
 
 
 def _print_one(target: Target) -> None:
+    timing = target.flash_timing
     print_table(("target", target.name), [
         ("description", target.description),
         ("core", f"{target.core} at {target.clock_hz / 1e6:g} MHz, extensions: {', '.join(target.extensions) or 'none'}"),
         ("flash, RAM", f"{format_bytes(target.flash_bytes)}, {format_bytes(target.ram_bytes)} in one piece"),
+        ("flash waits", "not documented here" if timing is None else
+         f"{timing.wait_cycles} cycles for {timing.read_bytes} bytes; caches of {format_bytes(timing.code_cache_bytes)} for code and "
+         f"{format_bytes(timing.constant_cache_bytes)} for constants ({timing.source})"),
         ("figures from", target.source),
         ("checked against", target.verified or "nothing"),
         ("base", ", ".join(target.bases) or "none"),

@@ -33,7 +33,8 @@ class TargetFile:
 def read_target_file(path: Path, allowed: Mapping[str, Set[str]], seen: tuple[Path, ...] = ()) -> TargetFile:
     """Reads a file and its bases; `allowed` are the keys a section may have. `seen` are the files that name this one as their base.
 
-    A file that says how large its memory is does not inherit the regions of its base. Raises ConfigError for a file that cannot be read,
+    A file that says how large its memory is does not inherit the regions of its base, one with a clock or
+    flash of its own not its flash timing. Raises ConfigError for a file that cannot be read,
     an unknown key or base, and bases that go in a circle.
     """
     document = _document(path)
@@ -46,6 +47,8 @@ def read_target_file(path: Path, allowed: Mapping[str, Set[str]], seen: tuple[Pa
     values = {key: value for key, value in parent.values.items() if key not in NOT_INHERITED}
     if {"flash", "ram"} & document.get("memory", {}).keys():
         values["memory"] = {key: value for key, value in values.get("memory", {}).items() if key != "regions"}
+    if "clock" in document or "flash" in document.get("memory", {}):
+        values["memory"] = {key: value for key, value in values.get("memory", {}).items() if key != "flash_timing"}
     for key, value in document.items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     return TargetFile(path, values, frozenset(document), (parent, *parent.bases))

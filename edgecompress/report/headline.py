@@ -282,7 +282,9 @@ def _latency_check(report: Report) -> Check | None:
     if report.summary.latency_s is None:
         return Check("missing", "Not run: latency was not measured")
     if is_emulated(report):
-        return Check("note", "Latency is counted instructions over the clock: a board adds flash wait states, caches and bus traffic; "
+        basis = report.summary.latency_basis or "of an unknown basis"
+        missing = "" if "flash waits" in basis else "flash wait states, caches and "
+        return Check("note", f"Latency is {basis}: a board adds {missing}bus traffic; "
                              "not run on a board")
     return None
 

@@ -88,4 +88,5 @@ def _memory_facts(graph: QuantizedGraph, plan: LoweredPlan, options: LowerOption
     """What RAM holds beside the arena, and what was asked for. With io "arena" the arena holds inputs and outputs too."""
     sizes = {f"{kind}_bytes": sum(graph.tensors[name].size for name in names) for kind, names in (("input", graph.inputs), ("output", graph.outputs))}
     return {"io": options.io, **sizes, "state_bytes": plan.state_bytes, "recomputed_macs": plan.macs - graph.total_macs,
-            "ram_limit_bytes": options.ram_bytes, "fitted": list(plan.fitted), "weights_section": options.weights_section, "arena_section": options.arena_section}
+            "ram_limit_bytes": options.ram_bytes, "fitted": list(plan.fitted),
+            "weights_section": options.weights_section, "arena_section": options.arena_section}

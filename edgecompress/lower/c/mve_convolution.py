@@ -10,7 +10,18 @@ import numpy as np
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
-from edgecompress.lower.c.mve_weights import PARAMETER_WORDS, VECTOR, block_weight_bytes, parameter_blocks, shifts_fit, ties, weight_blocks
+from edgecompress.lower.c.mve_weights import (
+    CHANNEL_WORDS,
+    HALF,
+    OUTPUT_RANGE,
+    VECTOR,
+    biases_fit,
+    block_weight_bytes,
+    parameter_blocks,
+    shifts_fit,
+    ties,
+    weight_blocks,
+)
 
 POINTS, ROWS, COLUMNS = 0, 1, 2  # EC_SWEEP_* of ec_kernels.h
 STRIP_BYTES = 2048  # of scratch memory; a longer strip pays the cost of a block of channels for more windows at once
@@ -25,6 +36,7 @@ class Sweep:
 
     kind: int
     taps: int  # elements of a window
+    half: bool  # a half chunk comes first
     new_bytes: int  # bytes of the strip from one window to the next
     run: int
     runs: int
@@ -33,8 +45,13 @@ class Sweep:
 
     @property
     def chunks(self) -> int:
-        """Vectors of a window."""
-        return -(-self.taps // VECTOR)
+        """Vectors of a window, without the half one."""
+        return -(-(self.taps - HALF * self.half) // VECTOR)
+
+    @property
+    def window_bytes(self) -> int:
+        """What the kernel reads of a window."""
+        return self.chunks * VECTOR + HALF * self.half
 
     @property
     def strips(self) -> list[int]:
@@ -44,7 +61,7 @@ class Sweep:
     @property
     def strip_bytes(self) -> int:
         """The longest strip, with what the last vector reads beyond it."""
-        return ((self.tile - 1) * self.new_bytes + self.chunks * VECTOR + 3) // 4 * 4
+        return ((self.tile - 1) * self.new_bytes + self.window_bytes + 3) // 4 * 4
 
 
 def make_sweep(call: Call) -> Sweep:
@@ -52,24 +69,28 @@ def make_sweep(call: Call) -> Sweep:
     op, channels = call.op, call.inputs[0].shape[2]
     out_height, out_width, _ = call.output.shape
     height_taps, width_taps = op.kernel
-    if op.kernel == (1, 1) and not any(op.padding):
-        row = -(-channels // VECTOR) * VECTOR
-        return _sweep(POINTS, channels, row, out_height * out_width, 1, row)
     taps = height_taps * width_taps * channels
+    points = op.kernel == (1, 1) and not any(op.padding)
+    # flash before speed: half chunks need the variant _n, which costs pixels of 24 bytes an eighth more instructions
+    half = op.weight_bits == 8 and 0 < taps % VECTOR <= HALF and taps > (VECTOR if points else FIXED_CHUNKS * VECTOR)
+    if points:
+        grain = HALF if half else VECTOR
+        row = -(-channels // grain) * grain
+        return _sweep(POINTS, taps, half, row, out_height * out_width, 1, row)
     if channels >= VECTOR // 2:
         step = height_taps * channels
-        return _sweep(ROWS, taps, op.stride[1] * step, out_width, out_height, (width_taps - 1) * step)
+        return _sweep(ROWS, taps, half, op.stride[1] * step, out_width, out_height, (width_taps - 1) * step)
     step = width_taps * channels
-    return _sweep(COLUMNS, taps, op.stride[0] * step, out_height, out_width, (height_taps - 1) * step)
+    return _sweep(COLUMNS, taps, half, op.stride[0] * step, out_height, out_width, (height_taps - 1) * step)
 
 
-def _sweep(kind: int, taps: int, new_bytes: int, run: int, runs: int, rest_bytes: int) -> Sweep:
+def _sweep(kind: int, taps: int, half: bool, new_bytes: int, run: int, runs: int, rest_bytes: int) -> Sweep:
     room = max((STRIP_BYTES - rest_bytes) // new_bytes // 2 * 2, 2)
     share = -(-run // -(-run // room))
     tile = min(share + share % 2, run)  # strips of about equal size, an even number of windows
     chunks = -(-taps // VECTOR)
     family = "k" if kind == POINTS else "s"
-    return Sweep(kind, taps, new_bytes, run, runs, tile, f"{family}{chunks}" if chunks <= FIXED_CHUNKS else "n")
+    return Sweep(kind, taps, half, new_bytes, run, runs, tile, "n" if half or chunks > FIXED_CHUNKS else f"{family}{chunks}")
 
 
 class Conv2DMveEmitter(Emitter):
@@ -77,11 +98,16 @@ class Conv2DMveEmitter(Emitter):
 
     extensions = frozenset({"mve"})
     takes_scratch = True
+    narrow = {**OUTPUT_RANGE, "input_zero_point": "int8_t",
+              **dict.fromkeys(("weight_bits", "sweep", "stepwise", "stride_height", "stride_width"), "uint8_t"),
+              **dict.fromkeys(("window_bytes", "tile", "input_height", "input_width", "input_channels", "output_height", "output_width",
+                               "output_channels", "kernel_height", "kernel_width", "padding_top", "padding_left"), "uint16_t")}
 
     def supports(self, call: Call) -> bool:
         op, (_, out_width, channels) = call.op, call.output.shape
         distance = out_width * channels if make_sweep(call).kind == COLUMNS else channels
-        return op.groups == 1 and op.dilation == (1, 1) and distance <= HALF_LIMIT and shifts_fit(op.requant)
+        return (op.groups == 1 and op.dilation == (1, 1) and distance <= HALF_LIMIT and shifts_fit(op.requant)
+                and biases_fit(op, op.weights.reshape(channels, -1)) and self.params_fit(call))
 
     def kernel(self, call: Call) -> str:
         return f"ec_conv2d_{make_sweep(call).variant}_{ties(call.op)}_mve"
@@ -98,24 +124,25 @@ class Conv2DMveEmitter(Emitter):
         op, sweep = call.op, make_sweep(call)
         height, width, channels = call.inputs[0].shape
         out_height, out_width, out_channels = call.output.shape
-        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "weight_bits": op.weight_bits, "sweep": sweep.kind,
-                "stepwise": int(sweep.variant == "n"), "chunks": sweep.chunks, "tile": sweep.tile, "strip_bytes": sweep.strip_bytes,
-                "tail_bytes": self._tail_bytes(call), "input_height": height, "input_width": width, "input_channels": channels,
-                "output_height": out_height, "output_width": out_width, "output_channels": out_channels, "kernel_height": op.kernel[0],
-                "kernel_width": op.kernel[1], "stride_height": op.stride[0], "stride_width": op.stride[1], "padding_top": op.padding[0],
-                "padding_left": op.padding[2], "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point,
-                "activation_min": op.activation_min, "activation_max": op.activation_max}
+        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "strip_bytes": sweep.strip_bytes,
+                "tail_bytes": self._tail_bytes(call), "window_bytes": sweep.window_bytes, "tile": sweep.tile, "input_height": height,
+                "input_width": width, "input_channels": channels, "output_height": out_height, "output_width": out_width,
+                "output_channels": out_channels, "kernel_height": op.kernel[0], "kernel_width": op.kernel[1], "padding_top": op.padding[0],
+                "padding_left": op.padding[2], "weight_bits": op.weight_bits, "sweep": sweep.kind, "stepwise": int(sweep.variant == "n"),
+                "stride_height": op.stride[0], "stride_width": op.stride[1], "input_zero_point": op.input_zero_point,
+                "output_zero_point": op.output_zero_point, "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op = call.op
         ordered = op.weights.transpose(0, 2, 1, 3) if make_sweep(call).kind == ROWS else op.weights
         rows = ordered.reshape(len(ordered), -1)
-        return (ConstArray("weights", "int32_t", weight_blocks(rows, 4, op.weight_bits)),
+        return (ConstArray("weights", "int32_t", weight_blocks(rows, 4, op.weight_bits, make_sweep(call).half)),
                 ConstArray("parameters", "int32_t", parameter_blocks(op, rows)))
 
     def array_bytes(self, call: Call) -> int:
-        channels, weights = call.output.shape[2], call.op.weights
-        return block_weight_bytes(channels, weights[0].size, 4, call.op.weight_bits) + 4 * PARAMETER_WORDS * -(-channels // 4)
+        channels, sweep = call.output.shape[2], make_sweep(call)
+        weights = block_weight_bytes(channels, sweep.taps, 4, call.op.weight_bits, sweep.half)
+        return weights + 4 * CHANNEL_WORDS * 4 * -(-channels // 4)
 
     def _tail_bytes(self, call: Call) -> int:
         """Outputs of a block with missing channels."""
@@ -128,7 +155,7 @@ class Conv2DMveEmitter(Emitter):
 
     def _may_be_direct(self, call: Call) -> bool:
         sweep = make_sweep(call)
-        return sweep.kind == POINTS and call.op.stride == (1, 1) and sweep.taps % VECTOR == 0
+        return sweep.kind == POINTS and call.op.stride == (1, 1) and sweep.taps == sweep.window_bytes
 
     def scratch_bytes(self, call: Call) -> int:
         sweep = make_sweep(call)
@@ -158,10 +185,11 @@ class Conv2DMveEmitter(Emitter):
         strips = [sweep.run] if self._may_be_direct(call) else sweep.strips
         tiles = sweep.runs * blocks * sum(-(-count // 2) for count in strips)
         halves = sweep.runs * sum((count > 1) + count % 2 for count in strips)
-        passes = -(-(sweep.chunks - 1) // LOOP_CHUNKS) if sweep.variant == "n" else 0
+        chunks = sweep.chunks + sweep.half
+        passes = -(-(chunks - 1) // LOOP_CHUNKS) if sweep.variant == "n" else 0
         packed = op.weight_bits != 8
         return {"call": 1, "strips": sweep.runs * len(strips), "products": halves * (blocks if packed else 1 + bool(out_channels % 4)),
-                "blocks": halves * blocks, "tiles": tiles, **({"tile_chunks": tiles * sweep.chunks, "tile_passes": tiles * passes} if passes else {}),
+                "blocks": halves * blocks, "tiles": tiles, **({"tile_chunks": tiles * chunks, "tile_passes": tiles * passes} if passes else {}),
                 "unpacked": sweep.runs * len(strips) * blocks * sweep.chunks * packed, **self._copy_features(call, sweep),
                 "tails": sweep.runs * sweep.run * bool(out_channels % 4),
                 "clamped": call.output.size / VECTOR * ((op.activation_min, op.activation_max) != (-128, 127))}

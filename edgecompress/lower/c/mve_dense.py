@@ -6,8 +6,10 @@ import numpy as np
 
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 from edgecompress.lower.c.mve_weights import (
-    PARAMETER_WORDS,
+    CHANNEL_WORDS,
+    OUTPUT_RANGE,
     VECTOR,
+    biases_fit,
     block_weight_bytes,
     factors,
     folded_bias,
@@ -27,9 +29,10 @@ class DenseMveEmitter(Emitter):
 
     extensions = frozenset({"mve"})
     takes_scratch = True
+    narrow = {**OUTPUT_RANGE, "shift": "int8_t", "weight_bits": "uint8_t"}
 
     def supports(self, call: Call) -> bool:
-        return shifts_fit(call.op.requant)
+        return shifts_fit(call.op.requant) and (self._one_factor(call) or biases_fit(call.op, call.op.weights))
 
     def kernel(self, call: Call) -> str:
         return f"ec_dense_{'tensor' if self._one_factor(call) else 'channel'}_{ties(call.op)}_mve"
@@ -48,9 +51,9 @@ class DenseMveEmitter(Emitter):
         op = call.op
         outputs, inputs = op.weights.shape
         multiplier, shift = factors(op.requant, 1) if self._one_factor(call) else ([0], [0])
-        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "multiplier": int(multiplier[0]), "shift": int(shift[0]),
-                "weight_bits": op.weight_bits, "input_size": inputs, "output_size": outputs, "chunks": self._chunks(call),
-                "unpacked_bytes": self._unpacked_bytes(call), "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
+        return {"weights": Reference("weights"), "parameters": Reference("parameters"), "input_size": inputs, "output_size": outputs,
+                "chunks": self._chunks(call), "unpacked_bytes": self._unpacked_bytes(call), "multiplier": int(multiplier[0]), "shift": int(shift[0]),
+                "weight_bits": op.weight_bits, "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
                 "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
@@ -73,7 +76,7 @@ class DenseMveEmitter(Emitter):
     def array_bytes(self, call: Call) -> int:
         outputs, inputs = call.op.weights.shape
         lanes = 1 if call.op.weight_bits == 8 else LANES
-        parameters = 4 * outputs if self._one_factor(call) else PARAMETER_WORDS * LANES * -(-outputs // LANES)
+        parameters = 4 * outputs if self._one_factor(call) else 4 * CHANNEL_WORDS * LANES * -(-outputs // LANES)
         return int(block_weight_bytes(outputs, inputs, lanes, call.op.weight_bits) + parameters)
 
     def _chunks(self, call: Call) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgecompress.ir.packing import pack_rows, packed_row_bytes
-from edgecompress.lower.c.emitter import CHANNEL_BYTES, Call, ConstArray, Emitter, Reference
-from edgecompress.lower.c.mve_weights import VECTOR, factors, folded_bias, shifts_fit, ties, wrapped
+from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
+from edgecompress.lower.c.mve_weights import CHANNEL_WORDS, OUTPUT_RANGE, VECTOR, biases_fit, channel_constants, shifts_fit, ties
 
 LANES = 16  # channels of a group
 WORD_PITCH = 4 * LANES  # bytes from a word of a channel to its next one
@@ -163,11 +163,16 @@ class DepthwiseMveEmitter(Emitter):
     extensions = frozenset({"mve"})
     takes_scratch = True
     same_start = True
+    narrow = {**OUTPUT_RANGE, "input_zero_point": "int8_t",
+              **dict.fromkeys(("weight_bits", "stride_rows", "stride_columns", "row_groups", "phases", "vectors"), "uint8_t"),
+              **dict.fromkeys(("channels", "taps", "input_rows", "input_columns", "output_rows", "output_columns", "padding_rows",
+                               "padding_columns", "strip_rows", "strip_columns", "strips"), "uint16_t")}
 
     def supports(self, call: Call) -> bool:
         op = call.op
         return (call.output.shape[2] == call.inputs[0].shape[2] and op.dilation == (1, 1) and shifts_fit(op.requant)
-                and make_strips(call) is not None)
+                and biases_fit(op, op.weights.reshape(-1, call.output.shape[2]).T) and make_strips(call) is not None
+                and self.params_fit(call))
 
     def _strips(self, call: Call) -> Strips:
         strips = make_strips(call)
@@ -187,34 +192,29 @@ class DepthwiseMveEmitter(Emitter):
 
     def params(self, call: Call) -> dict[str, int | Reference]:
         op, strips = call.op, self._strips(call)
-        result: dict[str, int | Reference] = {name: Reference(name) for name in ("weights", "factors", "shifts", "patterns")}
-        result |= {"weight_bits": op.weight_bits, "channels": call.output.shape[2], "taps": op.kernel[0] * op.kernel[1]}
-        for side in ("input", "output"):
-            for name, axis in (("row", strips.rows), ("column", strips.columns)):
-                result[f"{side}_{name}s"] = axis.size if side == "input" else axis.out
-            for name, axis in (("row", strips.rows), ("column", strips.columns)):
-                result[f"{side}_{name}_bytes"] = axis.step if side == "input" else axis.out_step
-        return {**result, "stride_rows": strips.rows.stride, "stride_columns": strips.columns.stride, "padding_rows": strips.rows.padding,
-                "padding_columns": strips.columns.padding, "strip_rows": strips.strip_rows, "strip_columns": strips.strip_columns,
-                "row_groups": strips.groups, "phases": strips.phases, "vectors": strips.vectors, "strips": strips.batch,
-                "table_words": self._table_words(strips), "saved_bytes": self._saved_bytes(call, strips),
-                "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point, "activation_min": op.activation_min,
-                "activation_max": op.activation_max}
+        result: dict[str, int | Reference] = {name: Reference(name) for name in ("weights", "factors", "patterns")}
+        rows, columns = strips.rows, strips.columns
+        return {**result, "input_row_bytes": rows.step, "input_column_bytes": columns.step, "output_row_bytes": rows.out_step,
+                "output_column_bytes": columns.out_step, "table_words": self._table_words(strips), "saved_bytes": self._saved_bytes(call, strips),
+                "channels": call.output.shape[2], "taps": op.kernel[0] * op.kernel[1], "input_rows": rows.size, "input_columns": columns.size,
+                "output_rows": rows.out, "output_columns": columns.out, "padding_rows": rows.padding, "padding_columns": columns.padding,
+                "strip_rows": strips.strip_rows, "strip_columns": strips.strip_columns, "strips": strips.batch, "weight_bits": op.weight_bits,
+                "stride_rows": rows.stride, "stride_columns": columns.stride, "row_groups": strips.groups, "phases": strips.phases,
+                "vectors": strips.vectors, "input_zero_point": op.input_zero_point, "output_zero_point": op.output_zero_point,
+                "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def arrays(self, call: Call) -> tuple[ConstArray, ...]:
         op, strips = call.op, self._strips(call)
         by_channel = op.weights.transpose(2, 0, 1) if strips.exchanged else op.weights.transpose(2, 1, 0)
         rows = np.ascontiguousarray(by_channel).reshape(len(by_channel), -1)
-        multiplier, shift = factors(op.requant, len(rows))
-        pairs = wrapped(np.stack([folded_bias(op, rows), multiplier], axis=1)).ravel()
         packed = np.ascontiguousarray(pack_rows(rows, op.weight_bits)).view(np.int8).ravel()
-        return (ConstArray("weights", "int8_t", packed), ConstArray("factors", "int32_t", pairs),
-                ConstArray("shifts", "int8_t", shift.astype(np.int8)), ConstArray("patterns", "int32_t", patterns(strips)))
+        return (ConstArray("weights", "int8_t", packed), ConstArray("factors", "int32_t", channel_constants(op, rows).T.ravel()),
+                ConstArray("patterns", "int32_t", patterns(strips)))
 
     def array_bytes(self, call: Call) -> int:
         strips, taps = self._strips(call), call.op.kernel[0] * call.op.kernel[1]
         vectors = strips.vectors * (1 if strips.pair else strips.phases)
-        return call.output.shape[2] * (packed_row_bytes(taps, call.op.weight_bits) + CHANNEL_BYTES) + 4 * PATTERN_WORDS * vectors
+        return call.output.shape[2] * (packed_row_bytes(taps, call.op.weight_bits) + 4 * CHANNEL_WORDS) + 4 * PATTERN_WORDS * vectors
 
     def _in_place(self, call: Call) -> bool:
         """A group of channels only overwrites its own: output pixel n lies where input pixel n does, in the same row of the strips or before."""

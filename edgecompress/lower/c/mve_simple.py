@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecompress.lower.c.convolution import spans
 from edgecompress.lower.c.emitter import Call, Reference
+from edgecompress.lower.c.mve_weights import OUTPUT_RANGE
 from edgecompress.lower.c.simple import HALF, AddEmitter, GlobalAveragePoolEmitter, Pool2DEmitter
 
 TABLE_BYTES = 1024
@@ -14,9 +15,14 @@ class AddMveEmitter(AddEmitter):
 
     extensions = frozenset({"mve"})
     takes_scratch = True
+    narrow = {**OUTPUT_RANGE, **dict.fromkeys(("left_half", "ties"), "uint8_t"),
+              **dict.fromkeys(("left_zero_point", "left_shift", "right_zero_point", "right_shift", "output_shift"), "int8_t")}
 
     def __init__(self) -> None:
         super().__init__("add")
+
+    def supports(self, call: Call) -> bool:
+        return self.params_fit(call)
 
     def kernel(self, call: Call) -> str:
         return "ec_add_s8_mve"
@@ -35,10 +41,11 @@ class AddMveEmitter(AddEmitter):
     def params(self, call: Call) -> dict[str, int | Reference]:
         op = call.op
         sides = [(op.left, op.left_zero_point), (op.right, op.right_zero_point)]
-        params: dict[str, int | Reference] = {"size": call.output.size, "left_half": int(self._left_half(call)), "ties": int(self._ties(call))}
-        for name, (requant, zero_point) in zip(("left", "right"), (sides[index] for index in self.argument_order(call)), strict=True):
-            params |= {f"{name}_zero_point": zero_point, f"{name}_multiplier": requant.multiplier[0], f"{name}_shift": requant.shift[0]}
-        return {**params, "output_multiplier": op.out.multiplier[0], "output_shift": op.out.shift[0], "output_zero_point": op.output_zero_point,
+        (left, left_zero_point), (right, right_zero_point) = (sides[index] for index in self.argument_order(call))
+        return {"size": call.output.size, "left_multiplier": left.multiplier[0], "right_multiplier": right.multiplier[0],
+                "output_multiplier": op.out.multiplier[0], "left_half": int(self._left_half(call)), "ties": int(self._ties(call)),
+                "left_zero_point": left_zero_point, "left_shift": left.shift[0], "right_zero_point": right_zero_point,
+                "right_shift": right.shift[0], "output_shift": op.out.shift[0], "output_zero_point": op.output_zero_point,
                 "activation_min": op.activation_min, "activation_max": op.activation_max}
 
     def _ties(self, call: Call) -> bool:

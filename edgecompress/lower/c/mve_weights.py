@@ -9,7 +9,16 @@ import numpy as np
 from edgecompress.ir.requant import Requant
 
 VECTOR = 16  # bytes
-PARAMETER_WORDS = 9  # of a block of four channels: biases, multipliers, shifts as bytes
+HALF = 8  # taps of a half chunk
+CHANNEL_WORDS = 2  # constants of a channel: bias and shift, multiplier
+BIAS_LIMIT = 2**23  # a bias shares its word with a shift
+OUTPUT_RANGE = dict.fromkeys(("output_zero_point", "activation_min", "activation_max"), "int8_t")  # narrow fields of params structs
+
+
+def biases_fit(op: Any, rows: np.ndarray) -> bool:
+    """Whether biases with the input zero point's share have at most 24 bits, as those of trained layers have."""
+    bias = folded_bias(op, rows)
+    return bool(((bias >= -BIAS_LIMIT) & (bias < BIAS_LIMIT)).all())
 
 
 def shifts_fit(requant: Requant) -> bool:
@@ -34,7 +43,7 @@ def folded_bias(op: Any, rows: np.ndarray) -> np.ndarray:
 
     Channels with a factor of 0 lose their own bias: without it no sum reaches the 2^31 - 1 that 2^-32 would round to 1."""
     own = np.where(np.asarray(op.requant.multiplier) == 0, 0, op.bias).astype(np.int64)
-    bias: np.ndarray = own - op.input_zero_point * rows.astype(np.int64).sum(axis=1)
+    bias: np.ndarray = own - op.input_zero_point * rows.sum(axis=1, dtype=np.int64)
     return bias
 
 
@@ -43,33 +52,39 @@ def wrapped(values: np.ndarray) -> np.ndarray:
     return values.astype(np.uint64).astype(np.uint32).view(np.int32)
 
 
+def channel_constants(op: Any, rows: np.ndarray) -> np.ndarray:
+    """int32 [2, channels]: bias * 256 + the negative right shift as a byte (ec_requant_mve.h), and the multiplier."""
+    multiplier, shift = factors(op.requant, len(rows))
+    return wrapped(np.stack([folded_bias(op, rows) * 256 + (shift & 255), multiplier]))
+
+
 def parameter_blocks(op: Any, rows: np.ndarray, lanes: int = 4) -> np.ndarray:
-    """int32 [blocks * 9 * lanes / 4]: for each block of channels its biases, multipliers, and shifts as bytes; missing channels are zeros."""
-    channels = len(rows)
-    blocks = -(-channels // lanes)
-    multiplier, shift = factors(op.requant, channels)
-    padded = np.zeros((3, blocks * lanes), dtype=np.int64)
-    padded[:, :channels] = folded_bias(op, rows), multiplier, shift
-    padded[2, channels:] = -1
-    words = wrapped(padded[:2]).reshape(2, blocks, lanes)
-    shifts = padded[2].astype(np.int8).view(np.int32).reshape(blocks, lanes // 4)
-    return np.concatenate([words[0], words[1], shifts], axis=1).ravel()
+    """int32 [blocks * 2 * lanes]: channel_constants of each block of channels; those of missing channels are a shift of 1 and zeros."""
+    blocks = -(-len(rows) // lanes)
+    padded = np.zeros((CHANNEL_WORDS, blocks * lanes), dtype=np.int32)
+    padded[0, len(rows):] = 255
+    padded[:, :len(rows)] = channel_constants(op, rows)
+    return padded.reshape(CHANNEL_WORDS, blocks, lanes).transpose(1, 0, 2).ravel()
 
 
-def weight_blocks(rows: np.ndarray, lanes: int, bits: int) -> np.ndarray:
-    """int32: weights [channels, taps] as [blocks][chunks][lanes][16 bytes], taps and channels filled up with zeros; packed by `bits`."""
+def weight_blocks(rows: np.ndarray, lanes: int, bits: int, half: bool = False) -> np.ndarray:
+    """int32: weights [channels, taps] as [blocks][chunks][lanes][16 bytes], taps and channels filled up with zeros; packed by `bits`.
+
+    `half`, for 8 bits: each block begins with a half chunk [lanes][8 bytes]."""
     channels, taps = rows.shape
-    blocks, chunks = -(-channels // lanes), -(-taps // VECTOR)
-    padded = np.zeros((blocks * lanes, chunks * VECTOR), dtype=np.int8)
+    first = HALF * half
+    blocks, chunks = -(-channels // lanes), -(-(taps - first) // VECTOR)
+    padded = np.zeros((blocks * lanes, first + chunks * VECTOR), dtype=np.int8)
     padded[:channels, :taps] = rows
-    vectors = padded.reshape(blocks, lanes, chunks, VECTOR).transpose(0, 2, 1, 3).reshape(-1, VECTOR)
+    vectors = padded[:, first:].reshape(blocks, lanes, chunks, VECTOR).transpose(0, 2, 1, 3).reshape(-1, VECTOR)
     if bits == 8:
-        return np.ascontiguousarray(vectors).view(np.int32).ravel()
+        return np.concatenate([padded[:, :first].reshape(blocks, -1), vectors.reshape(blocks, -1)], axis=1).view(np.int32).ravel()
     shared = 8 // bits  # vectors whose weights share bytes, the first in the low bits
     fields = (vectors.astype(np.int64) & ((1 << bits) - 1)).reshape(-1, shared, VECTOR) << (bits * np.arange(shared))[:, None]
     return np.ascontiguousarray(fields.sum(axis=1).astype(np.uint8)).view(np.int32).ravel()
 
 
-def block_weight_bytes(channels: int, taps: int, lanes: int, bits: int) -> int:
+def block_weight_bytes(channels: int, taps: int, lanes: int, bits: int, half: bool = False) -> int:
     """Bytes of weight_blocks."""
-    return -(-channels // lanes) * lanes * -(-taps // VECTOR) * VECTOR * bits // 8
+    first = HALF * half
+    return -(-channels // lanes) * lanes * (first + -(-(taps - first) // VECTOR) * VECTOR) * bits // 8

@@ -36,14 +36,13 @@ typedef struct {
 static void multiply_pairs(const context *c, const run *r, int32_t pairs, const int32_t *weights, const int32_t *parameters, int32_t blocks)
 {
     const ec_conv2d_mve_params *p = c->p;
-    const int32_t bytes = 16 * p->chunks;
     ec_matmul_mve m;
     uint32_t lane;
     m.zero_point = p->output_zero_point;
     m.output_step = 2 * r->output_stride;
-    m.pixel_step = 2 * r->pixel_stride - (p->stepwise ? bytes : 0);
+    m.pixel_step = 2 * r->pixel_stride - (p->stepwise ? p->window_bytes : 0);
     m.weights = weights;
-    m.block_bytes = 4 * bytes;
+    m.block_bytes = 4 * p->window_bytes;
     m.pixel0 = r->pixels;
     m.pixel1 = r->pixels + r->pixel_stride;
     m.pairs = pairs;
@@ -51,7 +50,6 @@ static void multiply_pairs(const context *c, const run *r, int32_t pairs, const 
     m.parameters = parameters;
     m.output = r->output;
     m.entry = 0;
-    m.chunks = p->chunks;
     for (lane = 0; lane < 4; ++lane) {
         m.offsets[lane] = (((uint32_t)r->output_stride + lane) << 16) + lane;
     }
@@ -77,18 +75,18 @@ static void multiply_blocks(const context *c, const run *r, const int32_t *weigh
 static void multiply(const context *c, const run *r, int32_t first, int32_t blocks)
 {
     const ec_conv2d_mve_params *p = c->p;
-    const int32_t words = 2 * p->weight_bits * p->chunks;
-    const int32_t *weights = p->weights + first * words, *parameters = p->parameters + 9 * first;
+    const int32_t words = p->weight_bits * p->window_bytes / 8;
+    const int32_t *weights = p->weights + first * words, *parameters = p->parameters + 8 * first;
     run part = *r;
     if (p->weight_bits == 8) {
         multiply_blocks(c, r, weights, parameters, blocks);
         return;
     }
     for (; blocks > 0; --blocks) {
-        ec_unpack_mve(c->unpacked, weights, p->chunks, p->weight_bits);
+        ec_unpack_mve(c->unpacked, weights, p->window_bytes / 16, p->weight_bits);
         multiply_blocks(c, &part, c->unpacked, parameters, 1);
         weights += words;
-        parameters += 9;
+        parameters += 8;
         part.output += 4;
     }
 }
@@ -113,7 +111,7 @@ static void multiply_run(const context *c, const run *r)
 static void run_points(const context *c, const int8_t *input, int8_t *output)
 {
     const ec_conv2d_mve_params *p = c->p;
-    const int32_t total = p->output_height * p->output_width, channels = p->input_channels, bytes = 16 * p->chunks;
+    const int32_t total = p->output_height * p->output_width, channels = p->input_channels, bytes = p->window_bytes;
     const int32_t width = p->stride_height == 1 && p->stride_width == 1 ? total : p->output_width; /* pixels that lie evenly apart */
     const int8_t *row = input;
     int32_t done, column = 0;
@@ -275,7 +273,7 @@ void ec_conv2d_mve(const ec_conv2d_mve_params *p, const int8_t *input, int8_t *o
         run_rows(&c, input, output);
     } else if (p->sweep == EC_SWEEP_COLUMNS) {
         run_columns(&c, input, output);
-    } else if (p->stride_height == 1 && p->stride_width == 1 && p->input_channels == 16 * p->chunks && apart(input, input_bytes, output, output_bytes)) {
+    } else if (p->stride_height == 1 && p->stride_width == 1 && p->input_channels == p->window_bytes && apart(input, input_bytes, output, output_bytes)) {
         run_direct(&c, input, output);
     } else {
         run_points(&c, input, output);

@@ -2,8 +2,8 @@
  * Blocks of eight outputs of a fully connected layer on cores with Helium, and EC_DENSE_BLOCKS_MVE(name, ties, factors), which
  * defines the function in assembly (for the reasons of ec_matmul_mve.h) or as its plain C twin.
  *
- * A block of weights is [chunks][8 outputs][16 bytes]. A block of parameters is 18 words: bias[8], multiplier[8] and eight bytes of
- * negative right shifts; of a layer with one factor for all only the biases. `ties` is any or relu as in ec_matmul_mve.h, `factors` is
+ * A block of weights is [chunks][8 outputs][16 bytes]. A block of parameters is 16 words: bias and shift[8] as in ec_requant_mve.h,
+ * multiplier[8]; of a layer with one factor for all only the biases. `ties` is any or relu as in ec_matmul_mve.h, `factors` is
  * channel or tensor. */
 #ifndef EC_DENSE_BLOCKS_MVE_H
 #define EC_DENSE_BLOCKS_MVE_H
@@ -29,16 +29,17 @@ ec_dense_blocks_mve_function ec_dense_blocks_channel_any_mve, ec_dense_blocks_ch
 
 #define EC_DENSE_TIES_relu 0
 #define EC_DENSE_TIES_any 1
-#define EC_DENSE_WORDS_channel 18
+#define EC_DENSE_WORDS_channel 16
 #define EC_DENSE_WORDS_tensor 8
 
-/* One output; `words` of a block of parameters say where its factor is. */
-static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const int32_t *parameters, int32_t lane, int32_t sum, int ties, int32_t words)
+/* One output from its sum of products; `words` of a block of parameters say where its factor is. */
+static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const int32_t *parameters, int32_t lane, uint32_t sum, int ties, int32_t words)
 {
+    const int32_t word = parameters[lane];
     if (words == EC_DENSE_WORDS_tensor) {
-        return ec_requant_mve(sum, d->multiplier, d->shift, d->zero_point, ties);
+        return ec_requant_mve((int32_t)(sum + (uint32_t)word), d->multiplier, d->shift, d->zero_point, ties);
     }
-    return ec_requant_mve(sum, parameters[8 + lane], ((const int8_t *)(parameters + 16))[lane], d->zero_point, ties);
+    return ec_requant_mve((int32_t)(sum + (uint32_t)ec_bias_mve(word)), parameters[8 + lane], ec_shift_mve(word), d->zero_point, ties);
 }
 
 #ifdef EC_MVE_ASSEMBLY
@@ -70,19 +71,27 @@ static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const in
     "vadd.i32 q0, q0, q2\n" \
     "vadd.i32 q1, q1, q3\n"
 
-/* Rescaling; leaves the input in r1, the zero point in r2 and block_bytes in r4. */
+/* Bias and rescaling; leaves the input in r1, the zero point in r2 and block_bytes in r4. */
 #define EC_DENSE_RESCALE_channel(ties) \
+    "vldrw.u32 q4, [r3], #16\n" \
+    "vldrw.u32 q5, [r3], #16\n" \
+    "vshr.s32 q2, q4, #8\n" \
+    "vshr.s32 q3, q5, #8\n" \
+    "vadd.i32 q0, q0, q2\n" \
     "vldrw.u32 q2, [r3], #16\n" \
+    "vadd.i32 q1, q1, q3\n" \
     "vldrw.u32 q3, [r3], #16\n" \
     "vqrdmulh.s32 q0, q0, q2\n" \
     "vqrdmulh.s32 q1, q1, q3\n" EC_DENSE_ROUND_##ties \
-    "vldrb.s32 q2, [r3], #4\n" \
-    "vldrb.s32 q3, [r3], #4\n" \
-    "vrshl.s32 q0, q0, q2\n" \
-    "vrshl.s32 q1, q1, q3\n" \
+    "vrshl.s32 q0, q0, q4\n" \
+    "vrshl.s32 q1, q1, q5\n" \
     "ldr r0, [sp, #68]\n" \
     "ldm r0, {r1, r2, r4}\n"
 #define EC_DENSE_RESCALE_tensor(ties) \
+    "vldrw.u32 q2, [r3], #16\n" \
+    "vldrw.u32 q3, [r3], #16\n" \
+    "vadd.i32 q0, q0, q2\n" \
+    "vadd.i32 q1, q1, q3\n" \
     "ldr r0, [sp, #68]\n" \
     "ldm r0, {r1, r2, r4, r6, r8}\n" \
     "vqrdmulh.s32 q0, q0, r6\n" \
@@ -141,11 +150,7 @@ static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const in
             "vmov q0[2], q0[0], r0, r4\n" \
             "vmov q0[3], q0[1], r2, r6\n" \
             "vmov q1[2], q1[0], r8, r12\n" \
-            "vmov q1[3], q1[1], r10, lr\n" \
-            "vldrw.u32 q2, [r3], #16\n" \
-            "vldrw.u32 q3, [r3], #16\n" \
-            "vadd.i32 q0, q0, q2\n" \
-            "vadd.i32 q1, q1, q3\n" EC_DENSE_RESCALE_##factors(ties) \
+            "vmov q1[3], q1[1], r10, lr\n" EC_DENSE_RESCALE_##factors(ties) \
             "vqmovnb.s32 q0, q0\n" \
             "vqmovnt.s32 q0, q1\n" \
             "add r11, r11, r4\n" \
@@ -170,11 +175,11 @@ static inline void ec_dense_blocks_plain(const ec_dense_blocks_mve *d, int ties,
         const int32_t *parameters = d->parameters + words * block;
         const int8_t *weights = (const int8_t *)d->weights + block * d->block_bytes;
         for (lane = 0; lane < 8; ++lane) {
-            uint32_t sum = (uint32_t)parameters[lane];
+            uint32_t sum = 0;
             for (i = 0; i < 16 * d->chunks; ++i) {
                 sum += (uint32_t)(d->input[i] * weights[i / 16 * 128 + 16 * lane + i % 16]);
             }
-            d->output[8 * block + lane] = ec_dense_rescale_mve(d, parameters, lane, (int32_t)sum, ties, words);
+            d->output[8 * block + lane] = ec_dense_rescale_mve(d, parameters, lane, sum, ties, words);
         }
     }
 }

@@ -36,8 +36,7 @@ static void multiply_tail(const ec_dense_blocks_mve *d, int32_t lanes, int32_t c
     const int8_t *rows = (const int8_t *)d->weights;
     int32_t lane;
     for (lane = 0; lane < count; ++lane) {
-        const uint32_t sum = (uint32_t)d->parameters[lane] + dot(d->input, rows + 16 * lane, 16 * lanes, d->chunks);
-        d->output[lane] = ec_dense_rescale_mve(d, d->parameters, lane, (int32_t)sum, ties, words);
+        d->output[lane] = ec_dense_rescale_mve(d, d->parameters, lane, dot(d->input, rows + 16 * lane, 16 * lanes, d->chunks), ties, words);
     }
 }
 

@@ -61,7 +61,7 @@
     EC_DEPTHWISE_PART("vmladava", sum, "q3", ", #384")
 #define EC_DEPTHWISE_STEPS(sum_of) \
     "ldr r0, [sp]\n" /* the last sum's register is free for the step until its turn comes */ \
-    "ldr lr, [r0, #44]\n" \
+    "ldr lr, [r0, #40]\n" \
     ".irp sum, r0, r2, r4, r6, r8, r10, r12\n" sum_of("\\sum") \
     "vadd.i32 q6, q6, lr\n" \
     ".endr\n" sum_of("lr")
@@ -127,30 +127,31 @@
             "vpush {d8-d15}\n" \
             "sub sp, sp, #8\n" \
             "str r0, [sp]\n" \
-            "vldrw.u32 q7, [r0, #64]\n" \
+            "vldrw.u32 q7, [r0, #60]\n" \
             "1:\n" \
             "ldrd r2, r4, [r0, #4]\n" \
-            "ldr r6, [r0, #40]\n" EC_DEPTHWISE_WEIGHTS_##kind \
+            "ldr r6, [r0, #36]\n" EC_DEPTHWISE_WEIGHTS_##kind \
             "add r2, r2, r4\n" \
             "str r2, [r0, #4]\n" \
-            "ldrd r2, r4, [r0, #12]\n" \
+            "ldr r2, [r0, #12]\n" \
             "ldrd r11, r7, [r2], #8\n" \
-            "ldrsb r9, [r4], #1\n" \
-            "strd r2, r4, [r0, #12]\n" \
-            "ldrd r2, r3, [r0, #20]\n" \
-            "vldrw.u32 q4, [r0, #48]\n" \
+            "str r2, [r0, #12]\n" \
+            "sxtb r9, r11\n" \
+            "asr r11, r11, #8\n" \
+            "ldrd r2, r3, [r0, #16]\n" \
+            "vldrw.u32 q4, [r0, #44]\n" \
             "vadd.i32 q4, q4, r2\n" \
             "adds r2, r2, #4\n" \
             "adds r4, r3, #1\n" \
-            "strd r2, r4, [r0, #20]\n" \
-            "ldrd r1, r5, [r0, #28]\n" \
+            "strd r2, r4, [r0, #16]\n" \
+            "ldrd r1, r5, [r0, #24]\n" \
             "ldr r2, [r1], #4\n" \
             "vadd.i32 q6, q4, r2\n" \
             "cmp r5, #0\n" \
             "beq.w 3f\n" EC_DEPTHWISE_LOOP("2", kind, ties, EC_DEPTHWISE_STORE_WHOLE) \
             "ldr r0, [sp]\n" \
             "3:\n" \
-            "ldr r5, [r0, #36]\n" \
+            "ldr r5, [r0, #32]\n" \
             "cmp r5, #0\n" \
             "beq.w 5f\n" EC_DEPTHWISE_LOOP("4", kind, ties, EC_DEPTHWISE_STORE_PARTIAL) \
             "ldr r0, [sp]\n" \
@@ -180,7 +181,7 @@ static inline int32_t ec_depthwise_weight(const ec_depthwise_tiles_mve *t, int32
 /* Sum of one output: `shift` is by how many bytes the weights of a vector are moved. */
 static inline int32_t ec_depthwise_sum(const ec_depthwise_tiles_mve *t, const int8_t *words, int32_t vectors, int32_t shift)
 {
-    uint32_t sum = (uint32_t)t->factors[0];
+    uint32_t sum = (uint32_t)ec_bias_mve(t->factors[0]);
     int32_t vector, i;
     for (vector = 0; vector < vectors; ++vector) {
         for (i = shift; i < 16; ++i) {
@@ -201,7 +202,7 @@ static inline void ec_depthwise_plain(ec_depthwise_tiles_mve *t, int32_t pair, i
                 const int8_t *words = t->buffer + place - middle + index * step;
                 if (left > t->partial || (tile->lanes >> (2 * lane) & 1u)) {
                     const int32_t sum = ec_depthwise_sum(t, words, vectors, pair ? lane / 2 % 2 : 0);
-                    t->output[tile->output + t->offsets[lane]] = ec_requant_mve(sum, t->factors[1], *t->shifts, tile->zero_point, ties);
+                    t->output[tile->output + t->offsets[lane]] = ec_requant_mve(sum, t->factors[1], ec_shift_mve(t->factors[0]), tile->zero_point, ties);
                 }
             }
             place = tile->next;
@@ -209,7 +210,6 @@ static inline void ec_depthwise_plain(ec_depthwise_tiles_mve *t, int32_t pair, i
         }
         t->weights += t->taps;
         t->factors += 2;
-        t->shifts += 1;
         t->buffer += 4;
         t->output += 1;
     }

@@ -141,7 +141,6 @@ static void run_batch(const context *c, ec_depthwise_tiles_mve *t, int32_t group
         t->channels = lanes;
         t->weights = p->weight_bits == 8 ? p->weights + group * p->taps : c->weights;
         t->factors = p->factors + 2 * group;
-        t->shifts = p->shifts + group;
         t->buffer = c->buffer;
         t->output = output + group + (first * p->phases + phase) * p->output_row_bytes;
         t->table = first + strips < c->strips ? c->table : c->last_table;

@@ -30,8 +30,7 @@ typedef struct {
     int32_t channels;
     const int8_t *weights;
     int32_t taps; /* bytes of a channel's weights */
-    const int32_t *factors; /* for each channel bias and multiplier */
-    const int8_t *shifts; /* negative right shifts */
+    const int32_t *factors; /* for each channel bias and shift as in ec_requant_mve.h, multiplier */
     const int8_t *buffer;
     int8_t *output;
     const int32_t *table; /* where the first tile begins, then a tile each: those with all lanes first */

@@ -468,7 +468,7 @@ void ec_conv2d_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, i
 /* Convolution on cores with Helium: one group, no dilation, right shifts of at least 1. Weights and parameters are blocks as
  * ec_matmul_mve.h describes them (weights of 4 and 2 bits packed as in ec_unpack_mve.h); a window has its elements in the order of
  * the sweep: (row, column, channel), or for rows (column, row, channel). Entries are ec_conv2d_<variant>_<ties>_mve. Scratch:
- * int8_t[strip_bytes], int8_t[tail_bytes], for packed weights int32_t[16 * chunks]. */
+ * int8_t[strip_bytes], int8_t[tail_bytes], for packed weights int32_t[window_bytes]. */
 #define EC_SWEEP_POINTS 0  /* 1x1 without padding: pixel by pixel */
 #define EC_SWEEP_ROWS 1    /* along rows of outputs */
 #define EC_SWEEP_COLUMNS 2 /* along columns of outputs */
@@ -476,29 +476,29 @@ void ec_conv2d_s8_dsp(const ec_conv2d_dsp_params *params, const int8_t *input, i
 typedef struct {
     const int32_t *weights;
     const int32_t *parameters;
-    int32_t weight_bits;
-    int32_t sweep;
-    int32_t stepwise; /* not 0: the variant _n */
-    int32_t chunks; /* of 16 bytes a window */
-    int32_t tile; /* most windows at a time */
     int32_t strip_bytes;
     int32_t tail_bytes;
-    int32_t input_height;
-    int32_t input_width;
-    int32_t input_channels;
-    int32_t output_height;
-    int32_t output_width;
-    int32_t output_channels;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t padding_top;
-    int32_t padding_left;
-    int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
+    uint16_t window_bytes; /* whole chunks of 16, and for the variant _n a half one or none */
+    uint16_t tile; /* most windows at a time */
+    uint16_t input_height;
+    uint16_t input_width;
+    uint16_t input_channels;
+    uint16_t output_height;
+    uint16_t output_width;
+    uint16_t output_channels;
+    uint16_t kernel_height;
+    uint16_t kernel_width;
+    uint16_t padding_top;
+    uint16_t padding_left;
+    uint8_t weight_bits;
+    uint8_t sweep;
+    uint8_t stepwise; /* not 0: the variant _n */
+    uint8_t stride_height;
+    uint8_t stride_width;
+    int8_t input_zero_point;
+    int8_t output_zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_conv2d_mve_params;
 
 #define EC_CONV2D_MVE_ENTRIES(ties) \
@@ -521,16 +521,16 @@ EC_CONV2D_MVE_ENTRIES(relu);
 typedef struct {
     const int32_t *weights;
     const int32_t *parameters;
-    int32_t multiplier; /* of all outputs, and their negative right shift; unused in _channel */
-    int32_t shift;
-    int32_t weight_bits;
     int32_t input_size;
     int32_t output_size;
     int32_t chunks; /* of 16 inputs */
     int32_t unpacked_bytes;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
+    int32_t multiplier; /* of all outputs, and their negative right shift; unused in _channel */
+    int8_t shift;
+    uint8_t weight_bits;
+    int8_t output_zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_dense_mve_params;
 
 void ec_dense_channel_any_mve(const ec_dense_mve_params *params, const int8_t *input, int8_t *output, void *scratch);
@@ -540,43 +540,42 @@ void ec_dense_tensor_relu_mve(const ec_dense_mve_params *params, const int8_t *i
 
 /* Depthwise convolution on cores with Helium: depth multiplier 1, no dilation, right shifts of at least 1. `rows` and `columns` are
  * the image's, or exchanged; see ec_depthwise_mve.c. Weights are packed rows of a channel's taps, column by column; `factors` holds
- * bias and multiplier of each channel, `shifts` negative right shifts, `patterns` ec_depthwise_pattern_mve[phases * vectors] (one for
- * the kind pair). The output may begin where the input does (and then be no longer or wider; no
+ * bias and shift (as in ec_requant_mve.h) and multiplier of each channel, `patterns` ec_depthwise_pattern_mve[phases * vectors] (one
+ * for the kind pair). The output may begin where the input does (and then be no longer or wider; no
  * narrower where they are exchanged), but not overlap it otherwise. Entries are ec_depthwise_<kind>_<ties>_mve.
  * Scratch: uint32_t[16 * strips * strip_columns * row_groups + 4 + 2 * table_words], int8_t[saved_bytes], for packed weights
  * int8_t[16 * taps]. */
 typedef struct {
     const int8_t *weights;
     const int32_t *factors;
-    const int8_t *shifts;
     const int32_t *patterns;
-    int32_t weight_bits;
-    int32_t channels;
-    int32_t taps;
-    int32_t input_rows;
-    int32_t input_columns;
     int32_t input_row_bytes;
     int32_t input_column_bytes;
-    int32_t output_rows;
-    int32_t output_columns;
     int32_t output_row_bytes;
     int32_t output_column_bytes;
-    int32_t stride_rows;
-    int32_t stride_columns;
-    int32_t padding_rows;
-    int32_t padding_columns;
-    int32_t strip_rows; /* that the windows of a strip see */
-    int32_t strip_columns;
-    int32_t row_groups; /* of four rows a strip */
-    int32_t phases; /* rows of outputs a strip */
-    int32_t vectors; /* a window */
-    int32_t strips; /* at a time */
     int32_t table_words;
     int32_t saved_bytes;
-    int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
+    uint16_t channels;
+    uint16_t taps;
+    uint16_t input_rows;
+    uint16_t input_columns;
+    uint16_t output_rows;
+    uint16_t output_columns;
+    uint16_t padding_rows;
+    uint16_t padding_columns;
+    uint16_t strip_rows; /* that the windows of a strip see */
+    uint16_t strip_columns;
+    uint16_t strips; /* at a time */
+    uint8_t weight_bits;
+    uint8_t stride_rows;
+    uint8_t stride_columns;
+    uint8_t row_groups; /* of four rows a strip */
+    uint8_t phases; /* rows of outputs a strip */
+    uint8_t vectors; /* a window */
+    int8_t input_zero_point;
+    int8_t output_zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_depthwise_mve_params;
 
 #define EC_DEPTHWISE_MVE_ENTRIES(ties) \
@@ -593,19 +592,19 @@ EC_DEPTHWISE_MVE_ENTRIES(relu);
  * int32_t[256], or [512] where left_half is 0. */
 typedef struct {
     int32_t size;
-    int32_t left_half; /* not 0: the left factor is 1/2 */
-    int32_t ties;      /* 0: negative sums end at the activation's lower end anyway, or the output's shift is 0 */
-    int32_t left_zero_point;
     int32_t left_multiplier;
-    int32_t left_shift;
-    int32_t right_zero_point;
     int32_t right_multiplier;
-    int32_t right_shift;
     int32_t output_multiplier;
-    int32_t output_shift;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
+    uint8_t left_half; /* not 0: the left factor is 1/2 */
+    uint8_t ties;      /* 0: negative sums end at the activation's lower end anyway, or the output's shift is 0 */
+    int8_t left_zero_point;
+    int8_t left_shift;
+    int8_t right_zero_point;
+    int8_t right_shift;
+    int8_t output_shift;
+    int8_t output_zero_point;
+    int8_t activation_min;
+    int8_t activation_max;
 } ec_add_mve_params;
 
 void ec_add_s8_mve(const ec_add_mve_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);

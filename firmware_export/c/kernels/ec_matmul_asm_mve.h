@@ -4,7 +4,7 @@
  *
  * Registers: accumulators of pixel 0 in r0 r2 r4 r6, of pixel 1 in r8 r10 r12 lr; r1 r3 pixels, r5 weights, r7 output, r9 pairs left,
  * r11 what the variant wants; q0 q1 pixels, q2 q3 weights, q4 multipliers, q5 shifts, q6 biases, q7 output offsets. The frame holds
- * the first twelve words of *m. */
+ * the first twelve words of *m, and for _n where its first chunk's code is. */
 #ifndef EC_MATMUL_ASM_MVE_H
 #define EC_MATMUL_ASM_MVE_H
 
@@ -13,22 +13,25 @@
 
 #ifdef EC_MVE_ASSEMBLY
 
-/* One chunk: `ma` is vmladav for the first, vmladava for the others; the operands are addresses. */
-#define EC_MATMUL_CHUNK(ma, p0, p1, w0, w1, w2, w3) \
-    "vldrb.u8 q0, " p0 "\n" \
-    "vldrw.u32 q2, " w0 "\n" \
-    "vldrb.u8 q1, " p1 "\n" \
-    ma ".s8 r0, q0, q2\n" \
-    "vldrw.u32 q3, " w1 "\n" \
-    ma ".s8 r8, q1, q2\n" \
-    ma ".s8 r2, q0, q3\n" \
-    "vldrw.u32 q2, " w2 "\n" \
-    ma ".s8 r10, q1, q3\n" \
-    ma ".s8 r4, q0, q2\n" \
-    "vldrw.u32 q3, " w3 "\n" \
-    ma ".s8 r12, q1, q2\n" \
-    ma ".s8 r6, q0, q3\n" \
-    ma ".s8 lr, q1, q3\n"
+/* One chunk: `p` and `w` load pixels and weights, `ma` multiplies and adds; the operands are addresses. */
+#define EC_MATMUL_VECTORS(p, w, ma, p0, p1, w0, w1, w2, w3) \
+    p " q0, " p0 "\n" \
+    w " q2, " w0 "\n" \
+    p " q1, " p1 "\n" \
+    ma " r0, q0, q2\n" \
+    w " q3, " w1 "\n" \
+    ma " r8, q1, q2\n" \
+    ma " r2, q0, q3\n" \
+    w " q2, " w2 "\n" \
+    ma " r10, q1, q3\n" \
+    ma " r4, q0, q2\n" \
+    w " q3, " w3 "\n" \
+    ma " r12, q1, q2\n" \
+    ma " r6, q0, q3\n" \
+    ma " lr, q1, q3\n"
+
+/* `ma` is vmladav for the first, vmladava for the others. */
+#define EC_MATMUL_CHUNK(ma, p0, p1, w0, w1, w2, w3) EC_MATMUL_VECTORS("vldrb.u8", "vldrw.u32", ma ".s8", p0, p1, w0, w1, w2, w3)
 
 /* Chunks 0 to 3 with fixed offsets; p0 and p1 say how the pixel's pointer is used. */
 #define EC_MATMUL_CHUNK0(p0, p1) EC_MATMUL_CHUNK("vmladav", p0, p1, "[r5]", "[r5, #16]", "[r5, #32]", "[r5, #48]")
@@ -37,6 +40,9 @@
 #define EC_MATMUL_CHUNK3(p0, p1) EC_MATMUL_CHUNK("vmladava", p0, p1, "[r5, #192]", "[r5, #208]", "[r5, #224]", "[r5, #240]")
 /* A chunk anywhere: all pointers advance. */
 #define EC_MATMUL_CHUNK_ON(ma) EC_MATMUL_CHUNK(ma, "[r1], #16", "[r3], #16", "[r5], #16", "[r5], #16", "[r5], #16", "[r5], #16")
+/* A half chunk, widened to 16 bits: it is the first. */
+#define EC_MATMUL_HALF_ON \
+    EC_MATMUL_VECTORS("vldrb.s16", "vldrb.s16", "vmladav.s16", "[r1], #8", "[r3], #8", "[r5], #8", "[r5], #8", "[r5], #8", "[r5], #8")
 
 #define EC_MATMUL_TIES_relu ""
 #define EC_MATMUL_TIES_any \
@@ -63,11 +69,13 @@
     "ldr r11, [sp, #16]\n" \
     "add r11, r11, r5\n"
 
-/* _n: the address of the chunk at which the loop of eight is entered, so that chunks - 1 of them run in all. */
+/* _n: the address of the chunk at which the loop of eight is entered, so that all but the first one run, and that of the first one,
+ * whole or half. */
 #define EC_MATMUL_START_k ""
 #define EC_MATMUL_START_s ""
 #define EC_MATMUL_START_n \
-    "ldr r1, [r0]\n" \
+    "add r1, r5, #32\n" /* block_bytes to chunks, the half one included */ \
+    "lsrs r1, r1, #6\n" \
     "rsb r1, r1, #1\n" \
     "and r1, r1, #7\n" \
     "movs r2, #56\n" \
@@ -75,7 +83,13 @@
     "adr.w r2, 3f\n" \
     "add r1, r1, r2\n" \
     "orr r1, r1, #1\n" \
-    "str r1, [sp, #44]\n"
+    "adr.w r2, 4f\n" \
+    "tst r5, #32\n" \
+    "beq 6f\n" \
+    "adr.w r2, 5f\n" \
+    "6:\n" \
+    "orr r2, r2, #1\n" \
+    "strd r1, r2, [sp, #44]\n"
 
 #define EC_MATMUL_MVE(name, variant, ties, chunks_code) \
     __asm__(".syntax unified\n" \
@@ -87,15 +101,15 @@
             ".thumb_func\n" #name ":\n" \
             "push {r4-r11, lr}\n" \
             "vpush {d8-d15}\n" \
-            "sub sp, sp, #48\n" \
+            "sub sp, sp, #52\n" \
             "ldm r0!, {r1-r12}\n" \
             "stm sp, {r1-r12}\n" \
-            "vldrw.u32 q7, [r0, #4]\n" EC_MATMUL_START_##variant \
+            "vldrw.u32 q7, [r0]\n" EC_MATMUL_START_##variant \
             "1:\n" \
             "ldr r0, [sp, #36]\n" \
-            "vldrw.u32 q6, [r0], #16\n" \
+            "vldrw.u32 q5, [r0], #16\n" \
             "vldrw.u32 q4, [r0], #16\n" \
-            "vldrb.s32 q5, [r0], #4\n" \
+            "vshr.s32 q6, q5, #8\n" \
             "str r0, [sp, #36]\n" \
             "ldr r7, [sp, #40]\n" \
             "add r0, r7, #4\n" \
@@ -129,7 +143,7 @@
             "subs r0, r0, #1\n" \
             "str r0, [sp, #32]\n" \
             "bne.w 1b\n" \
-            "add sp, sp, #48\n" \
+            "add sp, sp, #52\n" \
             "vpop {d8-d15}\n" \
             "pop {r4-r11, pc}\n" \
             ".size " #name ", .-" #name "\n" \
@@ -151,9 +165,12 @@
 #define EC_MATMUL_CODE_s3 EC_MATMUL_CODE_s2 EC_MATMUL_CHUNK2("[r1, #32]", "[r3, #32]")
 #define EC_MATMUL_CODE_s4 EC_MATMUL_CODE_s3 EC_MATMUL_CHUNK3("[r1, #48]", "[r3, #48]")
 #define EC_MATMUL_CODE_n \
-    EC_MATMUL_CHUNK_ON("vmladav") \
-    "ldr.w pc, [sp, #44]\n" \
+    "ldr.w pc, [sp, #48]\n" \
     ".balign 4\n" \
+    "4:\n" EC_MATMUL_CHUNK_ON("vmladav") \
+    "ldr.w pc, [sp, #44]\n" \
+    "5:\n" EC_MATMUL_HALF_ON \
+    "ldr.w pc, [sp, #44]\n" \
     "3:\n" \
     ".rept 8\n" EC_MATMUL_CHUNK_ON("vmladava") \
     ".endr\n" \
@@ -162,23 +179,28 @@
 
 #else /* the same in plain C */
 
-#define EC_MATMUL_STEP_k(m) (32 * (m)->chunks)
+#define EC_MATMUL_STEP_k(m) ((m)->block_bytes / 2)
 #define EC_MATMUL_STEP_s(m) (m)->pixel_step
-#define EC_MATMUL_STEP_n(m) ((m)->pixel_step + 16 * (m)->chunks)
+#define EC_MATMUL_STEP_n(m) ((m)->pixel_step + (m)->block_bytes / 4)
 #define EC_MATMUL_TIES_relu 0
 #define EC_MATMUL_TIES_any 1
 
 static inline void ec_matmul_channel(const ec_matmul_mve *m, const int8_t *pixel, const int8_t *weights, int32_t lane, int8_t *output, int ties)
 {
-    const int8_t *shifts = (const int8_t *)(m->parameters + 8);
-    uint32_t sum = (uint32_t)m->parameters[lane];
+    const int32_t word = m->parameters[lane], chunks = m->block_bytes / 64, first = m->block_bytes % 64 / 4;
+    uint32_t sum = (uint32_t)ec_bias_mve(word);
     int32_t chunk, i;
-    for (chunk = 0; chunk < m->chunks; ++chunk) {
+    for (i = 0; i < first; ++i) {
+        sum += (uint32_t)(pixel[i] * weights[first * lane + i]);
+    }
+    pixel += first;
+    weights += 4 * first;
+    for (chunk = 0; chunk < chunks; ++chunk) {
         for (i = 0; i < 16; ++i) {
             sum += (uint32_t)(pixel[16 * chunk + i] * weights[64 * chunk + 16 * lane + i]);
         }
     }
-    *output = ec_requant_mve((int32_t)sum, m->parameters[4 + lane], shifts[lane], m->zero_point, ties);
+    *output = ec_requant_mve((int32_t)sum, m->parameters[4 + lane], ec_shift_mve(word), m->zero_point, ties);
 }
 
 static inline void ec_matmul_plain(ec_matmul_mve *m, int32_t step, int ties)
@@ -194,7 +216,7 @@ static inline void ec_matmul_plain(ec_matmul_mve *m, int32_t step, int ties)
             }
         }
         m->weights += m->block_bytes / 4;
-        m->parameters += 9;
+        m->parameters += 8;
         m->output += 4;
     }
 }

@@ -10,6 +10,18 @@
 #define EC_MVE_ASSEMBLY 1
 #endif
 
+/* A channel's bias and its negative right shift stand in one word: bias * 256 + the shift as a byte, which is all that VRSHL looks at
+ * in a vector of shifts. */
+static inline int32_t ec_bias_mve(int32_t word)
+{
+    return word >> 8;
+}
+
+static inline int32_t ec_shift_mve(int32_t word)
+{
+    return (int8_t)word;
+}
+
 /* VQRDMULH, VRSHL by `shift` = -(right shift), saturating addition of the zero point; `ties` as in ec_matmul_mve.h. Right shifts are 1 to 31. */
 static inline int8_t ec_requant_mve(int32_t x, int32_t multiplier, int32_t shift, int32_t zero_point, int ties)
 {
