@@ -5,7 +5,8 @@
 Every model is imported from its .tflite, lowered with --io arena, compiled and run afresh. Outputs are compared byte for byte with the
 tflite-micro interpreter on real inputs (Speech Commands features, patches of scikit-learn's photographs, a ToyADMOS spectrogram).
 "M cycles, flash of an STM32L4R5" adds the waits of that chip's flash at 120 MHz (bench/flash_wait.py), where MLPerf Tiny's figures were
-measured; beside it X-CUBE-AI 10.2's figure, published by MLCommons. RAM is everything the firmware needs for an inference: arena with input and output in it, other data, the deepest stack. Flash is code and
+measured; beside it X-CUBE-AI 10.2's figure, published by MLCommons.
+RAM is everything the firmware needs for an inference: arena with input and output in it, other data, the deepest stack. Flash is code and
 constants without the bench harness. "weights" are the model's own weights (one byte) and biases (four). kB are 1,000 bytes.
 Peers' figures: docs/peers.md.
 """
@@ -179,7 +180,8 @@ def row(name: str, core: str, seen: Measurement, waiting: Measurement | None, gr
     cycles = "-" if seen.estimated_cycles is None else _against(seen.estimated_cycles / 1e6, goal.m4_cycles if goal and core == "cortex-m4" else None)
     words = "-" if seen.memory_words is None else f"{seen.memory_words / 1e6:.3g}"
     ratio = "-" if peer is None else " / ".join(f"{ours / theirs:.2f}" for ours, theirs in zip((instructions, flash, ram), peer, strict=True))
-    return [name, core, _against(instructions, wanted), cycles, _with_waits(waiting, model.x_cube_ai), words, _against(ram, goal and goal.ram), _against(flash, flash_goal),
+    return [name, core, _against(instructions, wanted), cycles, _with_waits(waiting, model.x_cube_ai), words,
+            _against(ram, goal and goal.ram), _against(flash, flash_goal),
             f"{weights:.1f}", ratio, "yes" if exact else "NO", f"{seconds:.1f}"]
 
 
@@ -192,7 +194,8 @@ def main() -> None:
     parser.add_argument("--layers", action="store_true", help="print each layer's instructions, cycles and memory words as well")
     parser.add_argument("--json", type=Path, help="write all measurements here too")
     arguments = parser.parse_args()
-    print("| model | core | M instructions (goal) | M cycles, estimated (goal) | M cycles, flash of an STM32L4R5 | M memory words | RAM kB (goal) | flash kB (goal) | weights kB | "
+    print("| model | core | M instructions (goal) | M cycles, estimated (goal) | M cycles, flash of an STM32L4R5 | "
+          "M memory words | RAM kB (goal) | flash kB (goal) | weights kB | "
           "instructions / flash / RAM relative to TFLM + CMSIS-NN | equals tflite-micro | import and lower, s |")
     print("|" + "---|" * 12)
     documents = {}
