@@ -154,17 +154,13 @@ def test_fast_kernels_give_way_only_where_bands_do_not_suffice() -> None:
 
 
 def test_only_the_layer_in_the_way_gives_way() -> None:
-    b = Builder(12)  # the last layers need most, and are too low for bands to help
-    x = b.conv(b.conv(b.input(24, 24, 3), 8, 3), 8, 3)
-    x = b.conv(b.conv(b.conv(x, 32, 3, 3), 64, 1), 64, 3)
-    graph = b.graph("low", b.head(x, 3))
-    whole = decide(graph, M4, LowerOptions())
-    assert _winograd_layers(whole) == {"conv2d_1", "conv2d_4"}
-    frugal = select(whole.calls[4], M4.extensions, frugal=True)
-    assert frugal.scratch_bytes(whole.calls[4]) < whole.emitters[4].scratch_bytes(whole.calls[4])
-    limited = decide(graph, M4, LowerOptions(ram_bytes=9_000))
-    assert limited.plan.memory.arena_bytes <= 9_000 < whole.plan.memory.arena_bytes
-    assert _winograd_layers(limited) == {"conv2d_1"} and limited.plan.fitted[-1].endswith("calls: conv2d_4")
+    graph = shared_graph("pretrainedResnet_quant")
+    whole = decide(graph, M4, LowerOptions(io="arena"))
+    limited = decide(graph, M4, LowerOptions(io="arena", ram_bytes=26_000))
+    assert limited.plan.memory.arena_bytes <= 26_000 and limited.plan.macs == graph.total_macs
+    assert _winograd_layers(whole) - _winograd_layers(limited) == {"conv_2d_9"} and limited.plan.fitted[-1].endswith("calls: conv_2d_9")
+    for call, fast in zip(whole.calls, whole.emitters, strict=True):
+        assert select(call, M4.extensions, frugal=True).scratch_bytes(call) <= fast.scratch_bytes(call)
 
 
 def test_a_model_of_one_row_fits_by_its_kernels_alone() -> None:

@@ -68,10 +68,10 @@ def conv(seed: int, shape: tuple[int, int, int], out: int, kernel: tuple[int, in
 
 
 def biased(seed: int) -> tuple[Op, list[tuple[int, ...]]]:
-    """Biases of nearly 24 bits, of both signs, and factors for which they do not saturate."""
+    """Biases of nearly 27 bits, of both signs, and factors for which they do not saturate."""
     op, shapes = conv(seed, (3, 3, 16), 8)
-    return dataclasses.replace(op, bias=np.linspace(-8.1e6, 8.1e6, 8).astype(np.int64), input_zero_point=0, output_zero_point=3,  # type: ignore[call-arg]
-                               requant=Requant.from_real(np.linspace(1e-5, 2e-5, 8))), shapes
+    return dataclasses.replace(op, bias=np.linspace(-6.6e7, 6.6e7, 8).astype(np.int64), input_zero_point=0, output_zero_point=3,  # type: ignore[call-arg]
+                               requant=Requant.from_real(np.linspace(1e-6, 2e-6, 8))), shapes
 
 
 def depthwise(seed: int, shape: tuple[int, int, int], kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1), padding: Padding = "same",
@@ -245,9 +245,9 @@ def test_pixels_are_filled_up_to_half_a_vector_but_not_to_one_alone(taps: int, f
 
 
 def test_what_the_kernels_cannot_do_goes_to_another_one() -> None:
-    """Factors above 1/2, dilation, groups, more than 65,535 rows, biases of more than 24 bits."""
+    """Factors above 1/2, dilation, groups, more than 65,535 rows, biases of more than 27 bits."""
     op, (shape,) = conv(1, (6, 6, 8), 8, (3, 3))
-    bias = np.where(np.arange(8) == 1, 2**23, op.bias)  # type: ignore[attr-defined]
+    bias = np.where(np.arange(8) == 1, 2**26, op.bias)  # type: ignore[attr-defined]
     for other, size in ((dataclasses.replace(op, requant=Requant.from_real(1.7)), shape),
                         (dataclasses.replace(op, dilation=(2, 2), padding=(2, 2, 2, 2)), shape),
                         (dataclasses.replace(op, weights=op.weights[..., :4], groups=2), shape),  # type: ignore[attr-defined]
@@ -258,11 +258,11 @@ def test_what_the_kernels_cannot_do_goes_to_another_one() -> None:
 
 
 @pytest.mark.parametrize("made", [conv(1, (3, 3, 8), 4), depthwise(60, (3, 3, 8)), dense(100, 8, 8)], ids=["conv", "depthwise", "dense"])
-def test_biases_of_24_bits(made: tuple[Op, list[tuple[int, ...]]]) -> None:
+def test_biases_of_27_bits(made: tuple[Op, list[tuple[int, ...]]]) -> None:
     """The greatest and the smallest one that share a word with a shift, and the next ones, which another kernel takes."""
     op, shapes = made
     op = dataclasses.replace(op, weights=np.zeros_like(op.weights))  # type: ignore[attr-defined]
-    for bias, fits in ((2**23 - 1, True), (-2**23, True), (2**23, False), (-2**23 - 1, False)):
+    for bias, fits in ((2**26 - 1, True), (-2**26, True), (2**26, False), (-2**26 - 1, False)):
         given = np.where(np.arange(len(op.bias)) == 1, bias, op.bias)  # type: ignore[attr-defined]
         emitter, call = emitter_of(between_copies("bias", dataclasses.replace(op, bias=given), shapes))
         assert emitter.kernel(call).endswith("_mve") == fits

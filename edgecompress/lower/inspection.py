@@ -105,7 +105,8 @@ class Inspector:
             target=target, arena_bytes=found.memory.arena_bytes, lower_bound_bytes=found.memory.lower_bound_bytes,
             scratch_bytes=max((layer.scratch_bytes for layer in found.layers), default=0), state_bytes=found.state_bytes,
             input_output_bytes=sum(self.graph.tensors[name].size for name in callers),
-            constant_bytes=found.constant_bytes, macs=found.macs, cost=cost, profile=profile, profile_note=note, layers=self._layers(found, cost), fitted=found.fitted)
+            constant_bytes=found.constant_bytes, macs=found.macs, cost=cost, profile=profile, profile_note=note, layers=self._layers(found, cost),
+            fitted=found.fitted)
 
     def inspect_all(self, targets: Iterable[Target]) -> list[Inspection | Refusal]:
         """The devices that fit first, the smallest at the top; then those that do not, the largest at the top; then those that cannot."""

@@ -11,12 +11,13 @@ from edgecompress.ir.requant import Requant
 VECTOR = 16  # bytes
 HALF = 8  # taps of a half chunk
 CHANNEL_WORDS = 2  # constants of a channel: bias and shift, multiplier
-BIAS_LIMIT = 2**23  # a bias shares its word with a shift
+BIAS_LIMIT = 2**26  # a bias shares its word with a shift
 OUTPUT_RANGE = dict.fromkeys(("output_zero_point", "activation_min", "activation_max"), "int8_t")  # narrow fields of params structs
 
 
 def biases_fit(op: Any, rows: np.ndarray) -> bool:
-    """Whether biases with the input zero point's share have at most 24 bits, as those of trained layers have."""
+    """Whether biases with the input zero point's share have at most 27 bits. Trained layers need 24 for channels
+    that hardly change, 20 for others."""
     bias = folded_bias(op, rows)
     return bool(((bias >= -BIAS_LIMIT) & (bias < BIAS_LIMIT)).all())
 
@@ -53,16 +54,16 @@ def wrapped(values: np.ndarray) -> np.ndarray:
 
 
 def channel_constants(op: Any, rows: np.ndarray) -> np.ndarray:
-    """int32 [2, channels]: bias * 256 + the negative right shift as a byte (ec_requant_mve.h), and the multiplier."""
+    """int32 [2, channels]: 32 * (bias + 1) - right shift (ec_requant_mve.h), and the multiplier."""
     multiplier, shift = factors(op.requant, len(rows))
-    return wrapped(np.stack([folded_bias(op, rows) * 256 + (shift & 255), multiplier]))
+    return wrapped(np.stack([32 * (folded_bias(op, rows) + 1) + shift, multiplier]))
 
 
 def parameter_blocks(op: Any, rows: np.ndarray, lanes: int = 4) -> np.ndarray:
     """int32 [blocks * 2 * lanes]: channel_constants of each block of channels; those of missing channels are a shift of 1 and zeros."""
     blocks = -(-len(rows) // lanes)
     padded = np.zeros((CHANNEL_WORDS, blocks * lanes), dtype=np.int32)
-    padded[0, len(rows):] = 255
+    padded[0, len(rows):] = 31
     padded[:, :len(rows)] = channel_constants(op, rows)
     return padded.reshape(CHANNEL_WORDS, blocks, lanes).transpose(1, 0, 2).ravel()
 

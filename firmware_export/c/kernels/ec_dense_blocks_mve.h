@@ -75,12 +75,14 @@ static inline int8_t ec_dense_rescale_mve(const ec_dense_blocks_mve *d, const in
 #define EC_DENSE_RESCALE_channel(ties) \
     "vldrw.u32 q4, [r3], #16\n" \
     "vldrw.u32 q5, [r3], #16\n" \
-    "vshr.s32 q2, q4, #8\n" \
-    "vshr.s32 q3, q5, #8\n" \
+    "vshr.s32 q2, q4, #5\n" \
+    "vshr.s32 q3, q5, #5\n" \
     "vadd.i32 q0, q0, q2\n" \
     "vldrw.u32 q2, [r3], #16\n" \
     "vadd.i32 q1, q1, q3\n" \
     "vldrw.u32 q3, [r3], #16\n" \
+    "vorr.i32 q4, #0xe0\n" \
+    "vorr.i32 q5, #0xe0\n" \
     "vqrdmulh.s32 q0, q0, q2\n" \
     "vqrdmulh.s32 q1, q1, q3\n" EC_DENSE_ROUND_##ties \
     "vrshl.s32 q0, q0, q4\n" \

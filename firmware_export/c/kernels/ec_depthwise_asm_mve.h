@@ -136,8 +136,8 @@
             "ldr r2, [r0, #12]\n" \
             "ldrd r11, r7, [r2], #8\n" \
             "str r2, [r0, #12]\n" \
-            "sxtb r9, r11\n" \
-            "asr r11, r11, #8\n" \
+            "orn r9, r11, #31\n" \
+            "asr r11, r11, #5\n" \
             "ldrd r2, r3, [r0, #16]\n" \
             "vldrw.u32 q4, [r0, #44]\n" \
             "vadd.i32 q4, q4, r2\n" \

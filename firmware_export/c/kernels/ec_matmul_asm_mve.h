@@ -109,7 +109,8 @@
             "ldr r0, [sp, #36]\n" \
             "vldrw.u32 q5, [r0], #16\n" \
             "vldrw.u32 q4, [r0], #16\n" \
-            "vshr.s32 q6, q5, #8\n" \
+            "vshr.s32 q6, q5, #5\n" \
+            "vorr.i32 q5, #0xe0\n" \
             "str r0, [sp, #36]\n" \
             "ldr r7, [sp, #40]\n" \
             "add r0, r7, #4\n" \

@@ -10,16 +10,16 @@
 #define EC_MVE_ASSEMBLY 1
 #endif
 
-/* A channel's bias and its negative right shift stand in one word: bias * 256 + the shift as a byte, which is all that VRSHL looks at
- * in a vector of shifts. */
+/* A channel's bias and its right shift (1 to 31) stand in one word: 32 * bias + 32 - shift. With bits 5 to 7 set, its lowest byte is
+ * -shift, and of a vector of shifts VRSHL looks at no more than that. */
 static inline int32_t ec_bias_mve(int32_t word)
 {
-    return word >> 8;
+    return word >> 5;
 }
 
 static inline int32_t ec_shift_mve(int32_t word)
 {
-    return (int8_t)word;
+    return (word & 31) - 32;
 }
 
 /* VQRDMULH, VRSHL by `shift` = -(right shift), saturating addition of the zero point; `ties` as in ec_matmul_mve.h. Right shifts are 1 to 31. */
