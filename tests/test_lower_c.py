@@ -37,6 +37,7 @@ from edgecompress.lower.c import convolution, mve_convolution, sequence, simple
 from edgecompress.lower.c.naming import c_identifier, comment_text, unique_identifiers
 from edgecompress.lower.c.planning import decide
 from edgecompress.lower.options import IO_KINDS, LowerOptions
+from edgecompress.lower.passes import optimize
 from edgecompress.resources import data_dir
 
 GOLDEN = Path(__file__).parent / "golden" / "small_net"
@@ -216,7 +217,7 @@ def test_constant_bytes_are_what_a_compiler_makes(tmp_path: Path) -> None:
         for name, content in artifact.files.items():
             if name.endswith((".c", ".h")):
                 (tmp_path / name).write_bytes(content)
-        decisions = decide(case.graph, target)
+        decisions = decide(optimize(case.graph), target)
         call, emitter = decisions.calls[0], decisions.emitters[0]
         prefix = f"{artifact.name}_0_{c_identifier(call.node.name, 'layer')}"
         symbols = [f"{prefix}_params", *(f"{prefix}_{array.suffix}" for array in emitter.arrays(call))]

@@ -30,7 +30,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--layers", type=int, default=5, help="how many of the largest layers to show for one device (default: 5)")
     parser.add_argument("--float", action="store_true", help="take a float model as it is, in float32 (default: its int8 version)")
     parser.add_argument("--io", choices=("caller", "arena"), default="caller", help="where inputs and outputs lie, as in 'lower' (default: caller)")
-    parser.add_argument("--ram", help="most bytes of arena and state, as in 'lower': layers are computed in bands of rows, or with less scratch memory, until they fit")
+    parser.add_argument("--ram", help="most bytes of arena and state, as in 'lower': layers are computed in bands of rows or with less scratch to fit")
     add_format(parser)
     parser.set_defaults(run=run)
 

@@ -39,7 +39,7 @@ def register(subparsers: Any) -> None:
     memory = parser.add_argument_group("memory")
     memory.add_argument("--io", choices=("caller", "arena"), default="caller",
                         help="where inputs and outputs lie: buffers of the caller (default), or the arena, which shares their bytes and saves RAM")
-    memory.add_argument("--ram", help="most bytes of arena and state, such as 64KiB: layers are computed in bands of rows, or with less scratch memory, until they fit")
+    memory.add_argument("--ram", help="most bytes of arena and state, such as 64KiB: layers are computed in bands of rows or with less scratch to fit")
     memory.add_argument("--weights-section", default="", metavar="NAME", help="linker section for the constant arrays, such as .ext_flash")
     memory.add_argument("--weights-section-over", metavar="SIZE", help="only arrays of at least this size go there (default: all)")
     memory.add_argument("--arena-section", default="", metavar="NAME", help="linker section for the arena, such as .dtcm")
