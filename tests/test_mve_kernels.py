@@ -75,10 +75,9 @@ def biased(seed: int) -> tuple[Op, list[tuple[int, ...]]]:
 
 
 def depthwise(seed: int, shape: tuple[int, int, int], kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1), padding: Padding = "same",
-              bits: int = 8, extreme: bool = False, multiplier: int = 1) -> tuple[Op, list[tuple[int, ...]]]:
+              bits: int = 8, extreme: bool = False) -> tuple[Op, list[tuple[int, ...]]]:
     """Depthwise convolution and its input's shape."""
-    channels = multiplier * shape[2]
-    layer = Draw((seed, *shape, *kernel), bits, extreme).layer(channels, kernel[0] * kernel[1], (*kernel, channels))
+    layer = Draw((seed, *shape, *kernel), bits, extreme).layer(shape[2], kernel[0] * kernel[1], (*kernel, shape[2]))
     return DepthwiseConv2D(**layer, stride=stride, padding=resolve_padding(padding, shape[:2], kernel, stride)), [shape]  # type: ignore[arg-type]
 
 
@@ -145,7 +144,7 @@ NAMED: dict[str, tuple[Op, list[tuple[int, ...]]]] = {
     "columns_nibbles": conv(47, (9, 8, 4), 6, (3, 3), bits=4), "columns_long": conv(48, (70, 6, 6), 4, (5, 5)),
     "columns_one": conv(49, (30, 3, 1), 4, (3, 3)), "pair": depthwise(60, (24, 24, 32)), "pair_kws": depthwise(61, (25, 5, 64)),
     "pair_small": depthwise(62, (6, 6, 40)), "pair_tiny": depthwise(63, (3, 3, 20)), "pair_narrow": depthwise(64, (9, 1, 17)),
-    "pair_pixel": depthwise(65, (1, 1, 16)), "pair_valid": depthwise(66, (8, 7, 5), padding="valid"), "pair_two": depthwise(67, (7, 6, 8), (2, 2)),
+    "pair_valid": depthwise(66, (8, 7, 5), padding="valid"), "pair_two": depthwise(67, (7, 6, 8), (2, 2)),
     "pair_lopsided": depthwise(68, (6, 7, 4), padding=(2, 0, 0, 2)), "pair_extreme": depthwise(69, (9, 9, 16), extreme=True),
     "pair_nibbles": depthwise(70, (7, 6, 18), bits=4), "pair_ternary": depthwise(71, (7, 6, 10), bits=2), "pair_long": depthwise(72, (7, 90, 4)),
     "half": depthwise(73, (12, 12, 32), stride=(2, 2)), "half_odd": depthwise(74, (9, 11, 19), stride=(2, 2)),
@@ -156,7 +155,6 @@ NAMED: dict[str, tuple[Op, list[tuple[int, ...]]]] = {
     "seven_nibbles": depthwise(82, (7, 6, 17), (7, 7), bits=4), "seven_extreme": depthwise(83, (9, 9, 4), (7, 7), extreme=True),
     "four": depthwise(84, (9, 8, 6), (4, 4)), "line": depthwise(85, (1, 20, 16), (1, 9)), "line_tall": depthwise(86, (20, 1, 16), (9, 1)),
     "line_mixed": depthwise(87, (9, 1, 6), (7, 3)), "line_causal": depthwise(88, (15, 1, 5), (5, 1), padding=(4, 0, 0, 0)),
-    "one_channel": depthwise(90, (49, 40, 1), (10, 8), (2, 2), multiplier=8), "one_channel_nibbles": depthwise(91, (9, 8, 1), bits=4, multiplier=5),
     "dense": dense(100, 64, 12), "dense_long": dense(101, 640, 24), "dense_one": dense(102, 1, 1), "dense_odd": dense(103, 33, 19),
     "dense_tensor": dense(104, 128, 33, one_factor=True), "dense_tensor_odd": dense(105, 7, 9, one_factor=True),
     "dense_nibbles": dense(106, 50, 13, 4), "dense_ternary": dense(107, 40, 16, 2), "dense_ternary_tensor": dense(108, 20, 11, 2, True),

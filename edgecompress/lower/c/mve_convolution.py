@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from edgecompress.ir.ops.conv2d import Conv2D
-from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.lower.c.emitter import Call, ConstArray, Emitter, Reference
 from edgecompress.lower.c.mve_weights import (
     CHANNEL_WORDS,
@@ -208,44 +206,3 @@ class Conv2DMveEmitter(Emitter):
             if sweep.kind == ROWS:
                 pieces, copies = pieces * op.kernel[0], copies * op.kernel[0]
         return {"copies": copies, "copied": pieces * (length // VECTOR), "copied_parts": pieces * bool(length % VECTOR)}
-
-
-def as_convolution(call: Call) -> Call:
-    """A depthwise convolution of one input channel as the convolution that it is."""
-    op = call.op
-    if not isinstance(op, DepthwiseConv2D):
-        return call
-    same = Conv2D(op.weights.transpose(2, 0, 1)[..., None], op.bias, op.requant, op.input_zero_point, op.output_zero_point, op.stride, op.dilation,
-                  op.padding, 1, op.activation_min, op.activation_max, op.weight_bits)
-    return replace(call, node=replace(call.node, op=same))
-
-
-class OneChannelDepthwiseMveEmitter(Conv2DMveEmitter):
-    """Depthwise convolution of one input channel with a depth multiplier by the kernels of convolution."""
-
-    def supports(self, call: Call) -> bool:
-        return call.inputs[0].shape[2] == 1 < call.output.shape[2] and super().supports(as_convolution(call))
-
-    def kernel(self, call: Call) -> str:
-        return super().kernel(as_convolution(call))
-
-    def files(self, call: Call) -> tuple[str, ...]:
-        return super().files(as_convolution(call))
-
-    def params(self, call: Call) -> dict[str, int | Reference]:
-        return super().params(as_convolution(call))
-
-    def arrays(self, call: Call) -> tuple[ConstArray, ...]:
-        return super().arrays(as_convolution(call))
-
-    def array_bytes(self, call: Call) -> int:
-        return super().array_bytes(as_convolution(call))
-
-    def scratch_bytes(self, call: Call) -> int:
-        return super().scratch_bytes(as_convolution(call))
-
-    def overlaps(self, call: Call) -> Mapping[int, int]:
-        return super().overlaps(as_convolution(call))
-
-    def features(self, call: Call) -> dict[str, float]:
-        return super().features(as_convolution(call))

@@ -11,7 +11,7 @@ from edgecompress.lower.c.dsp_simple import AddDspEmitter, GlobalAveragePoolDspE
 from edgecompress.lower.c.dsp_winograd import WinogradDspEmitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT
-from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter, OneChannelDepthwiseMveEmitter
+from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.mve_depthwise import DepthwiseMveEmitter
 from edgecompress.lower.c.mve_simple import AddMveEmitter, GlobalAveragePoolMveEmitter, Pool2DMveEmitter
@@ -59,8 +59,7 @@ EMIT: dict[str, Emitter] = {
 FAST: dict[str, tuple[Emitter, ...]] = {
     "conv2d": (Conv2DMveEmitter(), DenseDspEmitter(), WinogradDspEmitter(), Conv2DDspEmitter()),
     "dense": (DenseMveEmitter(), DenseDspEmitter()),
-    "depthwise_conv2d": (OneChannelDepthwiseMveEmitter(), DepthwiseMveEmitter(),
-                         DepthwiseDotEmitter(), Depthwise3x3Emitter(1), Depthwise3x3Emitter(2), DepthwiseLineEmitter(),
+    "depthwise_conv2d": (DepthwiseDotEmitter(), DepthwiseMveEmitter(), Depthwise3x3Emitter(1), Depthwise3x3Emitter(2), DepthwiseLineEmitter(),
                          DepthwiseWindowEmitter(5, 1), DepthwiseWindowEmitter(5, 2), DepthwiseWindowEmitter(7, 1), DepthwiseWindowEmitter(7, 2),
                          DepthwiseWindowEmitter()),
     "lstm": (LstmDspEmitter("lstm"),),
