@@ -18,7 +18,7 @@ import numpy as np
 from edgecompress import __version__, resources
 from edgecompress.bench import bench, check_tools, pipeline
 from edgecompress.bench.measurement import Measurement
-from edgecompress.bench.sweep import OPTIONS, Draw, choose, make_graph
+from edgecompress.bench.sweep import OPTIONS, Draw, choose, make_graph, reduced
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
@@ -97,7 +97,7 @@ def run_graph(sweep: Sweep, draws: Sequence[Draw]) -> Sample:
     vectors = random.normal(size=shape).astype(np.float32) if graph.tensors[graph.inputs[0]].dtype == "float32" else \
         random.integers(-128, 128, shape, dtype=np.int8)
     # without the passes before a lowering, which would join layers that are to be measured one by one
-    artifact = lowering(target.lowering).lower(graph, target, {graph.inputs[0]: vectors}, "random", OPTIONS)
+    artifact = lowering(target.lowering).lower(graph, reduced(target, draws[0].without), {graph.inputs[0]: vectors}, "random", OPTIONS)
     with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
         artifact.write(Path(temporary) / "artifact")
         seen = bench(Path(temporary) / "artifact", cc=sweep.cc, emulator=sweep.emulator, target=target)

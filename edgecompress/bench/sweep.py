@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,15 +28,19 @@ MAX_MACS, MAX_ELEMENTS, MAX_WEIGHTS = 1_500_000, 100_000, 100_000  # of a layer:
 OPTIONS = LowerOptions(io="arena", thorough=False)  # how the graphs are lowered
 ROWS, ROWS_A_FEATURE = 16, 3  # of each kernel: at least so many, and more for one with many loops
 FLOAT_SHARE = 6  # one draw in so many is float32, for a core with an FPU
+FALLBACK_SHARE = 4  # one draw in so many is also lowered for kernels of fewer extensions, to which rare layers fall back
 ALIGNMENT = 16  # elements: as far from the input's start as a buffer of the arena may begin
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which of a seed's random layers. Those of one table draw its kinds in turn, as often as the table says."""
+    """Which of a seed's random layers. Those of one table draw its kinds in turn, as often as the table says.
+
+    `without` are extensions whose kernels it is not lowered to."""
 
     position: int
     floats: bool = False
+    without: tuple[str, ...] = ()
 
     def layer(self, seed: int) -> SweptLayer:
         """The layer; the same one for the same seed."""
@@ -50,7 +54,8 @@ class Draw:
 def make_graph(seed: int, draws: Sequence[Draw]) -> QuantizedGraph:
     """A graph of these layers, which are all of one type."""
     floats = draws[0].floats
-    return _assemble(f"sweep_{'float_' * floats}{draws[0].position}", [draw.layer(seed) for draw in draws], "float32" if floats else "int8")
+    name = f"sweep_{'float_' * floats}{'_'.join((*draws[0].without, str(draws[0].position)))}"
+    return _assemble(name, [draw.layer(seed) for draw in draws], "float32" if floats else "int8")
 
 
 def random_layers(seed: int, index: int) -> QuantizedGraph:
@@ -63,18 +68,29 @@ def choose(target: Target, seed: int, draws: int) -> list[tuple[Draw, ...]]:
     is thus seen as often as it comes, and one that most end in only as often as its fit needs."""
     rows: Counter[str] = Counter()
     features: dict[str, set[str]] = defaultdict(set)
-    chosen: dict[bool, list[Draw]] = {False: [], True: []}
+    chosen: dict[tuple[bool, tuple[str, ...]], list[Draw]] = defaultdict(list)
     has_fpu = bool({"fpu", "fpu64"} & set(target.extensions))
     for number in range(draws):
         floats = has_fpu and number % FLOAT_SHARE == FLOAT_SHARE - 1
-        draw = Draw(number // FLOAT_SHARE if floats else number, floats)
-        layers = lowered(make_graph(seed, [draw]), target).layers
-        if any(rows[layer.kernel] < max(ROWS, ROWS_A_FEATURE * len(features[layer.kernel])) for layer in layers):
-            chosen[floats].append(draw)
-            for layer in layers:
-                rows[layer.kernel] += 1
-                features[layer.kernel] |= {name for name, count in layer.features.items() if count}
+        for without in ((), *(_fallbacks(target) if not floats and number % FALLBACK_SHARE == 0 else ())):
+            draw = Draw(number // FLOAT_SHARE if floats else number, floats, without)
+            layers = lowered(make_graph(seed, [draw]), reduced(target, without)).layers
+            if any(rows[layer.kernel] < max(ROWS, ROWS_A_FEATURE * len(features[layer.kernel])) for layer in layers):
+                chosen[floats, without].append(draw)
+                for layer in layers:
+                    rows[layer.kernel] += 1
+                    features[layer.kernel] |= {name for name, count in layer.features.items() if count}
     return [tuple(part[start:start + LAYERS_PER_GRAPH]) for part in chosen.values() for start in range(0, len(part), LAYERS_PER_GRAPH)]
+
+
+def reduced(target: Target, without: tuple[str, ...]) -> Target:
+    """The target without the kernels of these extensions."""
+    return replace(target, extensions=tuple(name for name in target.extensions if name not in without))
+
+
+def _fallbacks(target: Target) -> tuple[tuple[str, ...], ...]:
+    """Extensions to leave out so that every kernel is seen that a layer of this target may get."""
+    return tuple(without for without in (("mve",), ("mve", "dsp")) if without[-1] in target.extensions)
 
 
 def lowered(graph: QuantizedGraph, target: Target) -> LoweredPlan:
