@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from op_cases import ALL_CASES
 
 from edgecompress import resources
 from edgecompress.bench.pipeline import block_cost
@@ -70,6 +71,17 @@ def test_shipped_profiles_belong_to_the_shipped_kernels(name: str) -> None:
     again = dataclasses.asdict(judge(profile.layer_rows, profile.coefficients))
     kept = dataclasses.asdict(profile.fit_error)
     assert again.pop("kernels") == pytest.approx(kept.pop("kernels")) and again == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_profiles_know_every_kernel_that_a_layer_may_get(name: str) -> None:
+    """Also those that a layer gets because a faster kernel cannot hold it: a search would drop all models with such a layer."""
+    profile = load_profile(name)
+    target = load_target(profile.target)
+    subsets = [target.extensions, *(tuple(set(target.extensions) - gone) for gone in ({"mve"}, {"mve", "dsp"}))]
+    found = {kernel for case in ALL_CASES for extensions in subsets
+             for kernel in plan(case.graph, dataclasses.replace(target, extensions=extensions)).kernels if kernel}
+    assert len(found) > 20 and sorted(found - profile.coefficients.keys()) == []
 
 
 def test_the_search_targets_have_their_profiles() -> None:
