@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from arena_executor import random_inputs, run_decisions, run_in_arena
-from graph_cases import ZERO_POINT, Builder
+from graph_cases import ZERO_POINT, Builder, random_network
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shared_models import MODELS, shared_graph
@@ -25,6 +26,7 @@ from edgecompress.lower import lower, plan
 from edgecompress.lower.c.planning import Decisions, decide
 from edgecompress.lower.c.table import select
 from edgecompress.lower.options import LowerOptions
+from edgecompress.lower.passes import optimize
 from edgecompress.lower.passes.bands import find_stretches, plan_bands, recomputed_macs, split_stretch
 
 HOST, M4 = load_target("host"), load_target("cortex-m4")
@@ -165,7 +167,7 @@ def test_only_the_layer_in_the_way_gives_way() -> None:
 
 def test_a_model_of_one_row_fits_by_its_kernels_alone() -> None:
     b = Builder(13)
-    x = b.input(1, 1, 64)
+    x = b.input(1, 3, 64)
     for _ in range(2):
         x = b.add(DepthwiseConv2D(b.random.integers(-127, 128, (1, 1, 64)), np.zeros(64), b.factors(64, 1), ZERO_POINT, ZERO_POINT), x)
     graph, core = b.graph("row", b.head(x, 3)), load_target("cortex-m55")
@@ -197,3 +199,14 @@ def test_shipped_models_fit_less_ram(name: str, limit: int) -> None:
     expected = run_all(graph, inputs)
     for output, values in run_decisions(decisions, inputs).items():
         np.testing.assert_array_equal(values, expected[output][0])
+
+
+@pytest.mark.parametrize("io", ["caller", "arena"])
+@pytest.mark.parametrize("seed", [6, 58, 75, *range(300, 308)])
+def test_a_limit_that_a_refusal_names_is_kept(seed: int, io: str) -> None:
+    graph, target = optimize(random_network(seed)), load_target("cortex-m55")
+    with pytest.raises(BudgetError) as refusal:
+        decide(graph, target, LowerOptions(io=io, ram_bytes=8))
+    named = re.search(r"at least (\d+) bytes", " ".join(refusal.value.details))
+    assert named is not None
+    assert decide(graph, target, LowerOptions(io=io, ram_bytes=int(named[1]))).plan.memory.arena_bytes <= int(named[1])

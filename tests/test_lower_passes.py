@@ -13,7 +13,8 @@ from host_build import build, run
 from pass_cases import rich_network
 
 from edgecompress.hw.target import load_target
-from edgecompress.ir.graph import QuantizedGraph
+from edgecompress.ir.float_ops import FloatConcat, FloatPad
+from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
@@ -381,3 +382,11 @@ def test_a_changed_output_never_leaves_the_house() -> None:
         check_same_outputs(graph, other, inputs)
     floats = functions_graph()
     check_same_outputs(floats, replace(floats), float_inputs(floats))  # NaN is the same as itself
+
+
+def test_zeros_of_different_signs_are_not_equal() -> None:
+    tensors = {name: Tensor(name, shape, 1.0, 0, "float32") for name, shape in (("x", (1, 1, 1)), ("p", (2, 1, 1)), ("q", (2, 1, 1)), ("y", (4, 1, 1)))}
+    nodes = [Node(name, FloatPad((1, 0, 0, 0), np.array([zero], np.float32)), ("x",), name) for name, zero in (("p", 0.0), ("q", -0.0))]
+    graph = QuantizedGraph("zeros", tensors, (*nodes, Node("y", FloatConcat(0), ("p", "q"), "y")), ("x",), ("y",))
+    inputs = {"x": np.ones((1, 1, 1, 1), np.float32)}
+    assert run_all(optimize(graph), inputs)["y"].tobytes() == run_all(graph, inputs)["y"].tobytes()

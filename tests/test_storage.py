@@ -252,3 +252,16 @@ def test_equal_constants_are_stored_once() -> None:
     text = artifact.files["tied.c"].decode() + artifact.files["tied_weights.c"].decode()
     assert text.count("static const ec_conv2d_params") == 1 and text.count("const int8_t tied_0_conv2d_0_weights") == 1
     assert text.count("&tied_0_conv2d_0_params") == 3
+
+
+@pytest.mark.parametrize("io", ["caller", "arena"])
+def test_scratch_memory_stays_off_what_its_kernel_writes(io: str) -> None:
+    """A dense layer whose output lies beside its dying input, and of whose output some bytes are never read."""
+    b = Builder(1)
+    x = b.dense(b.input(16), 40)
+    z = b.add(Slice((28,), (4,), (1,)), _join(b, b.dense(x, 30), x))
+    graph = b.graph("beside", b.dense(z, 5))
+    inputs = random_inputs(graph)
+    (expected,) = (run_all(graph, inputs)[name][0] for name in graph.outputs)
+    (found,) = run_in_arena(graph, inputs, LowerOptions(io=io), "cortex-m4").values()
+    np.testing.assert_array_equal(found, expected)

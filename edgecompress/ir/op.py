@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container, Hashable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -128,6 +128,12 @@ class Op:
             raise ModelError(f"takes {self.arity} inputs, got {len(shapes)}")
         if not shapes:
             raise ModelError("takes at least one input, got none")
+
+    def contents(self, without: Container[str] = ()) -> Hashable:
+        """Kind and fields to the last bit, to look ops up by: 0.0 and -0.0 differ. `without` are names of fields to leave out."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in without)
+        return self.kind, *((name, value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else (name, repr(value))
+                            for name, value in values)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

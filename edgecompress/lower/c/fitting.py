@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edgecompress.errors import BudgetError
 from edgecompress.hw.memory import FAST, THOROUGH, step_bounds
@@ -80,9 +79,8 @@ def fit(layout: Layout, limit: int, plan: Plan) -> Layout:
 
 
 def kernel_key(node: Node) -> Hashable:
-    """The same for all bands of a layer with weights: they share them, so they have one kernel."""
-    op: Any = node.op
-    return (op.kind, op.weights.shape, op.bias.tobytes()) if hasattr(op, "weights") and hasattr(op, "bias") else node.name
+    """The same for all bands of a layer, which differ in padding: they have one kernel. Layers that are alike have one key, too."""
+    return node.op.contents(without=("padding", "weights"))
 
 
 def _in_the_way(layout: Layout, limit: int) -> frozenset[Hashable]:

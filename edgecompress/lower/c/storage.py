@@ -185,7 +185,7 @@ class _Overlaps:
             if one.first > other.last or other.first > one.last:
                 continue
             apart = one.high - other.low
-            kernel = self._kernel_distance(lower, upper, one.first) if one.first == other.last else None
+            kernel = self._kernel_distance(lower, upper, one.first) if other.first < one.first == other.last else None
             if kernel is None:
                 plain, around = max(plain, apart), max(around, apart)
             elif self.permissions[one.first].same_start and lower not in self.scratch:

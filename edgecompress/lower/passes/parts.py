@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from edgecompress.ir.float_ops.elementwise import FloatConcat
 from edgecompress.ir.graph import Node, QuantizedGraph
@@ -83,19 +82,15 @@ def takes_all(op: Slice, shape: Sequence[int]) -> bool:
 def merge_equal(graph: QuantizedGraph) -> Result:
     """What is computed twice from the same tensors is computed once; ops with a state stay two, and so do outputs of the graph."""
     alias: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], list[Node]] = {}
+    seen: dict[Hashable, str] = {}
     kept = []
     for node in graph.nodes:
         node = renamed_inputs(node, alias)
-        known = seen.setdefault((node.op.kind, *node.inputs), [])
-        same = next((one for one in known if one.op == node.op and _same_type(graph, one.output, node.output)), None)
-        if same is None or node.op.state_bytes or node.output in graph.outputs:
-            known.append(node)
+        key = node.op.contents(), node.inputs, replace(graph.tensors[node.output], name="any")
+        if node.op.state_bytes or node.output in graph.outputs or key not in seen:
             kept.append(node)
+            if not node.op.state_bytes:
+                seen.setdefault(key, node.output)
         else:
-            alias[node.output] = same.output
+            alias[node.output] = seen[key]
     return (rebuilt(graph, kept), (f"merged {len(alias)} node(s) with equal ones",)) if alias else (graph, ())
-
-
-def _same_type(graph: QuantizedGraph, one: str, other: str) -> bool:
-    return replace(graph.tensors[one], name=other) == graph.tensors[other]
