@@ -25,9 +25,10 @@ from edgecompress.hw.estimate import Cost, estimate
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.lower import lower
+from edgecompress.lower import lower, lowering
 from edgecompress.lower.artifact import Artifact
 from edgecompress.lower.options import LowerOptions
+from edgecompress.lower.vectors import named_vectors
 
 SHAPES = ((8, 8, 1, 10), (28, 28, 1, 10), (49, 10, 1, 12), (32, 32, 3, 10), (128, 9, 1, 6))  # height, width, channels, classes
 MAX_MACS = 4_000_000
@@ -77,9 +78,11 @@ def percent(predicted: float, seen: float) -> float:
     return 100 * (predicted / seen - 1)
 
 
-def compare(graph: QuantizedGraph, target: Target, profile: HardwareProfile, options: LowerOptions | None = None) -> Comparison:
-    """Lowers, predicts, builds and runs one model."""
-    artifact = lower(graph, target, options=options)
+def compare(graph: QuantizedGraph, target: Target, profile: HardwareProfile, options: LowerOptions | None = None, passes: bool = True) -> Comparison:
+    """Lowers, predicts, builds and runs one model. `passes`: with the rewriting before; not for placeholder weights, whose channels are all dead."""
+    vectors = named_vectors(graph, None)
+    artifact: Artifact = lower(graph, target, vectors, options=options) if passes else \
+        lowering(target.lowering).lower(graph, target, vectors, "random", options or LowerOptions())
     cost = estimate(artifact.plan, profile, target)
     with tempfile.TemporaryDirectory() as folder:
         artifact.write(Path(folder) / "artifact")
@@ -114,7 +117,7 @@ def search_space(target: Target, profile: HardwareProfile, models: int, seed: in
         graph = quantize_structure(from_torch(module, (height, width, channels)), weight_bits(candidate, module))
         if graph.total_macs > MAX_MACS:
             continue
-        found.append(compare(graph, target, profile))
+        found.append(compare(graph, target, profile, passes=False))
         rows.append((candidate.id, candidate.family, f"{height}x{width}x{channels}", f"{graph.total_macs}", *_figures(found[-1])))
     print_table(("model", "family", "input", "MACs", "predicted ms", "emulated ms", "error %", "flash error %", "RAM error %"), rows)
     _print_means(found)
