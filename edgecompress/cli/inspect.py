@@ -169,6 +169,8 @@ def _print_all(table: list[Inspection | Refusal], graph: QuantizedGraph, kind: s
             continue
         if row.cost is None:
             notes.setdefault(f"+ code, stack and latency not included: {row.profile_note}", []).append(target.name)
+        elif target.flash_timing is not None and row.profile is not None and row.profile.target != target.name:
+            notes.setdefault("latency without the chip's flash waits, which 'edgecompress bench' estimates", []).append(target.name)
         more, latency = ("+", "") if row.cost is None else ("", format_duration(row.cost.latency_s))
         rows.append((*device, "no" if row.misses else "yes", format_bytes(row.ram_bytes) + more, format_bytes(target.ram_bytes),
                      format_bytes(row.flash_bytes) + more, format_bytes(target.flash_bytes), latency))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def _say(artifact: Any, graph: QuantizedGraph, arguments: argparse.Namespace) ->
         ("constants", format_bytes(plan.constant_bytes)), ("layers, MACs", f"{len(plan.layers)}, {plan.macs}"),
         *([("calibration", _calibration(decibels, graph))] if decibels is not None else []),
         *(("pass", note) for note in artifact.manifest["passes"]), *(("to fit --ram", note) for note in plan.fitted),
-        ("folder", str(arguments.output)), ("next", f"edgecompress bench {arguments.output}")])
+        ("folder", str(arguments.output)), ("next", _next_command(arguments))])
 
 
 def _calibration(decibels: float, graph: QuantizedGraph) -> str:
@@ -138,3 +139,8 @@ def _calibration(decibels: float, graph: QuantizedGraph) -> str:
     if decibels >= POOR_DB:
         return text
     return f"{text}: little of the float model is left, so check its accuracy; try more --bits"
+
+
+def _next_command(arguments: argparse.Namespace) -> str:
+    target = ["--target", arguments.target] if arguments.target.endswith(".toml") else []  # the manifest has its name, which only its path leads to
+    return shlex.join(["edgecompress", "bench", str(arguments.output), *target])

@@ -30,6 +30,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2))
 
 
+def printable(text: str) -> str:
+    """Control characters, which names from files may hold, as escapes: a terminal obeys them."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; plain text when stdout is not a terminal."""
     from rich.console import Console
@@ -39,5 +44,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 or len(columns) == 2 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)

@@ -47,7 +47,7 @@ def _refuse(path: Path, option: str, value: Sequence[object] | None) -> None:
 def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise ModelError(f"there is no model file '{path}'")
+            raise ModelError(f"there is no model file '{path}'", "give a .tflite or .onnx file, or a folder with graph.json that 'lower' or 'search' wrote")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise ModelError(f"model file '{path}' has {size} bytes; at most {MAX_FILE_BYTES} are read")

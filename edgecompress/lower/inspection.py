@@ -142,6 +142,8 @@ class Inspector:
         except ConfigError as error:
             return None, None, f"no prediction: {error.message}"
         origin = "" if profile.target == target.name else f" of {profile.target}, taken at {target.clock_hz / 1e6:g} MHz"
+        if target.flash_timing is not None and profile.target != target.name:
+            origin += " without this chip's flash waits, which 'edgecompress bench' estimates"
         error_text = f"mean error {profile.fit_error.mean_absolute_percent:.1f} % on layers it was not fitted to"
         return profile, cost, f"{profile.name}{origin}: {profile.source}, {BASIS[profile.unit]}, {error_text}"
 
