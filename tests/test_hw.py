@@ -17,7 +17,7 @@ from edgecompress.bench.sweep import random_layers
 from edgecompress.errors import ConfigError
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.estimate import Cost, estimate
-from edgecompress.hw.profile import FirmwareRow, LayerRow, fit_code, fit_layers, fit_overhead, judge, load_profile
+from edgecompress.hw.profile import FirmwareRow, LayerRow, fit_code, fit_layers, fit_overhead, judge, linked_bytes, load_profile
 from edgecompress.hw.target import load_target, target_names
 from edgecompress.lower import plan
 
@@ -52,8 +52,11 @@ def test_code_and_overhead_fits() -> None:
     for index in range(1, 8):
         used = tuple(name for bit, name in enumerate(sizes) if index >> bit & 1)
         layers = index * 3 % 5 + 1
-        rows.append(FirmwareRow(used, layers, int(400 + 24 * layers + sum(sizes[u] for u in used)), 100, 30.0 + 5 * layers, False))
-    base, layer, kernels = fit_code(rows)
+        shared = 300 if {"a", "b"} & set(used) else 0
+        rows.append(FirmwareRow(used, layers, int(400 + 24 * layers + shared + sum(sizes[u] for u in used)), 100, 30.0 + 5 * layers, False))
+    functions = {"a": {"gather": 300}, "b": {"gather": 300}}
+    assert [linked_bytes(names, functions) for names in ((), ("a",), ("a", "b"), ("c",))] == [0, 300, 300, 0]
+    base, layer, kernels = fit_code(rows, functions)
     assert base == pytest.approx(400, abs=1) and layer == pytest.approx(24, abs=0.2)
     assert all(kernels[name] == pytest.approx(size, abs=2) for name, size in sizes.items())
     assert fit_overhead(rows) == (pytest.approx(30), pytest.approx(5))
@@ -67,6 +70,8 @@ def test_shipped_profiles_belong_to_the_shipped_kernels(name: str) -> None:
     assert profile.source == "simulated" and profile.unit == ("cycles" if block_cost(load_target(profile.target).core) else "instructions")
     assert profile.fit_error.rows >= 50 and profile.fit_error.mean_absolute_percent <= 5.0
     assert profile.target in target_names() and profile.clock_hz == load_target(profile.target).clock_hz
+    errors = [abs(profile.code_bytes(row.kernels, row.layers) / row.code_bytes - 1) for row in profile.firmware_rows]
+    assert np.mean(errors) < 0.01 and max(errors) < 0.06
     # the file is what the tool writes, not edited; a file's sorted keys add up in another order, hence the last bits
     again = dataclasses.asdict(judge(profile.layer_rows, profile.coefficients))
     kept = dataclasses.asdict(profile.fit_error)

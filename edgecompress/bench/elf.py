@@ -33,6 +33,7 @@ class ElfImage:
     symbols: Mapping[str, int]  # function addresses without the Thumb bit
     segments: tuple[tuple[int, bytes], ...]
     functions: Mapping[str, int] = field(repr=False)  # sizes in bytes
+    code: Mapping[str, tuple[int, int]] = field(repr=False)  # address and size of functions; of one that only its file sees by `file: name`
 
     def size_of(self, *names: str) -> int:
         """Bytes of the named sections; a section that is not there has none."""
@@ -70,26 +71,32 @@ def _parse(data: bytes) -> ElfImage:
     sections = tuple(Section(_text(data, names_offset + h[0]), h[3], h[5], h[1] != _NO_BITS) for h in headers if h[2] & _ALLOCATED and h[5])
     symbols: dict[str, int] = {}
     functions: dict[str, int] = {}
+    code: dict[str, tuple[int, int]] = {}
     for header in headers:
         if header[1] == _SYMBOL_TABLE:
-            _read_symbols(data, header, headers[header[6]][4], symbols, functions)
+            _read_symbols(data, header, headers[header[6]][4], symbols, functions, code)
     segments = []
     for index in range(program_count):
         kind, offset, _, physical, file_size, *_ = struct.unpack_from("<8I", data, program_offset + index * program_size)
         if kind == 1 and file_size:
             segments.append((physical, data[offset : offset + file_size]))
-    return ElfImage(sections, symbols, tuple(segments), functions)
+    return ElfImage(sections, symbols, tuple(segments), functions, code)
 
 
-def _read_symbols(data: bytes, header: tuple[int, ...], strings: int, symbols: dict[str, int], functions: dict[str, int]) -> None:
+def _read_symbols(data: bytes, header: tuple[int, ...], strings: int, symbols: dict[str, int], functions: dict[str, int],
+                  code: dict[str, tuple[int, int]]) -> None:
+    file = ""
     for offset in range(header[4], header[4] + header[5], 16):
         name, value, size, info, _, section = struct.unpack_from("<IIIBBH", data, offset)
+        if info & 15 == 4:  # a source file, whose own symbols follow
+            file = _text(data, strings + name)
         if section and info & 15 <= 2:  # defined; a function, an object or a plain label
             text = _text(data, strings + name)
             is_function = info & 15 == 2
             symbols[text] = value & ~1 if is_function else value
             if is_function:
                 functions[text] = size
+                code[text if info >> 4 else f"{file}: {text}"] = value & ~1, size
 
 
 def _text(data: bytes, offset: int) -> str:

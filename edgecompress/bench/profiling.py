@@ -17,13 +17,18 @@ import numpy as np
 
 from edgecompress import __version__, resources
 from edgecompress.bench import bench, check_tools, pipeline
+from edgecompress.bench.firmware import build_firmware
+from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import Measurement
-from edgecompress.bench.sweep import OPTIONS, Draw, choose, make_graph, reduced
+from edgecompress.bench.subject import load_subject
+from edgecompress.bench.sweep import OPTIONS, Draw, choose, lowered, make_graph, reduced
+from edgecompress.bench.toolchain import select_compiler
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lowering
+from edgecompress.lower.vectors import named_vectors
 from edgecompress.processes import default_workers, process_pool
 
 HELD_BACK_EVERY = 6  # of the rows of each kernel
@@ -123,6 +128,34 @@ def _samples(sweep: Sweep, graphs: Sequence[Sequence[Draw]], progress: Any) -> l
     return [found[index] for index in range(len(graphs))]
 
 
+def _functions_of(sweep: Sweep, draw: Draw) -> dict[str, int]:
+    """Functions, with their sizes, of a firmware whose model is this layer; its own and the harness's are left out, and all but one name of each."""
+    target, graph = sweep.target, make_graph(sweep.seed, [draw])
+    artifact = lowering(target.lowering).lower(graph, reduced(target, draw.without), named_vectors(graph, None), "random", OPTIONS)
+    with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
+        artifact.write(Path(temporary) / "artifact")
+        subject = load_subject(Path(temporary) / "artifact")
+        where = sweep.emulator or ("unicorn" if target.emulator.unicorn else "qemu")
+        firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, sweep.cc))
+    own = (f"{subject.name}_", f"{subject.name}.c:", "bench_", "harness_")
+    at = {address: (name, size) for name, (address, size) in sorted(firmware.image.code.items()) if size and not name.startswith(own)}
+    return dict(sorted(at.values()))
+
+
+def _kernel_functions(sweep: Sweep, graphs: Sequence[Sequence[Draw]]) -> dict[str, dict[str, int]]:
+    """The functions that each kernel brings into a firmware. What comes with every kernel is the harness and the startup code."""
+    draws: dict[str, Draw] = {}
+    needed = {draw: {kernel for kernel in lowered(make_graph(sweep.seed, [draw]), reduced(sweep.target, draw.without)).kernels if kernel}
+              for graph in graphs for draw in graph}
+    for draw, kernels in sorted(needed.items(), key=lambda item: len(item[1])):  # alone where it can be: a few layers also need a copy
+        for kernel in kernels:
+            draws.setdefault(kernel, draw)
+    with process_pool(min(default_workers(), len(draws))) as pool:
+        found = dict(zip(draws, pool.map(_functions_of, [sweep] * len(draws), draws.values()), strict=True))
+    everywhere = set.intersection(*(set(functions) for functions in found.values())) if len(found) > 1 else set()
+    return {kernel: {name: size for name, size in functions.items() if name not in everywhere} for kernel, functions in sorted(found.items())}
+
+
 def _hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
     """Marks every sixth row of each kernel."""
     seen: Counter[str] = Counter()
@@ -142,17 +175,19 @@ def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | No
     if target.family == "host":
         raise ConfigError(f"target '{target.name}' cannot be profiled: single layers are counted in an emulator, and its file names none")
     check_tools(target, cc, emulator)
-    samples = _samples(Sweep(target, seed, cc, emulator), choose(target, seed, layers), progress)
+    sweep, graphs = Sweep(target, seed, cc, emulator), choose(target, seed, layers)
+    samples = _samples(sweep, graphs, progress)
     layer_rows = _hold_back([row for sample in samples for row in sample.rows])
     firmware_rows = tuple(sample.firmware for sample in samples)
     coefficients = fit_layers(layer_rows)
-    code_base, code_layer, code_kernel = fit_code(firmware_rows)
+    functions = _kernel_functions(sweep, graphs)
+    code_base, code_layer, code_kernel = fit_code(firmware_rows, functions)
     overhead_base, overhead_layer = fit_overhead(firmware_rows)
     return HardwareProfile(
         name=name, target=target.name, board=f"emulated {target.core}", source="simulated", unit=samples[0].unit, clock_hz=target.clock_hz,
         compiler=samples[0].compiler, runner=samples[0].runner, kernel_version=kernel_version(target), tool_version=__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=layer_rows, firmware_rows=firmware_rows,
         coefficients=coefficients, overhead_base=overhead_base, overhead_per_layer=overhead_layer, code_base_bytes=code_base,
-        code_layer_bytes=code_layer, code_kernel_bytes=code_kernel, stack_bytes=max(row.stack_bytes for row in firmware_rows),
+        code_layer_bytes=code_layer, code_kernel_bytes=code_kernel, code_functions=functions, stack_bytes=max(row.stack_bytes for row in firmware_rows),
         fit_error=judge(layer_rows, coefficients),
     )

@@ -40,8 +40,7 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
     layers = tuple(to_seconds(profile.layer_cost(layer.kernel, layer.features)) if layer.kernel else 0.0 for layer in plan.layers)
     calls = sum(1 for layer in plan.layers if layer.kernel)
     overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * calls)
-    code = profile.code_base_bytes + profile.code_layer_bytes * calls
-    code += sum(profile.code_kernel_bytes.get(kernel, 0.0) for kernel in plan.kernels if kernel)
+    code = profile.code_bytes([kernel for kernel in plan.kernels if kernel], calls)
     return Cost(
         latency_s=sum(layers) + overhead,
         ram_bytes=plan.memory.arena_bytes + plan.state_bytes + profile.stack_of(plan.kernels),

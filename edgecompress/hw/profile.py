@@ -56,7 +56,11 @@ class FitError:
 
 @dataclass(frozen=True)
 class HardwareProfile:
-    """Rows and the model fitted to them. Costs are linear in a kernel's features; code size is linear in the kernels used."""
+    """Rows and the model fitted to them. Costs are linear in a kernel's features.
+
+    Code is what the linker places: each function that a kernel needs once (`code_functions`, kernel -> function -> bytes), for each kernel what is
+    no function (`code_kernel_bytes`: tables, padding), for each layer its call, and a base.
+    """
 
     name: str
     target: str
@@ -78,6 +82,7 @@ class HardwareProfile:
     code_base_bytes: float
     code_layer_bytes: float
     code_kernel_bytes: Mapping[str, float]
+    code_functions: Mapping[str, Mapping[str, int]]
     stack_bytes: int  # deepest of all firmwares
     fit_error: FitError
 
@@ -87,6 +92,11 @@ class HardwareProfile:
             raise ConfigError(f"profile '{self.name}' knows nothing of kernel '{kernel}'; run 'edgecompress profile --target {self.target}'")
         weights = self.coefficients[kernel]
         return sum(weights.get(name, 0.0) * value for name, value in features.items())
+
+    def code_bytes(self, kernels: Sequence[str], calls: int) -> float:
+        """Predicted code of a model: its kernels by name, each once, and the number of calls."""
+        fixed = sum(self.code_kernel_bytes.get(kernel, 0.0) for kernel in kernels)
+        return self.code_base_bytes + self.code_layer_bytes * calls + fixed + linked_bytes(kernels, self.code_functions)
 
     @cached_property
     def _kernel_stacks(self) -> dict[str, int]:
@@ -138,14 +148,16 @@ def _parse(path: Path, document: dict[str, Any]) -> HardwareProfile:
     return HardwareProfile(**document)
 
 
-def _relative_least_squares(matrix: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Non-negative coefficients that minimise the relative error; columns are scaled so that the solver is well conditioned."""
+def _relative_least_squares(matrix: np.ndarray, costs: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
+    """Non-negative coefficients that minimise the error relative to `whole` (None: `costs`); columns are scaled so that the solver is well
+    conditioned."""
     from scipy.optimize import nnls
 
-    weighted = matrix / costs[:, None]
+    whole = costs if whole is None else whole
+    weighted = matrix / whole[:, None]
     norms = np.linalg.norm(weighted, axis=0)
     norms[norms == 0] = 1.0
-    solution, _ = nnls(weighted / norms, np.ones(len(costs)), maxiter=200 * matrix.shape[1])
+    solution, _ = nnls(weighted / norms, costs / whole, maxiter=200 * matrix.shape[1])
     return np.asarray(solution / norms)
 
 
@@ -164,11 +176,20 @@ def fit_layers(rows: Sequence[LayerRow]) -> dict[str, dict[str, float]]:
     return result
 
 
-def fit_code(rows: Sequence[FirmwareRow]) -> tuple[float, float, dict[str, float]]:
-    """(base bytes, bytes a layer, bytes a kernel) of the code that was linked."""
+def linked_bytes(kernels: Iterable[str], functions: Mapping[str, Mapping[str, int]]) -> int:
+    """Size of the functions that these kernels need, those that they share once."""
+    needed: dict[str, int] = {}
+    for kernel in kernels:
+        needed |= functions.get(kernel, {})
+    return sum(needed.values())
+
+
+def fit_code(rows: Sequence[FirmwareRow], functions: Mapping[str, Mapping[str, int]]) -> tuple[float, float, dict[str, float]]:
+    """(base bytes, bytes a layer, bytes a kernel) of what was linked beside the kernels' functions."""
     kernels = sorted({name for row in rows for name in row.kernels})
     matrix = np.array([[1.0, row.layers, *(float(name in row.kernels) for name in kernels)] for row in rows])
-    solution = _relative_least_squares(matrix, np.array([float(row.code_bytes) for row in rows]))
+    rest = np.array([float(row.code_bytes - linked_bytes(row.kernels, functions)) for row in rows])
+    solution = _relative_least_squares(matrix, rest, np.array([float(row.code_bytes) for row in rows]))
     return float(solution[0]), float(solution[1]), dict(zip(kernels, solution[2:].tolist(), strict=True))
 
 
