@@ -36,10 +36,16 @@ def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Ite
     try:
         yield pool
     except BaseException:
-        processes = list((getattr(pool, "_processes", None) or {}).values())
+        processes, tasks = list((getattr(pool, "_processes", None) or {}).values()), getattr(pool, "_call_queue", None)
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+        for process in processes:
+            process.join()
+        if tasks is not None:
+            # the thread that writes tasks may wait in a full pipe that nobody reads any more, and the interpreter for that thread at its exit;
+            # without a reader the write fails. Python does so itself from 3.11.6 on (CPython issue 94777).
+            tasks._reader.close()
         raise
     pool.shutdown()
 

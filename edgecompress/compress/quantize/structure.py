@@ -83,8 +83,9 @@ def _is_positive(node: FloatNode, inputs: list[Tensor]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _requant(channels: int, taps: int, bits: int) -> Requant:
-    """Factors of the size that calibration gives: sums of `taps` products fill the output's codes. Kernels have a shortcut for small ones."""
-    return Requant.from_real([1.5 / (math.sqrt(taps) * TYPICAL_WEIGHT[bits])] * channels)
+    """Factors of the size that calibration gives: sums of `taps` products fill the output's codes. Kernels have shortcuts for small ones and for
+    one that all channels share."""
+    return Requant.from_real([(1.0 - 0.1 * channel / channels) * 1.5 / (math.sqrt(taps) * TYPICAL_WEIGHT[bits]) for channel in range(channels)])
 
 
 def _zeros(node: FloatNode, bits: int) -> LayerConstants:
