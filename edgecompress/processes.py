@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,9 +43,9 @@ def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Ite
             process.terminate()
         for process in processes:
             process.join()
-        if tasks is not None:
+        if tasks is not None and sys.version_info < (3, 11, 6):
             # the thread that writes tasks may wait in a full pipe that nobody reads any more, and the interpreter for that thread at its exit;
-            # without a reader the write fails. Python does so itself from 3.11.6 on (CPython issue 94777).
+            # without a reader the write fails. Later versions do this themselves (CPython issue 94777), and twice would be an error.
             tasks._reader.close()
         raise
     pool.shutdown()
