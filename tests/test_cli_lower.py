@@ -16,6 +16,7 @@ from tools import require_tool
 
 from edgecompress.cli.main import main
 from edgecompress.cli.model_input import samples
+from edgecompress.cli.output import print_table
 from edgecompress.compress.quantize.evaluate import accuracy_float, accuracy_int8
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
 from edgecompress.errors import DataError, ExitCode
@@ -257,3 +258,19 @@ def test_calibrated_keyword_model_keeps_its_accuracy(bits: int, loss: float) -> 
     assert isinstance(graph, FloatGraph)
     calibrated = quantize(graph, train[np.arange(512) * len(train) // 512], QuantizeConfig(weight_bits=bits))
     assert accuracy_int8(calibrated, test.x, test.y) > accuracy_float(graph, test) - loss > 0.8
+
+
+def test_the_next_command_finds_a_chip_that_only_its_path_leads_to(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # short paths, which the table does not wrap
+    Path("my chip.toml").write_text('base = "cortex-m4"\ndescription = "x"\nsource = "this test"\n')
+    assert main(["lower", str(here / "int8"), "--target", "my chip.toml", "-o", "out"]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    words = shlex.split(shown[shown.index("edgecompress bench"):])
+    assert words[:5] == ["edgecompress", "bench", "out", "--target", "my chip.toml"]
+
+
+def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "size"), [("a\nb\x1b[2Jc\u202e", 1)])
+    shown = capsys.readouterr().out
+    assert "a\\nb\\x1b[2Jc\\u202e" in shown and "\x1b" not in shown

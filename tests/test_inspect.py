@@ -123,6 +123,13 @@ def test_a_device_without_a_profile_says_so(capsys: pytest.CaptureFixture[str], 
     assert found["predicted"] is None and "was made for cortex-m7" in found["profile_note"]
 
 
+def test_left_out_flash_waits_are_told(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    told = "without this chip's flash waits"
+    assert told in run(capsys, folder, "--target", "stm32l4r5")[1] and told not in run(capsys, folder, "--target", "cortex-m4")[1]
+    (line,) = (line for line in run(capsys, folder, "--all")[1].splitlines() if line.startswith("latency without the chip's flash waits"))
+    assert "stm32l4r5" in line and "stm32h743" not in line
+
+
 def test_the_table_covers_all_devices_those_that_fit_first(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     code, found = document(capsys, folder, "--all")
     rows = found["targets"]
