@@ -11,12 +11,14 @@ from torch import nn
 from torch.nn import functional
 
 from edgecompress.search.proxies import PROXIES
+from edgecompress.search.proxies.batch import Batch
 from edgecompress.search.proxies.naswot import naswot
 from edgecompress.search.space import SPACE, Candidate, build, random_candidate
 
 
-def batch(samples: int = 16, shape: tuple[int, int, int] = (1, 8, 8)) -> torch.Tensor:
-    return torch.randn(samples, *shape, generator=torch.Generator().manual_seed(0))
+def batch(samples: int = 16, shape: tuple[int, int, int] = (1, 8, 8)) -> Batch:
+    x = torch.randn(samples, *shape, generator=torch.Generator().manual_seed(0))
+    return Batch(x, torch.arange(samples) % 3)
 
 
 class Reusing(nn.Module):
@@ -40,29 +42,31 @@ def codes_kernel(codes: np.ndarray) -> np.ndarray:
 def test_naswot_is_the_log_determinant_of_the_hamming_kernel() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 30), nn.ReLU6(), nn.Linear(30, 3))
-    x = batch()
+    samples = batch()
+    x = samples.x
     hidden = module[1](module[0](x))
     second = module[3](module[2](hidden))
     kernel = codes_kernel(torch.cat([hidden > 0, second > 0], dim=1).numpy())
     expected = np.linalg.slogdet(kernel + 1e-3 * 70 * np.eye(len(x)))[1]
-    assert naswot(module, x, 0) == pytest.approx(expected)
+    assert naswot(module, samples, 0) == pytest.approx(expected)
 
 
 def test_naswot_counts_every_call_of_a_reused_relu() -> None:
     torch.manual_seed(0)
-    module, x = Reusing(), batch()
+    module, samples = Reusing(), batch()
+    x = samples.x
     first = module.first(x)
     second = module.second(first.relu())
     codes = torch.cat([(first > 0).flatten(1), (second > 0).flatten(1), (second.relu() > 0).flatten(1)], dim=1)
     kernel = codes_kernel(codes.detach().numpy())
     expected = np.linalg.slogdet(kernel + 1e-3 * codes.shape[1] * np.eye(len(x)))[1]
-    assert naswot(module, x, 0) == pytest.approx(expected)
+    assert naswot(module, samples, 0) == pytest.approx(expected)
 
 
 def test_naswot_of_equal_samples_is_finite_and_lower_than_of_different_ones() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 50), nn.ReLU(), nn.Linear(50, 3))
-    same = naswot(module, batch(1).repeat(16, 1, 1, 1), 0)
+    same = naswot(module, Batch(batch(1).x.repeat(16, 1, 1, 1), batch().y), 0)
     assert math.isfinite(same)
     assert naswot(module, batch(), 0) > same + 10
 

@@ -74,13 +74,15 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     import torch
 
     from edgecompress.search.proxies import PROXIES
+    from edgecompress.search.proxies.batch import Batch
     from edgecompress.search.space import build
 
     started = time.perf_counter()
     torch.manual_seed(problem.seed)
     module = build(candidate, problem.input_shape, problem.classes).eval()
     _, cost, parameters = plan_module(module, candidate, problem.input_shape, problem.target, problem.profile)
-    batch = torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous()
+    x = torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous()
+    batch = Batch(x, torch.zeros(len(x), dtype=torch.int64))
     naswot = PROXIES["naswot"](module, batch, problem.seed)
     return Score(naswot, cost.macs, parameters, cost.latency_s, cost.ram_bytes, cost.flash_bytes, problem.budget.violations(cost),
                  time.perf_counter() - started)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgecompress.search.proxies.batch import Batch
 
-def macs(module: nn.Module, x: torch.Tensor, seed: int) -> float:
-    """Multiply-accumulates of all convolutions and linear layers for one sample of `x` (NCHW); `seed` is not used."""
+
+def macs(module: nn.Module, batch: Batch, seed: int) -> float:
+    """Multiply-accumulates of all convolutions and linear layers for one sample of the batch; `seed` is not used."""
     total = 0
 
     def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -21,7 +23,7 @@ def macs(module: nn.Module, x: torch.Tensor, seed: int) -> float:
     was_training = module.training
     try:
         with torch.no_grad():
-            module.eval()(x[:1])
+            module.eval()(batch.x[:1])
     finally:
         module.train(was_training)
         for handle in handles:

@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from edgecompress.search.proxies.batch import Batch
+
 BATCH = 32
 _JITTER = 1e-3  # of the mean diagonal: equal codes of two samples must not make the score -inf
 _RECTIFIERS: frozenset[Callable[..., Any]] = frozenset({
@@ -34,20 +36,20 @@ class _Codes(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def naswot(module: nn.Module, x: torch.Tensor, seed: int) -> float:
-    """Log-determinant of the samples' agreement matrix over binary ReLU codes; `x` is NCHW, its first 32 samples are used.
+def naswot(module: nn.Module, batch: Batch, seed: int) -> float:
+    """Log-determinant of the samples' agreement matrix over binary ReLU codes; the first 32 samples are used.
 
     The module stays as it is: a copy runs with the batch's own normalisation statistics. `seed` is not used, the weights hold the
     randomness. -inf when the network has no ReLU or computes something that is not finite.
     """
-    batch = x[:BATCH]
+    x = batch.x[:BATCH]
     network = copy.deepcopy(module).train()
-    codes = _Codes(len(batch))
+    codes = _Codes(len(x))
     with torch.no_grad(), codes:
-        logits = network(batch)
+        logits = network(x)
     units = float(codes.agreeing.diagonal().mean())
     if units == 0 or not bool(torch.isfinite(logits).all()):
         return float("-inf")
-    jitter = _JITTER * units * torch.eye(len(batch), dtype=torch.float64)
+    jitter = _JITTER * units * torch.eye(len(x), dtype=torch.float64)
     sign, value = torch.linalg.slogdet(codes.agreeing + jitter)
     return float(value) if sign > 0 else float("-inf")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
+from edgecompress.search.proxies.batch import Batch
 
-def params(module: nn.Module, x: torch.Tensor, seed: int) -> float:
-    """Trainable numbers that stay after batch normalisation is folded: weights plus one bias a channel; `x` and `seed` are not used."""
+
+def params(module: nn.Module, batch: Batch, seed: int) -> float:
+    """Trainable numbers that stay after batch normalisation is folded: weights plus one bias a channel; `batch` and `seed` are not used."""
     total = 0
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -1,0 +1,100 @@
+"""Where the work of a search is done: tasks go in, answers come out, in processes of this machine, on many machines or on a cluster.
+
+A search is a loop of questions. Every question is a `Task` with a key; the same key always has the same answer, whoever finds it. So a killed
+search repeats only what was in flight, and machines that run the same search can share one table of answers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgecompress.errors import DeviceError, EdgecompressError
+from edgecompress.processes import process_pool
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a task: plain JSON values and named files, or `error`, the reason in one sentence why there is nothing."""
+
+    values: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    error: str = ""
+
+
+Work = Callable[[Any, Mapping[str, Any], Mapping[str, bytes]], Answer]  # context, payload, files; a function that processes can import
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question. `payload` is JSON, `files` are bytes that the work goes on from; what all tasks share is the evaluator's context.
+
+    `trial` holds Optuna's view of a scored candidate (parameters and distributions), for storages that people open with Optuna's tools.
+    """
+
+    key: str
+    work: Work
+    payload: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    trial: FrozenTrial | None = None
+
+
+class Evaluator(Protocol):
+    """Somewhere that tasks are worked on."""
+
+    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+        """Each task with its answer, in the order in which they are found. Raises DeviceError when those who work are gone."""
+
+
+_context: Any = None
+
+
+def set_context(context: Any) -> None:
+    """Prepares a worker process: one torch thread, and what all its tasks share."""
+    import torch
+
+    global _context
+    torch.set_num_threads(1)
+    _context = context
+
+
+def perform(task: Task) -> Answer:
+    """The task's answer, in a process prepared by `set_context`; a user's error becomes the answer, a bug stays an exception."""
+    try:
+        return task.work(_context, task.payload, task.files)
+    except EdgecompressError as error:
+        return Answer({}, error=error.message)
+
+
+class LocalEvaluator:
+    """A pool of processes on this machine."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+        """As Evaluator says."""
+        futures = {self._pool.submit(perform, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                answer = future.result()
+            except BrokenProcessPool:
+                raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
+            yield futures[future], answer
+
+
+@contextmanager
+def local_evaluator(context: Any, workers: int) -> Iterator[LocalEvaluator]:
+    """A pool whose processes get `context` once, when they start."""
+    with process_pool(workers, functools.partial(set_context, context)) as pool:
+        yield LocalEvaluator(pool)
