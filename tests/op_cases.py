@@ -17,6 +17,7 @@ from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
@@ -130,6 +131,13 @@ def mul(name: str, shape: Shape, right_shape: Shape, left: Quantization, right: 
     """Element-wise product."""
     op = Mul(Requant.from_real(left[0] * right[0] / output[0]), left[1], right[1], output[1], *activation)
     return case(name, op, [(shape, left), (right_shape, right)], output)
+
+
+def matmul(name: str, left_shape: Shape, right_shape: Shape, left: Quantization, right: Quantization, output: Quantization, transpose_left: int = 0,
+           transpose_right: int = 0, activation: tuple[int, int] = (-128, 127)) -> OpCase:
+    """Product of two activations."""
+    op = BatchMatmul(Requant.from_real(left[0] * right[0] / output[0]), left[1], right[1], output[1], transpose_left, transpose_right, *activation)
+    return case(name, op, [(left_shape, left), (right_shape, right)], output)
 
 
 def pool(kind: type[AveragePool2D] | type[MaxPool2D], name: str, shape: Shape, kernel: tuple[int, int], stride: tuple[int, int],
@@ -266,6 +274,21 @@ CASES: dict[str, list[OpCase]] = {
         mul("left_shift", (9,), (9,), (2.0, 1), (3.0, 0), (0.5, 0)),
         mul("tiny", (9,), (9,), (0.001, 1), (0.001, 0), (0.5, 9)),
         mul("relu6", (4, 4, 4), (4, 4, 4), (0.05, 3), (0.05, -7), (6 / 255, -128), (-128, 127)),
+    ],
+    "batch_matmul": [
+        matmul("plain", (6, 8), (8, 5), (0.05, 3), (0.02, -7), (0.15, 4)),
+        matmul("scores", (16, 12), (16, 12), (0.05, 3), (0.05, -5), (0.3, 10), transpose_right=1),
+        matmul("left_transposed", (9, 7), (9, 6), (0.05, 3), (0.05, -5), (0.3, 10), transpose_left=1),
+        matmul("both_transposed", (9, 7), (6, 9), (0.05, 3), (0.05, -5), (0.3, 10), 1, 1),
+        matmul("heads", (3, 10, 8), (3, 8, 10), (1 / 256, -128), (0.05, 9), (0.05, 9)),
+        matmul("two_leading_axes", (2, 3, 4, 5), (2, 3, 6, 5), (0.05, 127), (0.05, -128), (0.2, 0), transpose_right=1),
+        matmul("one_by_one", (1, 1), (1, 1), (0.05, 3), (0.05, -5), (0.05, 10)),
+        matmul("row", (1, 33), (33, 1), (0.05, 3), (0.05, -5), (0.5, 10)),
+        matmul("deep", (2, 1000), (1000, 3), (0.05, -128), (0.05, 127), (9.0, 0)),
+        matmul("relu6", (5, 6), (6, 7), (0.05, 3), (0.05, -5), (6 / 255, -128), activation=(-128, 127)),
+        matmul("narrow_activation", (5, 6), (6, 7), (0.05, 3), (0.05, -5), (0.1, 0), activation=(-20, 31)),
+        matmul("left_shift", (4, 3), (3, 4), (2.0, 3), (1.0, -5), (0.5, 0)),
+        matmul("tiny", (4, 3), (3, 4), (0.001, 3), (0.001, -5), (0.5, 9)),
     ],
     "average_pool2d": [
         pool(AveragePool2D, "two", (8, 8, 8), (2, 2), (2, 2)),

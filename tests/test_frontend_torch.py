@@ -56,6 +56,25 @@ class SqueezeExcite(nn.Module):
         return s * x
 
 
+class Attention(nn.Module):
+    """Two heads over the pixels; scores scaled, tokens mixed by a Linear, the result flattened in torch's own order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, 2)
+        self.q, self.k, self.v = nn.Linear(8, 8), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.mix, self.norm, self.head = nn.Linear(20, 20), nn.BatchNorm2d(20), nn.Linear(160, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        q = self.q(x.flatten(2).transpose(1, 2)).view(-1, 20, 2, 4).transpose(1, 2)
+        k, v = self.k(x).view(-1, 2, 4, 20), self.v(x).view(-1, 2, 4, 20).transpose(2, 3)
+        y = (torch.softmax(torch.matmul(q, k) * 0.5, dim=-1) @ v).transpose(1, 2).reshape(-1, 20, 8)
+        y = y + x.flatten(2).transpose(1, 2)
+        y = y + self.norm(self.mix(y.transpose(1, 2)).transpose(1, 2).unsqueeze(-1)).squeeze(-1).relu()
+        return self.head(y.bmm(y.transpose(1, 2)).softmax(1).bmm(y).flatten(1))
+
+
 class InvertedResidual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -136,6 +155,9 @@ NETS = {
     "inverted_residual": (InvertedResidual, (8, 10, 3)),
     "branches": (Branches, (8, 10, 3)),
     "temporal": (Temporal, (1, 66, 3)),
+    "attention": (Attention, (8, 10, 3)),
+    "moved_channels": (lambda: sequential(Function(lambda x: x.permute(0, 2, 3, 1).relu())), (8, 10, 3)),
+    "flattened": (lambda: sequential(nn.Flatten()), (8, 10, 3)),
     "arithmetic": (Arithmetic, (8, 10, 3)),
     "views": (Views, (8, 10, 3)),
     "flatten_image": (lambda: sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 6)),
@@ -263,8 +285,9 @@ REFUSED = {
     "constant": (Function(lambda x: torch.zeros(1)), "must return one tensor"),
     "reflect": (sequential(nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")), "padding_mode 'reflect'"),
     "shuffle": (sequential(nn.PixelShuffle(1)), "PixelShuffle is not supported"),
-    "moved channels": (Function(lambda x: x.permute(0, 2, 3, 1).relu()), "output of Function.*have to move"),
-    "flattened output": (sequential(nn.Flatten()), "have to move"),
+    "irregular": (Function(lambda x: x.reshape(-1, 20, 12).relu()), "no transposition gives"),
+    "product of a constant": (Function(lambda x: torch.ones(1, 3, 8, 8) @ x), "write it as nn.Linear"),
+    "product that does not fit": (Function(lambda x: x @ x), "cannot be multiplied as matrices"),
     "slice": (Function(lambda x: x[:, :, ::2]), "takes a part"),
     "batch": (Function(lambda x: x.flatten(0)), "batch dim"),
     "batch view": (Function(lambda x: x.view(1, -1)), "the batch stays"),
@@ -276,7 +299,7 @@ REFUSED = {
     "running": (sequential(nn.BatchNorm2d(3, track_running_stats=False)), "running statistics"),
     "channels": (sequential(nn.Conv2d(4, 4, 1)), "input has 3 channels"),
     "too small": (sequential(nn.Conv2d(3, 4, 11)), "does not fit"),
-    "features": (sequential(nn.Linear(10, 4)), "flatten it first"),
+    "features": (sequential(nn.Linear(9, 4)), "10 features, the weights want 9"),
     "broadcast": (Function(lambda x: x + x.mean((2, 3), keepdim=True)), "cannot be added"),
     "live dropout": (Function(lambda x: F.dropout(x)), "stays active"),
 }

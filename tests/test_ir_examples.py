@@ -14,6 +14,7 @@ from edgecompress.ir.op import FIELD_TYPES, Op, Shape
 from edgecompress.ir.ops import OPS
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.delay_line import DelayLine
@@ -73,6 +74,7 @@ EXAMPLES: dict[str, tuple[Op, tuple[Shape, ...]]] = {
     "lstm": (Lstm(weights(4, 3, 5), weights(4, 3, 3), np.stack([bias(3)] * 4), *[Requant.from_real([0.2, 0.3, 0.4, 0.5])] * 2, Requant.from_real(2**-23), -7, 3,
                   -12, 30000), ((2, 5),)),
     "svdf": (Svdf(weights(6, 5), weights(6, 4), bias(3), Requant.from_real(0.5), Requant.from_real(1e-5), -7, 3, 2), ((5,),)),
+    "batch_matmul": (BatchMatmul(Requant.from_real(0.01), 3, -4, 5, 1, 0, -100, 90), ((2, 3, 4), (2, 3, 5))),
 }
 
 

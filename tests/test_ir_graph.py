@@ -140,6 +140,11 @@ BAD_SHAPES: list[tuple[str, tuple[Shape, ...], str]] = [
     ("lstm", ((5,),), r"shape \(time, 5\)"),
     ("lstm", ((2, 4),), r"shape \(time, 5\)"),
     ("svdf", ((2, 5),), r"shape \(5,\)"),
+    ("batch_matmul", ((3,), (3,)), "no pairs of matrices"),
+    ("batch_matmul", ((2, 3, 4), (3, 3, 5)), "no pairs of matrices"),
+    ("batch_matmul", ((2, 3, 4), (3, 5)), "no pairs of matrices"),
+    ("batch_matmul", ((3, 4), (4, 3)), "cannot be multiplied"),
+    ("batch_matmul", ((33026, 1), (33026, 1)), "at most 33025"),
 ]
 
 

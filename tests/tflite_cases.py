@@ -17,6 +17,7 @@ from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op, Shape
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
@@ -217,6 +218,19 @@ def make_softmax(case: Case) -> QuantizedGraph:
     return case.graph()
 
 
+def make_batch_matmul(case: Case) -> QuantizedGraph:
+    """The interpreter multiplies the two input scales in float32, and knows at most four axes."""
+    rows, columns, depth = (int(size) for size in case.rng.integers(1, 24, 3))
+    leading = tuple(int(size) for size in case.rng.integers(1, 4, case.rng.integers(0, 2)))
+    transposed = int(case.rng.integers(2)), int(case.rng.integers(2))
+    a = case.tensor("a", (*leading, *((depth, rows) if transposed[0] else (rows, depth))))
+    b = case.tensor("b", (*leading, *((columns, depth) if transposed[1] else (depth, columns))))
+    y = case.tensor("y", (*leading, rows, columns), float(np.float32(a.scale * b.scale * np.exp(case.rng.uniform(1, 6)))))
+    product = float(np.float32(a.scale) * np.float32(b.scale))
+    case.add(BatchMatmul(Requant.from_real(product / y.scale), a.zero_point, b.zero_point, y.zero_point, *transposed), ("a", "b"), "y")
+    return case.graph(("a", "b"))
+
+
 def make_resize(case: Case) -> QuantizedGraph:
     a = case.tensor("a", case.image(16))
     size = case.pair(40)
@@ -260,5 +274,6 @@ MAKERS: dict[str, tuple[Callable[[Case], QuantizedGraph], ...]] = {
     "resize_nearest": (make_resize,),
     "table": (make_table,),
     "requantize": (make_requantize,),
+    "batch_matmul": (make_batch_matmul,),
     **SEQUENCE_MAKERS,
 }

@@ -18,6 +18,7 @@ from tflite_sequence import SEQUENCE_EMIT
 from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
@@ -299,6 +300,14 @@ def _softmax(writer: Writer, node: Node) -> None:
                     version=2)
 
 
+def _batch_matmul(writer: Writer, node: Node) -> None:
+    assert isinstance(node.op, BatchMatmul)
+    options = schema.BatchMatMulOptionsT()
+    options.adjX, options.adjY = bool(node.op.transpose_left), bool(node.op.transpose_right)
+    writer.operator(Builtin.BATCH_MATMUL, [writer.activation(name) for name in node.inputs], [writer.activation(node.output)],
+                    Options.BatchMatMulOptions, options, version=2)
+
+
 def _resize_nearest(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, ResizeNearest)
     size = writer.constant(f"{node.name}.size", np.array(node.op.size, dtype=np.int32))
@@ -342,5 +351,6 @@ EMIT: dict[str, Callable[[Writer, Node], None]] = {
     "resize_nearest": _resize_nearest,
     "table": _table,
     "requantize": _requantize,
+    "batch_matmul": _batch_matmul,
     **SEQUENCE_EMIT,
 }

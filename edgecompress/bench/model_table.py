@@ -20,7 +20,8 @@ class _Entry:
 
 
 def model_table(subjects: Sequence[Subject], machine: Machine | None, count_layers: bool = False) -> str:
-    """`machine=None` leaves the timer out (host); `count_layers` adds room for a reading of it after each layer of the only model."""
+    """`machine=None` leaves the timer out (host); `count_layers` adds room for a reading of it after each layer of the only model, without a
+    timer the numbers of layers of all models."""
     entries = [_arena_entry(subject) if subject.io == "arena" else _caller_entry(subject) for subject in subjects]
     lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', "", *(line for entry in entries for line in entry.code)]
     lines += [f"void {subject.name}_reset(void);" for subject in subjects if subject.state_bytes]
@@ -35,7 +36,9 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None, count_laye
         timer = machine.timer
         registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
         lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
-    if count_layers:
+    if count_layers and machine is None:
+        lines.append(f"const uint32_t bench_layer_counts[] = {{{', '.join(f'{len(subject.layers)}u' for subject in subjects)}}};")
+    elif count_layers:
         count = len(subjects[0].layers)
         lines += [f"const uint32_t bench_layer_count = {count}u;", f"uint32_t bench_layer_values[{max(count, 1)}];"]
     return "\n".join(lines) + "\n"

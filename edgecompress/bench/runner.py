@@ -18,6 +18,7 @@ from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, Measurement
 from edgecompress.bench.protocol import Execution, Frame, FrameCount
 from edgecompress.bench.subject import Subject, Values, Vectors, count_differing, load_subject, load_vectors
+from edgecompress.bench.timing import Schedule, fastest_calibration, trust
 from edgecompress.bench.toolchain import Toolchain, host_compiler, select_compiler
 from edgecompress.bench.transport import host, qemu, unicorn
 from edgecompress.errors import ConfigError, EdgecompressError, ModelError, unknown_name
@@ -27,6 +28,7 @@ PLACES = ("emulator", "host", "qemu", "unicorn")
 EMULATORS = {"qemu": qemu, "unicorn": unicorn}
 COUNTED_FRAMES = 3
 DEFAULT_TIMEOUT_S = 120.0
+HOST_SCHEDULE = Schedule(rounds=4, records=30)
 
 
 @contextmanager
@@ -192,13 +194,14 @@ def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasur
 
 def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequence[Frame], vectors: Vectors, timeout_s: float) -> Measurement:
     compiler = _host_compiler(target, cc)
-    execution = host.run([subject], compiler, frames, host.BATCHES, timeout_s=timeout_s)
+    execution = host.run([subject], compiler, frames, HOST_SCHEDULE, timeout_s=timeout_s)
     mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
-    seconds = execution.batch_seconds
+    (records,) = execution.records
+    latency = float(trust(records, fastest_calibration([records])).seconds[0])
     return Measurement(
         target=target.name, where="host", instructions=None, instruction_spread=None, estimated_cycles=None, memory_words=None,
         flash_wait_cycles=None,
-        latency_s=statistics.median(seconds), latency_basis=m.WALL_CLOCK, latency_spread_s=(min(seconds), max(seconds)),
+        latency_s=latency, latency_basis=m.WALL_CLOCK, latency_spread_s=(float(records.seconds.min()), float(records.seconds.max())),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
         caller_bytes=subject.caller_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,

@@ -22,20 +22,23 @@ from edgecompress.errors import DataError, ModelError, TrainingError
 __all__ = ["EpochMetrics", "TrainConfig", "TrainResult", "evaluate", "predict", "train"]
 
 _EVALUATION_BATCH = 256
+Reshape = Callable[[nn.Module, float], nn.Module | None]  # the network in training, share of the training that is over -> a replacement or None
 
 
 def train(
     module: nn.Module, train: Samples, validation: Samples, config: TrainConfig, seed: int, progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None, teacher: nn.Module | None = None,
+    stop: Callable[[], bool] | None = None, teacher: nn.Module | None = None, reshape: Reshape | None = None,
 ) -> TrainResult:
     """A trained copy of `module` (NCHW in, logits out), with the weights of its best epoch on `validation`.
 
-    Runs on the CPU; the same arguments give the same weights on the same machine. `stop` is asked after every batch: True ends the training with
-    what it has. `teacher` takes the same input and gives the same number of logits. Raises DataError for unusable samples, ModelError for a
-    network that does not fit them, TrainingError when the loss stops being finite.
+    Runs on the CPU; the same arguments give the same weights on the same machine, unless `config.seconds` ends the training by the clock. `stop` is
+    asked after every batch: True ends the training with what it has. `teacher` takes the same input and gives the same number of logits. `reshape` is
+    asked before every epoch and may replace the network by a smaller one: training goes on with it at the same point of the learning-rate schedule,
+    with a fresh optimizer and average, and only epochs after the last replacement can be the best. Raises DataError for unusable samples, ModelError
+    for a network that does not fit them, TrainingError when the loss stops being finite.
     """
     with _reproducible(config.threads, seed):
-        return _Training(module, train, validation, config, seed, teacher).run(progress, stop)
+        return _Training(module, train, validation, config, seed, teacher).run(progress, stop, reshape)
 
 
 def predict(module: nn.Module, x: np.ndarray) -> np.ndarray:
@@ -93,11 +96,16 @@ class _Training:
         self.optimizer = _make_optimizer(self.module, config)
         self.average = copy.deepcopy(self.module) if config.average_decay > 0 else self.module
 
-    def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> TrainResult:
+    def run(self, progress: Progress | None, stop: Callable[[], bool] | None, reshape: Reshape | None = None) -> TrainResult:
         start, history = time.perf_counter(), list[EpochMetrics]()
+        self.begun = time.process_time()
         best: tuple[EpochMetrics, dict[str, torch.Tensor]] | None = None
         stopped = False
-        while len(history) < self.config.epochs and not stopped:
+        while not stopped and (self.config.seconds or len(history) < self.config.epochs):
+            smaller = reshape(self.module, self._share()) if reshape is not None else None
+            if smaller is not None:
+                self._replace(smaller)
+                best = None
             loss, stopped = self._epoch(len(history) + 1, stop)
             accuracy, validation_loss = evaluate(self.average, self.validation)
             rate = self.optimizer.param_groups[0]["lr"]
@@ -107,12 +115,25 @@ class _Training:
                 best = metrics, {name: value.clone() for name, value in self.average.state_dict().items()}
             if progress is not None:
                 progress(metrics.epoch, self.config.epochs, metrics)
+            stopped |= self._time_is_up()
         assert best is not None
         self.average.load_state_dict(best[1])
         result = self.average.to(memory_format=torch.contiguous_format).eval()
         for parameter in result.parameters():
             parameter.grad = None
-        return TrainResult(result, tuple(history), best[0], time.perf_counter() - start, stopped and len(history) < self.config.epochs)
+        short = stopped and not self.config.seconds and len(history) < self.config.epochs
+        return TrainResult(result, tuple(history), best[0], time.perf_counter() - start, short)
+
+    def _share(self) -> float:
+        """How much of the training is over, 0 to 1: in steps, or in seconds where these end it."""
+        if self.config.seconds:
+            return min(1.0, (time.process_time() - self.begun) / self.config.seconds)
+        return self.step / self.steps
+
+    def _replace(self, smaller: nn.Module) -> None:
+        self.module = smaller.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = _make_optimizer(self.module, self.config)
+        self.average = copy.deepcopy(self.module) if self.config.average_decay > 0 else self.module
 
     def _epoch(self, epoch: int, stop: Callable[[], bool] | None) -> tuple[float, bool]:
         """(mean loss, whether `stop` said so)."""
@@ -131,7 +152,7 @@ class _Training:
             self.optimizer.step()
             self.step += 1
             self._update_average()
-            if stop is not None and stop():
+            if self._time_is_up() or (stop is not None and stop()):
                 return float(np.mean(losses)), True
         return float(np.mean(losses)), False
 
@@ -147,8 +168,15 @@ class _Training:
         divergence = functional.kl_div(own, taught, reduction="batchmean", log_target=True) * self.config.temperature**2
         return (1 - self.config.distillation) * loss + self.config.distillation * divergence
 
+    def _time_is_up(self) -> bool:
+        return self.config.seconds > 0 and time.process_time() - self.begun >= self.config.seconds
+
     def _set_rate(self) -> None:
-        factor = _rate_factor(self.step, self.steps, self.config.warmup)
+        step, steps = float(self.step), self.steps
+        if self.config.seconds:  # the schedule follows the clock
+            steps = 10_000
+            step = min(steps * (time.process_time() - self.begun) / self.config.seconds, steps - 1)
+        factor = _rate_factor(step, steps, self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor
             if self.config.schedule == "one_cycle":
@@ -170,7 +198,7 @@ class _Training:
                 mean.copy_(value)
 
 
-def _rate_factor(step: int, steps: int, warmup: float) -> float:
+def _rate_factor(step: float, steps: int, warmup: float) -> float:
     """Linear rise over the share `warmup` of all steps, then half a cosine down to almost 0."""
     rising = warmup * steps
     if step < rising:

@@ -21,6 +21,7 @@ class TrainConfig:
     """A recipe. Raises ConfigError for values out of range."""
 
     epochs: int = 60
+    seconds: float = 0.0  # of this process's CPU time instead of epochs; 0: epochs. Results then depend on the machine's speed
     batch_size: int | None = None  # None: chosen from the number of samples
     optimizer: str = "adamw"
     learning_rate: float = 4e-3  # at the peak
@@ -41,7 +42,7 @@ class TrainConfig:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
-        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0}
+        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0, "seconds": 0}
         for name, low in at_least.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}; it must be at least {low}")
@@ -57,8 +58,8 @@ class TrainConfig:
             raise ConfigError(f"training: distillation is {self.distillation}; it must be from 0 to 1")
 
     def for_finetuning(self, share: float = 0.35) -> TrainConfig:
-        """The recipe for a network that is trained already, such as a pruned one: `share` of the epochs at half the peak rate."""
-        return replace(self, epochs=max(1, round(self.epochs * share)), learning_rate=self.learning_rate / 2)
+        """The recipe for a network that is trained already, such as a pruned one: `share` of the epochs or seconds at half the peak rate."""
+        return replace(self, epochs=max(1, round(self.epochs * share)), seconds=self.seconds * share, learning_rate=self.learning_rate / 2)
 
 
 @dataclass(frozen=True)

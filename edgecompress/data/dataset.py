@@ -46,8 +46,8 @@ def _samples(part: RawPart, normalization: Normalization) -> Samples:
     return Samples(x, part.y)
 
 
-def _digest(parts: dict[str, Samples], classes: tuple[str, ...], kind: str, normalization: Normalization) -> str:
-    digest = hashlib.sha256()
+def _digest(parts: dict[str, Samples], classes: tuple[str, ...], kind: str, normalization: Normalization, provenance: str) -> str:
+    digest = hashlib.sha256(provenance.encode())
     shapes = {name: samples.x.shape for name, samples in parts.items()}
     digest.update(json.dumps([shapes, classes, kind, normalization.mean, normalization.scale], sort_keys=True).encode())
     for samples in parts.values():
@@ -74,7 +74,7 @@ def load_dataset(spec: str, seed: int = 0, validation_fraction: float = DEFAULT_
     parts = {name: _samples(raw_parts[name], normalization) for name in ("train", "validation", "test")}
     return Dataset(
         name=raw.name, kind=raw.kind, **parts, classes=raw.classes, normalization=normalization, source=raw.source,
-        hash=_digest(parts, raw.classes, raw.kind, normalization), notes=raw.notes,
+        hash=_digest(parts, raw.classes, raw.kind, normalization, raw.provenance), notes=raw.notes,
     )
 
 

@@ -40,6 +40,7 @@ class RawData:
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     was_pool: bool = False  # the test part was split off here
+    provenance: str = ""  # of simulated data: what its samples follow from; part of the data set's hash
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecompress.data import idx
 from edgecompress.data.folders import AUDIO_SUFFIXES, list_folder
+from edgecompress.data.gnss_source import read_gnss, where_simulated
 from edgecompress.data.images import read_images
 from edgecompress.data.npz import read_npz
 from edgecompress.data.raw import POOL, Options, RawData, RawPart
@@ -66,6 +67,14 @@ KNOWN: dict[str, KnownSet] = {
     "digits": KnownSet("handwritten digits, 8x8 grey, 10 classes, 1,797 samples", "pip install scikit-learn", _where_digits, _read_digits),
     "fashion-mnist": KnownSet(
         "clothes, 28x28 grey, 10 classes, 60,000 + 10,000 samples (fewer: ?train=12000&test=3000)", idx.FASHION_HELP, _where_fashion, _read_fashion
+    ),
+    "gnss": KnownSet(
+        "simulated GNSS interference snapshots, 7 classes, 5,000 + 1,000 + 2,000 samples (others: ?train=N&test=N&jnr=-10..4&features=iq)",
+        "it is simulated", where_simulated, read_gnss("gnss"),
+    ),
+    "gnss-characterization": KnownSet(
+        "the same by kind, bandwidth and strength of the interference, 311 classes", "it is simulated", where_simulated,
+        read_gnss("gnss-characterization"),
     ),
 }
 

@@ -15,6 +15,7 @@ from edgecompress.ir.graph import Node, QuantizedGraph, Tensor
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
@@ -74,6 +75,13 @@ def _mul(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: LayerCo
                *activation_bounds(node.clamp, output))
 
 
+def _batch_matmul(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: LayerConstants | None) -> Op:
+    left, right = inputs
+    requant = Requant.from_real(node.attributes["factor"] * left.scale * right.scale / output.scale)
+    return BatchMatmul(requant, left.zero_point, right.zero_point, output.zero_point, int(node.attributes["transpose_left"]),
+                       int(node.attributes["transpose_right"]), *activation_bounds(node.clamp, output))
+
+
 def _pool(node: FloatNode, inputs: tuple[Tensor, ...], output: Tensor, _: LayerConstants | None) -> Op:
     kind = AveragePool2D if node.kind == "average_pool2d" else MaxPool2D
     return kind(node.attributes["kernel"], node.attributes["stride"], node.attributes["padding"], *activation_bounds(node.clamp, output))
@@ -123,6 +131,7 @@ EMIT: dict[str, Callable[[FloatNode, tuple[Tensor, ...], Tensor, LayerConstants 
     "dense": _layer,
     "add": _add,
     "mul": _mul,
+    "batch_matmul": _batch_matmul,
     "average_pool2d": _pool,
     "max_pool2d": _pool,
     "global_average_pool": _global_pool,

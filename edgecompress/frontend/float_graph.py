@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 Clamp = tuple[float, float]
 UNBOUNDED: Clamp = (-math.inf, math.inf)
 WEIGHTED = ("conv2d", "depthwise_conv2d", "dense")
-CLAMPABLE = (*WEIGHTED, "add", "mul", "average_pool2d", "max_pool2d", "global_average_pool")
+CLAMPABLE = (*WEIGHTED, "add", "mul", "batch_matmul", "average_pool2d", "max_pool2d", "global_average_pool")
 TIED = ("max_pool2d", "average_pool2d", "reshape", "transpose", "slice", "pad", "resize_nearest")  # output codes mean what input codes mean
 
 
@@ -44,6 +44,7 @@ class FloatNode:
     batch_norm: scale [channels], offset [channels]; average_pool2d, max_pool2d: kernel, stride, padding (does not count);
     pad: padding, value; concat: axis; reshape: shape; transpose: permutation; slice: begin, size, step (one of each an axis, steps may
     be negative); resize_nearest: size; unary: function, a name in ir.ops.table.UNARY, or "expression" with steps (expression.py);
+    batch_matmul: transpose_left, transpose_right (as in ir.ops.batch_matmul), factor, a positive number that the product is multiplied with;
     clamp: low, high; add, mul, softmax, global_average_pool: none. quantize: scale, zero_point, a point of a quantized model where values are
     rounded to these int8 codes; quantized.py turns a graph with such points into integers.
     The kinds in CLAMPABLE may hold clamp: (low, high), applied to their result. Layers that come from a quantized model hold integers: an
@@ -204,6 +205,17 @@ def _mul(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
     return left
 
 
+def _batch_matmul(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
+    left, right = shapes
+    if len(left) < 2 or len(left) != len(right) or left[:-2] != right[:-2]:
+        raise ModelError(f"inputs of shapes {left} and {right} are no pairs of matrices; both need the same leading axes and two more")
+    rows, depth = left[:-3:-1] if attributes["transpose_left"] else left[-2:]
+    right_depth, columns = right[:-3:-1] if attributes["transpose_right"] else right[-2:]
+    if depth != right_depth:
+        raise ModelError(f"matrices of {rows} x {depth} and {right_depth} x {columns} cannot be multiplied; the inner sizes must be equal")
+    return (*left[:-2], rows, columns)
+
+
 def _pad(attributes: Mapping[str, Any], *shapes: Shape) -> Shape:
     height, width, channels = _image(shapes[0])
     top, bottom, left, right = attributes["padding"]
@@ -264,6 +276,7 @@ SHAPE_RULES: dict[str, Callable[..., Shape]] = {
     "batch_norm": _batch_norm,
     "add": _add,
     "mul": _mul,
+    "batch_matmul": _batch_matmul,
     "average_pool2d": _pool,
     "max_pool2d": _pool,
     "global_average_pool": _global_pool,

@@ -110,6 +110,12 @@ def _max_pool(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(_spatial_pad(x, node.attributes["padding"], -torch.inf), node.attributes["kernel"], node.attributes["stride"])
 
 
+def _batch_matmul(node: FloatNode, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    left, right = (matrix.transpose(-1, -2) if node.attributes[key] else matrix
+                   for matrix, key in ((_row_major(a), "transpose_left"), (_row_major(b), "transpose_right")))
+    return _channels_first(left @ right * node.attributes["factor"])
+
+
 def _affine(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
     shape = (1, -1, 1, 1) if x.ndim == 4 else (-1,)
     return x * _tensor(node.attributes["scale"]).reshape(shape) + _tensor(node.attributes["offset"]).reshape(shape)
@@ -161,6 +167,7 @@ EXECUTE: dict[str, Callable[..., torch.Tensor]] = {
     "batch_norm": _affine,
     "add": lambda node, a, b: a + b,
     "mul": lambda node, a, b: a * b,
+    "batch_matmul": _batch_matmul,
     "average_pool2d": _average_pool,
     "max_pool2d": _max_pool,
     "global_average_pool": lambda node, x: x.mean(dim=(2, 3), keepdim=True),

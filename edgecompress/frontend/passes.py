@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgecompress.frontend.elementwise import expand_expressions, fuse_chains, fuse_diamonds, lower_uniform_norms
+from edgecompress.frontend.elementwise import expand_expressions, fuse_chains, fuse_diamonds, lower_uniform_norms, uniform
 from edgecompress.frontend.float_graph import CLAMPABLE, UNBOUNDED, WEIGHTED, FloatGraph, FloatNode, Shape, frozen_float
 
 Pass = Callable[[FloatGraph], FloatGraph]
@@ -91,6 +91,8 @@ def _scaled_weights(node: FloatNode, scale: np.ndarray) -> np.ndarray:
 
 
 def _with_batch_norm(producer: FloatNode, norm: FloatNode) -> FloatNode:
+    if producer.kind == "batch_matmul":
+        return producer.changed(output=norm.output, factor=producer.attributes["factor"] * float(norm.attributes["scale"][0]))
     scale = norm.attributes["scale"].astype(np.float64)
     offset = norm.attributes["offset"].astype(np.float64)
     if producer.kind == "batch_norm":
@@ -101,13 +103,13 @@ def _with_batch_norm(producer: FloatNode, norm: FloatNode) -> FloatNode:
 
 
 def fold_batch_norms(graph: FloatGraph) -> FloatGraph:
-    """A batch norm behind a convolution, dense layer or batch norm that nobody else reads becomes part of it."""
+    """A batch norm behind a convolution, dense layer or batch norm that nobody else reads becomes part of it, as does a factor behind a product."""
     consumers = graph.consumers
     kept: list[FloatNode] = []
     place: dict[str, int] = {}
     for node in graph.nodes:
         at = place.get(node.inputs[0]) if node.kind == "batch_norm" else None
-        if at is not None and _absorbs(kept[at], graph, consumers):
+        if at is not None and _absorbs(kept[at], node, graph, consumers):
             kept[at] = _with_batch_norm(kept[at], node)
             place[node.output] = at
             continue
@@ -116,8 +118,10 @@ def fold_batch_norms(graph: FloatGraph) -> FloatGraph:
     return graph.rebuilt(kept)
 
 
-def _absorbs(producer: FloatNode, graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> bool:
-    return (producer.kind in (*WEIGHTED, "batch_norm") and producer.clamp == UNBOUNDED and "integers" not in producer.attributes
+def _absorbs(producer: FloatNode, norm: FloatNode, graph: FloatGraph, consumers: dict[str, list[FloatNode]]) -> bool:
+    pair = uniform(norm) if producer.kind == "batch_matmul" else None
+    takes = producer.kind in (*WEIGHTED, "batch_norm") or (pair is not None and pair[0] > 0 and pair[1] == 0)
+    return (takes and producer.clamp == UNBOUNDED and "integers" not in producer.attributes
             and len(consumers[producer.output]) == 1 and producer.output not in graph.outputs)
 
 

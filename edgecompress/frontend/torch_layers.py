@@ -11,7 +11,7 @@ import torch
 
 from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import frozen_float
-from edgecompress.frontend.torch_values import Emitter, Value
+from edgecompress.frontend.torch_values import Emitter, Value, ordered
 
 Sizes = int | Sequence[int]
 
@@ -77,8 +77,25 @@ def _convolution_padding(padding: Sizes | str, kernel: tuple[int, ...], dilation
     return symmetric_padding(padding, x)
 
 
+def matmul(emitter: Emitter, a: Any, b: Any) -> Value:
+    """Product of two computed matrices, with equal axes before them if there are any; a matrix that lies transposed in memory stays there."""
+    if not isinstance(a, Value) or not isinstance(b, Value):
+        raise ModelError("multiplies a tensor and a constant matrix, which is not supported as a product; write it as nn.Linear")
+    if len(a.shape) < 2 or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        raise ModelError(f"tensors [n, {', '.join(map(str, a.shape))}] and [n, {', '.join(map(str, b.shape))}] cannot be multiplied as matrices; "
+                         "supported: [n, ..., i, j] by [n, ..., j, k] with equal axes before the last two")
+    rank = len(a.shape)
+    natural, swapped = tuple(range(rank)), (*range(rank - 2), rank - 1, rank - 2)
+    (left, transpose_left), (right, transpose_right) = ((emitter.arranged(x, swapped if flag else natural), flag) for x, flag in (
+        (x, not x.is_ordered(natural) and x.is_ordered(swapped)) for x in (a, b)))
+    product = emitter.add("batch_matmul", left, right, transpose_left=transpose_left, transpose_right=transpose_right, factor=1.0)
+    return ordered(product, (*a.shape[:-1], b.shape[-1]), natural)
+
+
 def linear(emitter: Emitter, x: Value, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Value:
-    """Fully connected; after a flatten of an image the columns are put into the order of the NHWC memory."""
+    """Fully connected; after a flatten of an image the columns are put into the order of the NHWC memory. Several rows: a 1x1 convolution."""
+    if len(x.shape) > 1:
+        return _linear_rows(emitter, x, to_array(weight), None if bias is None else to_array(bias))
     tensor, index = emitter.flat(x, "a Linear")
     weights = to_array(weight)
     if weights.shape[1] != x.shape[0]:
@@ -89,8 +106,23 @@ def linear(emitter: Emitter, x: Value, weight: torch.Tensor, bias: torch.Tensor 
     return Value(emitter.add("dense", tensor, weights=frozen_float(weights), bias=frozen_float(constant)), (len(weights),))
 
 
+def _linear_rows(emitter: Emitter, x: Value, weights: np.ndarray, bias: np.ndarray | None) -> Value:
+    features, axes = x.shape[-1], range(len(x.shape))
+    if weights.shape[1] != features:
+        raise ModelError(f"the input has {features} features, the weights want {weights.shape[1]}")
+    rows = math.prod(x.shape[:-1])
+    tensor = emitter.reshaped(emitter.arranged(x, axes), (1, rows, features))
+    output = emitter.add("conv2d", tensor, weights=frozen_float(weights[:, None, None, :]), groups=1, stride=(1, 1), dilation=(1, 1),
+                         bias=frozen_float(np.zeros(len(weights)) if bias is None else bias), padding=(0, 0, 0, 0))
+    return ordered(output, (*x.shape[:-1], len(weights)), axes)
+
+
 def affine(emitter: Emitter, x: Value, scale: np.ndarray, offset: np.ndarray) -> Value:
     """x * scale + offset, one pair a channel."""
+    if (scale == scale[0]).all() and (offset == offset[0]).all() and len(x.shape) > 1:
+        channels = emitter.builder.shapes[x.tensor][-1]
+        same = {name: frozen_float(np.full(channels, values[0])) for name, values in (("scale", scale), ("offset", offset))}
+        return Value(emitter.add("batch_norm", x.tensor, **same), x.shape, x.index)
     if len(x.shape) == 1:
         tensor, index = emitter.flat(x, "a normalisation")
         order = slice(None) if index is None else np.argsort(index)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from edgecompress.errors import ModelError
 from edgecompress.frontend.torch_layers import Sizes, spatial, symmetric_padding
-from edgecompress.frontend.torch_values import BatchSize, Emitter, Value, viewed
+from edgecompress.frontend.torch_values import BatchSize, Emitter, Value, ordered, viewed
 
 
 def _image_value(emitter: Emitter, tensor: str, x: Value) -> Value:
@@ -129,10 +130,13 @@ def interpolate(emitter: Emitter, x: Value, size: Any = None, scale_factor: Any 
 
 
 def softmax(emitter: Emitter, x: Value, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Value:
-    """Softmax over channels or features."""
-    if _axis(1 if dim is None else dim, x) != 0:
-        raise ModelError(f"softmax over dim {dim} is not supported; only over channels (dim 1)")
-    return Value(emitter.add("softmax", emitter.canonical(x)), x.shape)
+    """Softmax over any axis but the batch; it becomes the innermost one, the others keep their order in memory where they can."""
+    if dtype is not None:
+        raise ModelError("a softmax with a dtype is not supported")
+    axis = _axis(1 if dim is None else dim, x)
+    others = [other for other in range(len(x.shape)) if other != axis]
+    order = next((found for rest in permutations(others) if x.is_ordered(found := (*rest, axis))), (*others, axis))
+    return ordered(emitter.add("softmax", emitter.arranged(x, order)), x.shape, order)
 
 
 def _axis(dim: int, x: Value, extra: int = 0) -> int:

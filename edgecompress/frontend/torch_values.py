@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgecompress.errors import ModelError
 from edgecompress.frontend.float_graph import FloatGraphBuilder, Shape
+from edgecompress.ir.graph import MAX_RANK
 
 
 class BatchSize(int):
@@ -50,8 +52,11 @@ class Value:
             return True
         if len(self.shape) not in (1, 2, 3):
             return False
-        canonical = np.moveaxis(self.index, 0, -1) if self.index.ndim > 1 else self.index
-        return bool((np.diff(canonical.reshape(-1)) == 1).all())
+        return self.is_ordered((*range(1, len(self.shape)), 0))
+
+    def is_ordered(self, order: Sequence[int]) -> bool:
+        """Whether the graph's tensor is this one row-major over its axes in `order`."""
+        return bool((np.diff(self.indices().transpose(list(order)).reshape(-1)) == 1).all())
 
 
 class Emitter:
@@ -60,17 +65,35 @@ class Emitter:
     def __init__(self, builder: FloatGraphBuilder) -> None:
         self.builder = builder
         self.name = ""
+        self._arranged: dict[tuple[str, bytes], str] = {}
 
     def add(self, kind: str, *inputs: str, suffix: str = "", **attributes: Any) -> str:
         """Appends a node named after the torch operation."""
         return self.builder.add(kind, self.name + suffix, *inputs, **attributes)
 
     def canonical(self, value: Value) -> str:
-        """Tensor in canonical order, behind a reshape if need be. Raises ModelError if elements would have to move."""
-        if not value.is_canonical():
-            raise ModelError(f"reads a tensor of shape [n, {', '.join(map(str, value.shape))}] whose elements would have to move in memory; "
-                             "views, permutes and flattens must keep channels together, only a Linear may follow a flatten of an image")
-        return self._reshaped(value.tensor, value.canonical_shape)
+        """Tensor in canonical order: behind a reshape if need be, and behind a transpose if elements have to move in memory."""
+        if value.is_canonical():
+            return self.reshaped(value.tensor, value.canonical_shape)
+        rank = len(value.shape)
+        return self.reshaped(self.arranged(value, (*range(1, rank), 0) if rank in (2, 3) else range(rank)), value.canonical_shape)
+
+    def arranged(self, value: Value, order: Sequence[int]) -> str:
+        """Tensor whose memory is the value row-major over its axes in `order`, of those sizes; behind a transpose if elements have to move."""
+        shape = tuple(value.shape[axis] for axis in order)
+        if value.is_ordered(order):
+            return self.reshaped(value.tensor, shape)
+        target = value.indices().transpose(list(order)).reshape(-1)
+        key = (value.tensor, target.tobytes())
+        if key not in self._arranged:
+            atoms = _strides(target)
+            memory = sorted(atoms, key=lambda atom: -atom[1])
+            if len(memory) > MAX_RANK:
+                raise ModelError(f"needs its input in another order of elements, which takes a transpose of {len(memory)} axes; at most {MAX_RANK} "
+                                 "are supported")
+            view = self.reshaped(value.tensor, tuple(size for size, _ in memory))
+            self._arranged[key] = self.add("transpose", view, suffix="_transpose", permutation=tuple(memory.index(atom) for atom in atoms))
+        return self.reshaped(self._arranged[key], shape)
 
     def image(self, value: Value, what: str) -> str:
         """As canonical, for torch tensors [n, c, h, w] or [n, c, l]."""
@@ -82,12 +105,40 @@ class Emitter:
         """(tensor of shape (features,), place in it of each torch feature or None for the same order) of a torch tensor [n, features]."""
         if len(value.shape) != 1:
             raise ModelError(f"{what} needs an input [n, features], got [n, {', '.join(map(str, value.shape))}]; flatten it first")
-        return self._reshaped(value.tensor, value.shape), None if value.is_canonical() else value.index
+        return self.reshaped(value.tensor, value.shape), None if value.is_canonical() else value.index
 
-    def _reshaped(self, tensor: str, shape: Shape) -> str:
+    def reshaped(self, tensor: str, shape: Shape) -> str:
+        """The tensor under another shape."""
         if self.builder.shapes[tensor] == shape:
             return tensor
         return self.add("reshape", tensor, suffix="_reshape", shape=shape)
+
+
+def ordered(tensor: str, shape: Shape, order: Sequence[int]) -> Value:
+    """Value of a torch shape whose tensor is row-major over its axes in `order`."""
+    index = np.arange(math.prod(shape)).reshape([shape[axis] for axis in order])
+    return Value(tensor, shape, index.transpose(np.argsort(np.asarray(order, dtype=np.int64))))
+
+
+def _strides(places: np.ndarray) -> list[tuple[int, int]]:
+    """(size, stride) of nested loops, outermost first, that visit memory at `places`: what reshapes and transposes of a tensor make."""
+    atoms: list[tuple[int, int]] = []
+    count = 1
+    while count < len(places):
+        steps = places[::count]
+        matches = steps == steps[1] * np.arange(len(steps))
+        size = len(steps) if matches.all() else int(matches.argmin())
+        if len(places) % (count * size):
+            break
+        atoms.insert(0, (size, int(steps[1])))
+        count *= size
+    visited = np.zeros(1, np.int64)
+    for size, stride in atoms:
+        visited = (visited[:, None] + stride * np.arange(size)).reshape(-1)
+    if not np.array_equal(visited, places):
+        raise ModelError("reads a tensor whose elements are in an order that no transposition gives: it was permuted, viewed across the moved axes "
+                         "and permuted again; work on it between the two, or view it by whole axes")
+    return atoms
 
 
 def viewed(value: Value, shape: Shape, index: np.ndarray) -> Value:

@@ -9,11 +9,15 @@ from edgecompress.errors import ConfigError
 from edgecompress.hw.plan import LoweredPlan
 from edgecompress.hw.profile import HardwareProfile
 from edgecompress.hw.target import Target
+from edgecompress.hw.uncertainty import DEVIATIONS
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate, never a measurement. Sizes in bytes; `layers` are seconds a layer, in plan order."""
+    """An estimate, never a measurement. Sizes in bytes; `layers` are seconds a layer, in plan order.
+
+    `latency_std_s` is the standard deviation of the latency's error; `extrapolated` names the layers that lie outside what the profile saw, each
+    with the reason: for those neither figure is to be relied on."""
 
     latency_s: float
     ram_bytes: int
@@ -21,6 +25,13 @@ class Cost:
     macs: int
     arena_bytes: int
     layers: tuple[float, ...]
+    latency_std_s: float = 0.0
+    extrapolated: tuple[str, ...] = ()
+
+    @property
+    def latency_margin_s(self) -> float:
+        """Half the width of the interval that holds the latency with a probability of COVERAGE (hw/uncertainty.py)."""
+        return DEVIATIONS * self.latency_std_s
 
 
 def applies(profile: HardwareProfile, target: Target) -> bool:
@@ -38,9 +49,10 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
     stretch = 1.0 if profile.target == target.name else profile.clock_hz / target.clock_hz
     to_seconds = {"instructions": target.seconds, "cycles": target.seconds_of_cycles, "seconds": stretch.__mul__}[profile.unit]
     layers = tuple(to_seconds(profile.layer_cost(layer.kernel, layer.features)) if layer.kernel else 0.0 for layer in plan.layers)
-    calls = sum(1 for layer in plan.layers if layer.kernel)
-    overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * calls)
-    code = profile.code_bytes([kernel for kernel in plan.kernels if kernel], calls)
+    called = [layer for layer in plan.layers if layer.kernel]
+    overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * len(called))
+    code = profile.code_bytes([kernel for kernel in plan.kernels if kernel], len(called))
+    surprises = [(layer.node, profile.surprise(layer.kernel, layer.features)) for layer in called]
     return Cost(
         latency_s=sum(layers) + overhead,
         ram_bytes=plan.memory.arena_bytes + plan.state_bytes + profile.stack_of(plan.kernels),
@@ -48,4 +60,6 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
         macs=plan.macs,
         arena_bytes=plan.memory.arena_bytes,
         layers=layers,
+        latency_std_s=to_seconds(profile.deviation([(layer.kernel, layer.features) for layer in called])),
+        extrapolated=tuple(f"{node}: {reason}" for node, reason in surprises if reason),
     )

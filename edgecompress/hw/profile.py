@@ -14,10 +14,12 @@ import numpy as np
 
 from edgecompress import resources
 from edgecompress.errors import ConfigError
+from edgecompress.hw.uncertainty import KernelFit, deviation, fit_statistics
 
 FORMAT_VERSION = 1
 SOURCES = ("measured", "simulated", "datasheet")
 UNITS = ("instructions", "cycles", "seconds")  # cycles are estimated, see bench/pipeline.py
+FLOORS = {"instructions": 0.0, "cycles": 0.0, "seconds": 1e-7}  # a cost's error is relative to cost + floor: clocks are read to some 10 ns
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,27 @@ class HardwareProfile:
     code_functions: Mapping[str, Mapping[str, int]]
     stack_bytes: int  # deepest of all firmwares
     fit_error: FitError
+    calibration_s: float | None = None  # of the loop that tells an undisturbed moment (bench/timing.py); None where nothing was timed
+    repeatability: float = 0.0  # relative standard deviation of a run's time from one measurement to the next, which all its layers share
+
+    @property
+    def floor(self) -> float:
+        """Costs are fitted, and err, relative to cost + floor."""
+        return FLOORS[self.unit]
+
+    @cached_property
+    def statistics(self) -> dict[str, KernelFit]:
+        """How well each kernel's fit is known."""
+        return fit_statistics(self.layer_rows, self.coefficients, self.floor)
+
+    def deviation(self, calls: Sequence[tuple[str, Mapping[str, float]]]) -> float:
+        """Standard deviation of the predicted cost of these kernel calls (kernel, features) together, in the profile's unit."""
+        costs = [(kernel, features, self.layer_cost(kernel, features)) for kernel, features in calls]
+        return deviation(costs, self.statistics, self.floor, self.repeatability)
+
+    def surprise(self, kernel: str, features: Mapping[str, float]) -> str:
+        """Why a call lies outside what the profile saw, in words; empty if it does not."""
+        return self.statistics[kernel].surprise(features, self.layer_cost(kernel, features) + self.floor)
 
     def layer_cost(self, kernel: str, features: Mapping[str, float]) -> float:
         """Predicted cost of one kernel call. Raises ConfigError if the profile never saw the kernel."""
@@ -161,8 +184,8 @@ def _relative_least_squares(matrix: np.ndarray, costs: np.ndarray, whole: np.nda
     return np.asarray(solution / norms)
 
 
-def fit_layers(rows: Sequence[LayerRow]) -> dict[str, dict[str, float]]:
-    """Coefficients a kernel from the rows that are not held back."""
+def fit_layers(rows: Sequence[LayerRow], floor: float = 0.0) -> dict[str, dict[str, float]]:
+    """Coefficients a kernel from the rows that are not held back; what is minimised is the error relative to cost + floor."""
     groups: dict[str, list[LayerRow]] = defaultdict(list)
     for row in rows:
         if not row.held_back:
@@ -171,7 +194,8 @@ def fit_layers(rows: Sequence[LayerRow]) -> dict[str, dict[str, float]]:
     for kernel, members in sorted(groups.items()):
         names = sorted({name for row in members for name in row.features})
         matrix = np.array([[row.features.get(name, 0.0) for name in names] for row in members])
-        solution = _relative_least_squares(matrix, np.array([row.cost for row in members]))
+        costs = np.array([row.cost for row in members])
+        solution = _relative_least_squares(matrix, costs, costs + floor)
         result[kernel] = dict(zip(names, solution.tolist(), strict=True))
     return result
 
@@ -200,13 +224,13 @@ def fit_overhead(rows: Sequence[FirmwareRow]) -> tuple[float, float]:
     return float(solution[0]), float(solution[1])
 
 
-def judge(rows: Sequence[LayerRow], coefficients: Mapping[str, Mapping[str, float]]) -> FitError:
-    """Error on the rows held back."""
+def judge(rows: Sequence[LayerRow], coefficients: Mapping[str, Mapping[str, float]], floor: float = 0.0) -> FitError:
+    """Error on the rows held back, relative to cost + floor."""
     errors: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.held_back and row.kernel in coefficients:
             predicted = sum(coefficients[row.kernel].get(name, 0.0) * value for name, value in row.features.items())
-            errors[row.kernel].append(100.0 * abs(predicted - row.cost) / row.cost)
+            errors[row.kernel].append(100.0 * abs(predicted - row.cost) / (row.cost + floor))
     everything = [error for group in errors.values() for error in group]
     if not everything:
         return FitError(0, float("nan"), float("nan"), {})

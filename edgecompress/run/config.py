@@ -14,6 +14,8 @@ from edgecompress.hw.target import Target
 from edgecompress.run.files import write_atomic
 from edgecompress.units import parse_bytes, parse_duration
 
+CHOICES = {"sampler": ("nsga2", "nsga3", "tpe", "random"), "pick": ("hypervolume", "macs", "random")}
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -26,13 +28,24 @@ class SearchConfig:
     flash: str = ""
     macs: int = 0  # 0: no limit
     profile: str = ""  # hardware profile; "" takes the target's
+    also: str = ""  # further targets that the same model must fit, with limits of their own: "cortex-m4?latency=40ms&ram=64KiB; cortex-m33"
+    model: str = ""  # own model instead of families: "pkg.module:factory" or a .onnx file
     families: str = ""  # comma-separated; "" takes all
+    sampler: str = "nsga2"
+    proxies: str = ""  # comma-separated; "" takes what --calibrate-proxies kept for this data, else naswot
     trials: int = 240
     population: int = 40
+    pick: str = "hypervolume"  # how candidates are picked for training
+    screen: int = 12  # candidates that are trained briefly before top_k of them are trained to the end; no more than top_k: none
     top_k: int = 3
     epochs: int = 0  # 0: by the data's recipe
+    minutes: float = 0.0  # of training on all workers together; 0: by epochs
+    max_drop: float = 1.0  # percentage points that quantization may lose on validation before it is trained against
     seed: int = 0
     workers: int = 0  # 0: one a core
+    storage: str = ""  # database that several machines share: an RDB URL or grpc://host:port; "": the run's folder
+    study: str = ""  # name of the shared study; "": from what decides its results
+    ray: str = ""  # address of a Ray cluster
     range_method: str = "mse"
     bias_correction: bool = True
     calibration: int = 512  # training samples that set the activation ranges
@@ -44,10 +57,13 @@ class SearchConfig:
     def __post_init__(self) -> None:
         limits = {"trials": (1, 1_000_000), "population": (2, 10_000), "top_k": (1, 100), "epochs": (0, 100_000), "workers": (0, 1024),
                   "calibration": (1, 1_000_000), "samples": (10, 100_000), "test_samples": (10, 10_000_000), "macs": (0, 10**12),
-                  "seed": (0, 2**31 - 1)}
+                  "seed": (0, 2**31 - 1), "screen": (0, 1000), "minutes": (0, 100_000), "max_drop": (0, 100)}
         for name, value in asdict(self).items():
             if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
                 raise ConfigError(f"{name} = {value!r} is not valid UTF-8 text; rename the file or folder")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name.replace("_", "-"), getattr(self, name), allowed)
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -76,8 +92,8 @@ class SearchConfig:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int | float):
+        return repr(value)
     escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 or c in '"\\' else c for c in str(value))
     return f'"{escaped}"'
 
@@ -85,12 +101,15 @@ def _toml(value: Any) -> str:
 def from_mapping(values: Mapping[str, Any], where: str) -> SearchConfig:
     """SearchConfig from plain values; raises ConfigError for an unknown key or a wrong type, naming `where`."""
     types = {f.name: type(f.default) for f in fields(SearchConfig)}
+    checked = dict(values)
     for key, value in values.items():
         if key not in types:
             raise ConfigError(f"{where}: {unknown_name('key', key, types).message}")
-        if type(value) is not types[key]:
+        if types[key] is float and type(value) is int:
+            checked[key] = float(value)
+        elif type(value) is not types[key]:
             raise ConfigError(f"{where}: {key} must be of type {types[key].__name__}, got {value!r}")
-    return SearchConfig(**values)
+    return SearchConfig(**checked)
 
 
 def load_values(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from edgecompress.run.config import SearchConfig, from_mapping, load_values
 from edgecompress.run.files import read_json, write_json
 
 # These decide how fast or where something runs, not what comes out: they may change between a run and its resumption.
-FREE_KEYS = ("workers", "samples", "test_samples")
+FREE_KEYS = ("workers", "samples", "test_samples", "storage", "study", "ray")
 
 
 def _check_ours(path: Path) -> None:

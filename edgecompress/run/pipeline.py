@@ -10,47 +10,34 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from edgecompress import __version__
-from edgecompress.bench import check_tools, run_frames
+from edgecompress.bench import run_frames
+from edgecompress.bench.measurement import Measurement
 from edgecompress.bench.profiling import kernel_version
 from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset
-from edgecompress.errors import BudgetError, ConfigError, DeviceError, TrainingError
+from edgecompress.errors import BudgetError, ConfigError, DeviceError
 from edgecompress.hw.budget import Budget
-from edgecompress.hw.estimate import Cost, applies
-from edgecompress.hw.profile import HardwareProfile, load_profile
-from edgecompress.hw.target import Target, load_target
+from edgecompress.hw.estimate import Cost
 from edgecompress.ir import reference, serialize
-from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.processes import default_workers
-from edgecompress.run.candidate import CandidateResult, finished_result, process_candidate
+from edgecompress.processes import default_workers, process_pool
+from edgecompress.run.candidate import CandidateResult, finish_candidate, finished_result
 from edgecompress.run.config import SearchConfig
-from edgecompress.run.directory import RunDirectory
+from edgecompress.run.directory import FREE_KEYS, RunDirectory
 from edgecompress.run.files import read_json, write_json
-from edgecompress.search.objective import Problem, Score
-from edgecompress.search.pareto import non_dominated
-from edgecompress.search.pareto import select as hypervolume_subset
-from edgecompress.search.space import SPACE, Candidate, build
-from edgecompress.search.study import Study, Trial, worker_pool
+from edgecompress.run.problem import make_devices, make_problem
+from edgecompress.run.race import Progress, Race, screened_rows
+from edgecompress.run.trainer import Context
+from edgecompress.search.evaluator import Evaluator, one_thread
+from edgecompress.search.evaluators import make_evaluator
+from edgecompress.search.objective import Device, Problem, Score, violations
+from edgecompress.search.space import Candidate, Space, build
+from edgecompress.search.study import Study, StudySettings, Trial
 from edgecompress.units import format_bytes, format_duration
-
-
-class Progress(Protocol):
-    """Where the pipeline says how far it is."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-
-    def step(self, done: int) -> None:
-        """`done` steps of the stage are finished."""
-
-    def say(self, text: str) -> None:
-        """One line for people."""
 
 
 @dataclass(frozen=True)
@@ -64,36 +51,52 @@ class Outcome:
 
 def search(config: SearchConfig, output: Path, resume: bool, progress: Progress) -> Outcome:
     """Runs or resumes a whole search. Raises ConfigError, DataError, BudgetError or DeviceError; finished work stays in `output`."""
-    target = load_target(config.target)
-    budget = config.budget(target)
-    check_settings(config, target)
+    devices = make_devices(config)
     data = load_dataset(config.data, seed=config.seed)
-    problem = make_problem(config, target, budget, data)
-    names = tuple(name for name in config.families.replace(" ", "").split(",") if name)
-    space = SPACE.restricted(names) if names else SPACE
-    provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "torch": torch.__version__,
-                  "target_hash": _fingerprint(target), "profile_hash": _fingerprint(problem.profile), "kernel_version": kernel_version(target)}
-    with RunDirectory.open(output, config, provenance, resume) as run:
+    problem = make_problem(config, data, devices)
+    space = problem.make_space()
+    provenance = _provenance(problem, data)
+    workers = config.workers or default_workers()
+    context = Context(problem, data.without_test(), config)
+    with RunDirectory.open(output, config, provenance, resume) as run, \
+            make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
+                           study=config.study, ray=config.ray, objectives=_objective_names(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
-        workers = config.workers or default_workers()
-        trials = _study(run, config, space, problem, workers, progress)
-        chosen_few = select(trials, config.top_k, problem.budget)
-        results = _train(run, chosen_few, config, data, target, workers, progress)
-        best = choose(results, budget)
-        summary = _prove(run, best, config, data, target, budget, progress)
-        _write_document(run, config, data, problem, trials, chosen_few, results, summary, provenance)
-        return Outcome(summary, output, within(best, budget))
+        trials = _study(run, config, space, problem, evaluator, progress)
+        race = Race(run, config, evaluator, feasible(trials, problem.budget), space, progress)
+        winners = race.winners()
+        results = _finish(run, winners, config, data, devices, workers, progress)
+        best = choose(results, devices)
+        summary = _prove(run, best, config, data, devices, progress)
+        _write_document(run, config, data, problem, trials, winners, race, results, summary, provenance)
+        return Outcome(summary, output, within(best, devices))
 
 
-def check_settings(config: SearchConfig, target: Target) -> None:
-    """What would fail after the training fails here: tools and names. Raises ConfigError or ToolMissingError."""
-    from edgecompress.compress.quantize.config import QuantizeConfig
+def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
+    """What a resumed run must find as it was: version, data, devices and an own model's weights."""
+    kernels = ",".join(kernel_version(device.target) for device in problem.devices)
+    provenance = {"tool_version": __version__, "data_hash": data.hash, "python": platform.python_version(), "torch": torch.__version__,
+                  "target_hash": ",".join(_fingerprint(device.target) for device in problem.devices),
+                  "profile_hash": ",".join(_fingerprint(device.profile) for device in problem.devices), "kernel_version": kernels,
+                  "proxies": ",".join(problem.proxies)}
+    if problem.space.model:
+        from edgecompress.search.own_model import own_model
 
-    if target.family == "host":
-        raise ConfigError(f"target '{target.name}' cannot be searched for: this machine counts neither instructions nor flash and RAM, so no limit "
-                          "can be held; search for a core, then 'edgecompress lower RUN/candidates/ID --target host'")
-    QuantizeConfig(range_method=config.range_method)
-    check_tools(target, config.cc or None, config.emulator or None)
+        provenance["model_hash"] = own_model(problem.space.model, problem.input_shape, problem.classes, problem.space.width_multiple).hash
+    return provenance
+
+
+def _identity(config: SearchConfig, provenance: Mapping[str, str]) -> dict[str, str]:
+    """What machines that share a study must agree on."""
+    from edgecompress.search.shared_identity import code_identity
+
+    decisive = {key: value for key, value in asdict(config).items() if key not in FREE_KEYS}
+    shared = {key: value for key, value in provenance.items() if key not in ("python", "torch", "tool_version")}
+    return {**code_identity(), **shared, "config": json.dumps(decisive, sort_keys=True)}
+
+
+def _objective_names(problem: Problem) -> dict[str, str]:
+    return {**{f"minus {name}": "minimize" for name in (*problem.proxies, "macs")}, "latency pressure": "minimize"}
 
 
 def _fingerprint(value: Any) -> str:
@@ -109,32 +112,10 @@ def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> No
                      f"'edgecompress profile --target {problem.target.name}' makes a new one")
 
 
-def _profile(config: SearchConfig, target: Target) -> HardwareProfile:
-    """The search's profile; a missing one or another target's is told with the command that makes the right one."""
-    make = f"'edgecompress profile --target {config.target}' makes it (some minutes)"
-    try:
-        profile = load_profile(config.profile or target.profile)
-    except ConfigError as error:
-        if config.profile:
-            raise
-        raise ConfigError(f"target '{target.name}' has no usable latency profile yet: {error.message}", make) from None
-    if not applies(profile, target):
-        raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}; "
-                          "name an own profile in the target's file or give --profile", make)
-    return profile
-
-
-def make_problem(config: SearchConfig, target: Target, budget: Budget, data: Dataset) -> Problem:
-    """The search's view: training inputs for the proxies, shapes, limits. No validation or test sample."""
-    profile = _profile(config, target)
-    order = np.random.default_rng(config.seed).permutation(len(data.train.y))[:32]
-    return Problem(data.input_shape, len(data.classes), target, profile, budget, np.ascontiguousarray(data.train.x[np.sort(order)]), config.seed)
-
-
-def _study(run: RunDirectory, config: SearchConfig, space: Any, problem: Problem, workers: int, progress: Progress) -> list[Trial]:
-    study = Study(run.study_log, space, config.seed, config.population)
+def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, evaluator: Evaluator, progress: Progress) -> list[Trial]:
+    study = Study(run.study_log, space, StudySettings(config.sampler, config.population, config.seed, len(_objective_names(problem))))
     progress.stage("search", config.trials)
-    trials = study.run(problem, config.trials, workers, lambda done, _: progress.step(done))
+    trials = study.run(evaluator, config.trials, lambda done, _: progress.step(done))
     reasons = study.failures()
     if not trials:
         raise ConfigError(f"none of the {config.trials} candidates could be scored for {problem.target.name}", *reasons[:1])
@@ -143,19 +124,13 @@ def _study(run: RunDirectory, config: SearchConfig, space: Any, problem: Problem
     return trials
 
 
-def select(trials: Sequence[Trial], count: int, budget: Budget) -> list[Trial]:
-    """At most `count` feasible candidates of the Pareto front, by hypervolume over (naswot, MACs, latency).
-
-    Raises BudgetError naming the smallest need that the search found when nothing is feasible.
-    """
+def feasible(trials: Sequence[Trial], budget: Budget) -> list[Trial]:
+    """Those that keep every limit, each once. Raises BudgetError naming the smallest need that the search found when there are none."""
     unique = list({trial.candidate.id: trial for trial in reversed(trials)}.values())[::-1]
-    feasible = [trial for trial in unique if trial.score.feasible]
-    if not feasible:
+    kept = [trial for trial in unique if trial.score.feasible]
+    if not kept:
         raise _nothing_fits(unique, budget)
-    points = np.array([[-t.score.naswot, -float(t.score.macs), t.score.latency_s] for t in feasible])
-    front = non_dominated(points)
-    picked = hypervolume_subset(points[front], count)
-    return [feasible[front[index]] for index in picked]
+    return kept
 
 
 def _nothing_fits(trials: Sequence[Trial], budget: Budget) -> BudgetError:
@@ -174,71 +149,70 @@ def _nothing_fits(trials: Sequence[Trial], budget: Budget) -> BudgetError:
     )
 
 
-def _train(run: RunDirectory, trials: Sequence[Trial], config: SearchConfig, data: Dataset, target: Target, workers: int,
-           progress: Progress) -> list[CandidateResult]:
-    progress.stage("train", len(trials))
-    known = [finished_result(run.candidate(trial.candidate.id)) for trial in trials]
-    results = {result.id: result for result in known if result is not None}
-    missing = [trial.candidate for trial in trials if trial.candidate.id not in results]
-    progress.step(len(results))
+def _finish(run: RunDirectory, winners: Sequence[Trial], config: SearchConfig, data: Dataset, devices: tuple[Device, ...], workers: int,
+            progress: Progress) -> list[CandidateResult]:
+    """Lowers the trained candidates and runs them on their cores."""
+    folders = {trial.candidate.id: run.candidate(trial.candidate.id) for trial in winners}
+    known = {identity: found for identity, folder in folders.items() if (found := finished_result(folder)) is not None}
+    missing = [trial.candidate for trial in winners if trial.candidate.id not in known]
+    progress.stage("bench", len(winners))
+    progress.step(len(known))
     if missing:
-        results |= _train_missing(run, missing, config, data, target, workers, len(results), progress)
-    return [results[t.candidate.id] for t in trials if t.candidate.id in results]
-
-
-def _train_missing(run: RunDirectory, candidates: Sequence[Candidate], config: SearchConfig, data: Dataset, target: Target, workers: int,
-                   finished: int, progress: Progress) -> dict[str, CandidateResult]:
-    results: dict[str, CandidateResult] = {}
-    failures: list[TrainingError] = []
-    training = data.without_test()
-    with worker_pool(min(workers, len(candidates))) as pool:
-        futures = {pool.submit(process_candidate, candidate, training, target, config, run.candidate(candidate.id)): candidate
-                   for candidate in candidates}
-        for done, future in enumerate(as_completed(futures), start=1):
-            try:
-                result = future.result()
-            except BrokenProcessPool:
-                raise DeviceError("a training process was killed (out of memory?); run again with --resume and fewer --workers") from None
-            except TrainingError as error:
-                # one network that does not train says nothing about the others
-                failures.append(error)
-                progress.say(f"{futures[future].id} is left out: {error.message}")
-                continue
-            results[result.id] = result
-            progress.step(finished + done)
-            progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
-                         f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
-    if failures and not results and not finished:
-        raise failures[0]
-    return results
+        training = data.without_test()
+        with process_pool(min(workers, len(missing)), one_thread) as pool:
+            futures = [pool.submit(finish_candidate, candidate, training, devices, config, folders[candidate.id]) for candidate in missing]
+            for future in as_completed(futures):
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    raise DeviceError("a bench process was killed (out of memory?); run again with --resume and fewer --workers") from None
+                known[result.id] = result
+                progress.step(len(known))
+                progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
+                             f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
+    return [known[trial.candidate.id] for trial in winners]
 
 
 def measured_cost(result: CandidateResult) -> Cost:
-    """The measurement in the budget's terms."""
-    seen = result.measurement
+    """The measurement on the first device in the budget's terms."""
+    return _cost_of(result.measurement, result.macs)
+
+
+def _cost_of(seen: Measurement, macs: int) -> Cost:
     assert seen.ram_bytes is not None and seen.flash_bytes is not None  # only cores are searched for, and their emulators see both
-    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, result.macs, seen.arena_bytes, ())
+    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, macs, seen.arena_bytes, ())
 
 
-def within(result: CandidateResult, budget: Budget) -> bool:
-    """Whether the *measured* model is inside the budget and equals its definition."""
-    return result.measurement.matches_reference is True and budget.allows(measured_cost(result))
+def measured_violations(result: CandidateResult, devices: tuple[Device, ...]) -> dict[str, float]:
+    """Relative excesses of the limits of all devices, as measured."""
+    seen = [result.measurement, *(result.also[device.target.name] for device in devices[1:])]
+    return violations(tuple(_cost_of(one, result.macs) for one in seen), devices)
 
 
-def choose(results: Sequence[CandidateResult], budget: Budget) -> CandidateResult:
-    """Best int8 validation accuracy among those inside the budget; on a tie the faster; if none is inside, the nearest."""
-    inside = [result for result in results if within(result, budget)]
+def exact(result: CandidateResult) -> bool:
+    """Whether the outputs on every device equal the reference."""
+    return all(seen.matches_reference is True for seen in (result.measurement, *result.also.values()))
+
+
+def within(result: CandidateResult, devices: tuple[Device, ...]) -> bool:
+    """Whether the *measured* model keeps every limit of every device and equals its definition."""
+    return exact(result) and all(excess <= 0 for excess in measured_violations(result, devices).values())
+
+
+def choose(results: Sequence[CandidateResult], devices: tuple[Device, ...]) -> CandidateResult:
+    """Best int8 validation accuracy among those inside the limits; on a tie the faster; if none is inside, the nearest."""
+    inside = [result for result in results if within(result, devices)]
     if inside:
         return min(inside, key=lambda r: (-r.accuracy_int8, r.measurement.latency_s, r.id))
-    return min(results, key=lambda r: (r.measurement.matches_reference is not True, max(budget.violations(measured_cost(r)).values()), r.id))
+    return min(results, key=lambda r: (not exact(r), max(measured_violations(r, devices).values()), r.id))
 
 
-def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data: Dataset, target: Target, budget: Budget,
+def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data: Dataset, devices: tuple[Device, ...],
            progress: Progress) -> dict[str, Any]:
     """Test accuracy of the chosen model: float, the integer reference, and the emulated core itself."""
     from edgecompress.compress.quantize.evaluate import confusion_matrix
 
-    folder = run.candidate(best.id)
+    folder, target, budget = run.candidate(best.id), devices[0].target, devices[0].budget
     progress.stage("prove", 2)
     graph = serialize.load(folder / "graph.json")
     x = graph.tensors[graph.inputs[0]].quantize(data.test.x)
@@ -256,7 +230,7 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
         "target": target.name,
         "data": data.name,
         "seed": config.seed,
-        "accuracy_float": _test_accuracy_float(folder, data, graph),
+        "accuracy_float": _test_accuracy_float(folder, data, config, devices),
         "accuracy_int8": float((classes == labels).mean()),
         "accuracy_on_core": float((core_classes == labels[:count]).mean()),
         "test_samples": len(x),
@@ -271,8 +245,9 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
         "parameters": best.parameters,
         "macs": best.macs,
         "matches_reference": seen.matches_reference,
-        "within_budget": within(best, budget),
+        "within_budget": within(best, devices),
         "budget": asdict(budget),
+        "also": {device.target.name: _also_summary(best.also[device.target.name], device) for device in devices[1:]},
         "artifact": str(folder / "artifact"),
         "confusion": confusion_matrix(classes, labels, len(data.classes)).tolist(),
     }
@@ -280,20 +255,25 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
     return summary
 
 
-def _test_accuracy_float(folder: Path, data: Dataset, graph: QuantizedGraph) -> float:
+def _also_summary(seen: Measurement, device: Device) -> dict[str, Any]:
+    return {"latency_s": seen.latency_s, "latency_basis": seen.latency_basis, "ram_bytes": seen.ram_bytes, "flash_bytes": seen.flash_bytes,
+            "matches_reference": seen.matches_reference, "budget": asdict(device.budget)}
+
+
+def _test_accuracy_float(folder: Path, data: Dataset, config: SearchConfig, devices: tuple[Device, ...]) -> float:
     from edgecompress.compress.quantize.evaluate import accuracy_float
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.run.candidate import load_weights
 
     candidate = Candidate.from_json((folder / "candidate.json").read_text())
-    module = build(candidate, data.input_shape, len(data.classes))
+    module = build(candidate, data.input_shape, len(data.classes), space=make_problem(config, data, devices).make_space())
     load_weights(module, folder / "model.pt")
     return accuracy_float(from_torch(module.eval(), data.input_shape), data.test)
 
 
-def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Problem, trials: Sequence[Trial], chosen_few: Sequence[Trial],
-            results: Sequence[CandidateResult], summary: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
-    picked = {trial.candidate.id for trial in chosen_few}
+def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, problem: Problem, trials: Sequence[Trial], winners: Sequence[Trial],
+                    race: Race, results: Sequence[CandidateResult], summary: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+    picked = {trial.candidate.id for trial in winners}
     document = {
         "summary": dict(summary),
         "config": asdict(config),
@@ -305,6 +285,7 @@ def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, prob
                     "compiler": problem.profile.compiler, "fit_error": asdict(problem.profile.fit_error)},
         "trials": [{"number": t.number, "id": t.candidate.id, "choices": dict(t.candidate.choices), "picked": t.candidate.id in picked,
                     **t.score.to_json()} for t in trials],
+        "screened": screened_rows(race.screened),
         "trained": [result.to_json() for result in results],
         "manifest": read_json(run.candidate(summary["chosen"]) / "artifact" / "manifest.json"),
     }

@@ -59,12 +59,17 @@ class Evaluator(Protocol):
 _context: Any = None
 
 
-def set_context(context: Any) -> None:
-    """Prepares a worker process: one torch thread, and what all its tasks share."""
+def one_thread() -> None:
+    """Prepares a worker process: torch uses one thread, the other cores have workers of their own."""
     import torch
 
-    global _context
     torch.set_num_threads(1)
+
+
+def set_context(context: Any) -> None:
+    """Prepares a worker process: one torch thread, and what all its tasks share."""
+    global _context
+    one_thread()
     _context = context
 
 

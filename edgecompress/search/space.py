@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from edgecompress.compress.prune.widths import kept_width
 from edgecompress.errors import ConfigError, unknown_name
-from edgecompress.search.families import ds_cnn, inverted_residual, resnet, temporal
+from edgecompress.search.families import attention, ds_cnn, inverted_residual, mixer, plain, resnet, temporal
 from edgecompress.search.families.blocks import Family
 from edgecompress.search.knob import Choice, Knob
 
@@ -76,10 +77,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Space:
-    """Families to choose from. `common` knobs apply to all of them."""
+    """Families to choose from. `common` knobs apply to all of them; pruned widths are multiples of `width_multiple`."""
 
     families: Mapping[str, Family]
     common: tuple[Knob, ...] = COMMON_KNOBS
+    width_multiple: int = 4
 
     def knobs(self, family: str) -> tuple[Knob, ...]:
         """Knobs that a candidate of this family has, common ones last; raises ConfigError for an unknown family."""
@@ -93,7 +95,7 @@ class Space:
             raise ConfigError(f"no family is left to search; name at least one of {', '.join(sorted(self.families))}")
         for name in names:
             self.knobs(name)
-        return Space({name: family for name, family in self.families.items() if name in names}, self.common)
+        return replace(self, families={name: family for name, family in self.families.items() if name in names})
 
     def check(self, candidate: Candidate) -> None:
         """Raises ConfigError, naming the knob, unless the candidate lies in this space."""
@@ -125,8 +127,34 @@ FAMILIES: dict[str, Family] = {
     "inverted_residual": Family(inverted_residual.KNOBS, inverted_residual.build),
     "resnet": Family(resnet.KNOBS, resnet.build),
     "temporal": Family(temporal.KNOBS, temporal.build),
+    "plain": Family(plain.KNOBS, plain.build),
+    "mixer": Family(mixer.KNOBS, mixer.build),
+    "attention": Family(attention.KNOBS, attention.build),
 }
 SPACE = Space(FAMILIES)
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """What a space is made from, in words that processes and machines can hand on: families by name (none: all of them), or an own model."""
+
+    families: tuple[str, ...] = ()
+    model: str = ""
+    width_multiple: int = 4
+
+    def make(self, input_shape: tuple[int, int, int], classes: int) -> Space:
+        """The space. Raises ConfigError for unknown families, ConfigError or ModelError for a model that cannot be used."""
+        return _make_space(self, input_shape, classes)
+
+
+@lru_cache(maxsize=4)  # an own model is loaded once a process
+def _make_space(spec: SpaceSpec, input_shape: tuple[int, int, int], classes: int) -> Space:
+    if spec.model:
+        from edgecompress.search.own_model import own_model_space
+
+        return own_model_space(spec.model, input_shape, classes, width_multiple=spec.width_multiple)
+    space = replace(SPACE, width_multiple=spec.width_multiple)
+    return space.restricted(spec.families) if spec.families else space
 
 
 def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
@@ -176,12 +204,15 @@ def build(
         raise ConfigError(f"the input shape is {input_shape}; it must be (height, width, channels), each at least 1")
     if classes < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, got {classes}")
-    ratio = 0.0 if dense else float(candidate["prune"])
-    return space.families[candidate.family].build(candidate.choices, input_shape, classes, lambda width: kept_width(width, ratio))
+    ratio = 0.0 if dense else float(candidate.choices.get("prune", 0.0))
+    return space.families[candidate.family].build(candidate.choices, input_shape, classes, lambda width: kept_width(width, ratio, space.width_multiple))
 
 
-def weight_bits(candidate: Candidate, module: nn.Module) -> dict[str, int]:
-    """Stored weight bits of every convolution and linear layer by module name; see the knob `bits`."""
+def weight_bits(candidate: Candidate, module: nn.Module, space: Space = SPACE) -> dict[str, int]:
+    """Stored weight bits of every convolution and linear layer by module name: the family's own choice, or by the knob `bits`."""
+    own = space.families[candidate.family].bits
+    if own is not None:
+        return own(candidate.choices, module)
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     body = int(candidate["bits"])
 

@@ -1,4 +1,4 @@
-"""The zero-shot search: Optuna's NSGA-II asks, a pool of processes scores, a journal remembers.
+"""The zero-shot search: Optuna asks, an evaluator's processes score, a journal remembers.
 
 The same seed gives the same candidates however many workers there are and however often the run is killed: each
 question has its own seed and depends only on finished generations, and answers are put in the order of the questions.
@@ -8,22 +8,19 @@ A killed run loses the trials in flight, nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import optuna
 from optuna.study import StudyDirection
 
-from edgecompress.errors import ConfigError, DeviceError, EdgecompressError
-from edgecompress.processes import process_pool
+from edgecompress.errors import ConfigError
+from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.objective import Problem, Score, score
 from edgecompress.search.space import Candidate, Space
 
-DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # naswot, macs (the baseline proxy), latency
 Progress = Callable[[int, int], None]
 
 
@@ -36,15 +33,22 @@ class Trial:
     score: Score
 
 
-def _one_thread() -> None:
-    import torch
+@dataclass(frozen=True)
+class StudySettings:
+    """Who asks (a name in SAMPLERS), how many questions a generation has, and how many objectives an answer has."""
 
-    torch.set_num_threads(1)
+    sampler: str
+    population: int
+    seed: int
+    objectives: int
 
 
-def worker_pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor]:
-    """Processes with one torch thread each."""
-    return process_pool(workers, _one_thread)
+SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {  # population, seed -> sampler
+    "nsga2": lambda population, seed: optuna.samplers.NSGAIISampler(population_size=population, seed=seed),
+    "nsga3": lambda population, seed: optuna.samplers.NSGAIIISampler(population_size=population, seed=seed),
+    "tpe": lambda population, seed: optuna.samplers.TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed),
+    "random": lambda population, seed: optuna.samplers.RandomSampler(seed=seed),
+}
 
 
 def _question_seed(seed: int, index: int) -> int:
@@ -65,21 +69,48 @@ def suggest_everywhere(trial: optuna.trial.Trial, space: Space) -> Candidate:
     return suggest(trial, space)
 
 
+class HasProblem(Protocol):
+    """The context of a search, as far as scoring needs it."""
+
+    @property
+    def problem(self) -> Problem: ...
+
+
+def score_task(context: HasProblem, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
+    """The work of a question: `payload["candidate"]` scored for the context's problem."""
+    return _answer(score(Candidate.from_json(payload["candidate"]), context.problem))
+
+
+def _answer(found: Score) -> Answer:
+    return Answer({"score": found.to_json(), "objectives": list(found.objectives), "constraints": dict(found.violations)})
+
+
+def _shown(trial: optuna.trial.FrozenTrial, candidate: Candidate) -> optuna.trial.FrozenTrial:
+    """The trial as people see it in a shared storage: without the knobs of other families."""
+    names = [name for name in trial.params if "." not in name or name.partition(".")[0] == candidate.family]
+    return optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params={name: trial.params[name] for name in names},
+                                     distributions={name: trial.distributions[name] for name in names}, user_attrs={"candidate": candidate.to_json()})
+
+
 class Study:
     """The journal in `study.log` (any Optuna tool opens it) and the loop that fills it."""
 
-    def __init__(self, log: Path, space: Space, seed: int, population: int) -> None:
+    def __init__(self, log: Path, space: Space, settings: StudySettings) -> None:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._seed, self._population = space, seed, population
+        self._space, self._settings = space, settings
         _drop_torn_line(log)
         try:
             self._journal = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
-                                                directions=DIRECTIONS, load_if_exists=True)
+                                                directions=self._directions, load_if_exists=True)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(f"the study log '{log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
+
+    @property
+    def _directions(self) -> list[StudyDirection]:
+        return [StudyDirection.MINIMIZE] * self._settings.objectives
 
     def _answered(self) -> dict[int, optuna.trial.FrozenTrial]:
         return {t.user_attrs["index"]: t for t in self._journal.get_trials(deepcopy=False) if "index" in t.user_attrs}
@@ -93,48 +124,47 @@ class Study:
         """Reasons of the candidates that could not be scored."""
         return [t.user_attrs["error"] for _, t in sorted(self._answered().items()) if "error" in t.user_attrs]
 
-    def run(self, problem: Problem, trials: int, workers: int, progress: Progress) -> list[Trial]:
+    def run(self, evaluator: Evaluator, trials: int, progress: Progress) -> list[Trial]:
         """Goes on until `trials` questions are answered. Raises DeviceError if worker processes die."""
-        if len(self._answered()) < trials:
-            with worker_pool(workers) as pool:
-                for first in range(0, trials, self._population):
-                    self._generation(pool, range(first, min(first + self._population, trials)), problem, trials, progress)
+        for first in range(0, trials, self._settings.population):
+            self._generation(evaluator, range(first, min(first + self._settings.population, trials)), trials, progress)
         progress(trials, trials)
         return self.trials()
 
-    def _generation(self, pool: ProcessPoolExecutor, indices: range, problem: Problem, trials: int, progress: Progress) -> None:
+    def _generation(self, evaluator: Evaluator, indices: range, trials: int, progress: Progress) -> None:
         answered = self._answered()
         missing = [index for index in indices if index not in answered]
         if not missing:
             return
-        memory = optuna.create_study(directions=DIRECTIONS)
+        memory = optuna.create_study(directions=self._directions)
         memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
         asked = {index: self._ask(memory, index) for index in indices}
-        questions = [asked[index] for index in missing]
+        known = {t.candidate.id: _answer(t.score) for t in self.trials()}
         done = len(answered)
-        for members, outcome in _outcomes(pool, questions, {t.candidate.id: t.score for t in self.trials()}, problem):
+        for members, answer in _answers(evaluator, [asked[index] for index in missing], known):
             for trial in members:
-                self._tell(memory, trial, outcome)
+                self._tell(memory, trial, answer)
             done += len(members)
             progress(done, trials)
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
-        memory.sampler = optuna.samplers.NSGAIISampler(population_size=self._population, seed=_question_seed(self._seed, index))
+        memory.sampler = SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
         trial = memory.ask()
         trial.set_user_attr("index", index)
         trial.set_user_attr("candidate", suggest_everywhere(trial, self._space).to_json())
         return trial
 
-    def _tell(self, memory: optuna.Study, trial: optuna.trial.Trial, outcome: Score | str) -> None:
-        if isinstance(outcome, str):
-            trial.set_user_attr("error", outcome)
+    def _tell(self, memory: optuna.Study, trial: optuna.trial.Trial, answer: Answer) -> None:
+        if answer.error:
+            trial.set_user_attr("error", answer.error)
             frozen = memory.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
-            trial.set_user_attr("score", outcome.to_json())
-            for name, excess in outcome.violations.items():
+            found = Score(**answer.values["score"])
+            trial.set_user_attr("score", dict(answer.values["score"]))
+            for name, excess in found.violations.items():
                 trial.set_constraint(name, excess)
-            frozen = memory.tell(trial, [outcome.naswot, float(outcome.macs), outcome.latency_s])
+            frozen = memory.tell(trial, list(found.objectives))
         self._journal.add_trial(frozen)  # one line, one write: a kill leaves it there or not
 
 
@@ -148,23 +178,21 @@ def _drop_torn_line(log: Path) -> None:
                 file.truncate(keep)
 
 
-def _outcomes(pool: ProcessPoolExecutor, questions: Sequence[optuna.trial.Trial], known: dict[str, Score],
-              problem: Problem) -> Iterator[tuple[list[optuna.trial.Trial], Score | str]]:
-    """(trials with one candidate, its score or the reason why it has none), as they are found; equal candidates are scored once."""
+def _answers(evaluator: Evaluator, questions: Sequence[optuna.trial.Trial],
+             known: Mapping[str, Answer]) -> Iterator[tuple[list[optuna.trial.Trial], Answer]]:
+    """(trials with one candidate, its answer), as they are found; equal candidates are scored once."""
     owners: dict[str, list[optuna.trial.Trial]] = {}
-    futures: dict[Future[Score], str] = {}
+    tasks = []
     for trial in questions:
         candidate = Candidate.from_json(trial.user_attrs["candidate"])
-        if candidate.id not in owners and candidate.id not in known:
-            futures[pool.submit(score, candidate, problem)] = candidate.id
-        owners.setdefault(candidate.id, []).append(trial)
+        identity = candidate.id
+        if identity not in owners and identity not in known:
+            # Optuna's view of an open question is a copy; its parameters are complete by now
+            frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, trial=_shown(frozen, candidate)))
+        owners.setdefault(identity, []).append(trial)
     for identity, members in owners.items():
         if identity in known:
             yield members, known[identity]
-    for future in as_completed(futures):
-        try:
-            yield owners[futures[future]], future.result()
-        except BrokenProcessPool:
-            raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
-        except EdgecompressError as error:
-            yield owners[futures[future]], error.message
+    for task, answer in evaluator.answers(tasks):
+        yield owners[task.key.removeprefix("score/")], answer

@@ -54,6 +54,11 @@ void bench_layer_done(int layer);
 void bench_delay(uint32_t turns); /* two instructions a turn */
 #endif
 
+#ifdef BENCH_TIME_LAYERS
+/* A program of an operating system that times layers: BENCH_TIME_LAYERS is the largest number of layers of a model. */
+extern const uint32_t bench_layer_counts[]; /* one a model */
+#endif
+
 /* Exit codes that the Python side explains. */
 enum {
     BENCH_DONE = 0,

@@ -35,11 +35,17 @@ def _make_taylor() -> Importance:
     return importance
 
 
+def _make_lamp() -> Importance:
+    importance: Importance = tp.importance.LAMPImportance(p=2)
+    return importance
+
+
 IMPORTANCES: dict[str, Callable[[], Importance]] = {
     "l1": _make_l1,  # sum of absolute weights over the group
     "l2": _make_l2,
     "bn_scale": _make_bn_scale,  # absolute scale of the batch normalisation
     "fpgm": _make_fpgm,  # distance to the other filters: what they can replace goes first
+    "lamp": _make_lamp,  # squared weight over the sum of all squares in the group that are not smaller (Lee et al., arXiv 2010.07611): for global ranking
     "taylor": _make_taylor,  # |weight x gradient|: needs a batch with labels
 }
 NEEDS_GRADIENTS = frozenset({"taylor"})

@@ -1,141 +1,118 @@
-"""Structured pruning: a physically smaller copy of a network, channel groups found by torch-pruning's dependency graph."""
+"""Structured pruning: a physically smaller copy of a network, one ratio for all channel groups, one a group, or a global ranking."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
+import numpy as np
 import torch
-import torch_pruning as tp
 from torch import nn
 from torch.nn import functional
 
+from edgecompress.compress.prune.groups import ChannelGroup, InputShape, LayerChannels, Pruned, TracedModule, channel_groups
 from edgecompress.compress.prune.importance import IMPORTANCES, NEEDS_GRADIENTS
-from edgecompress.compress.prune.widths import kept_width
-from edgecompress.errors import ConfigError, ModelError, unknown_name
+from edgecompress.compress.prune.widths import global_widths, kept_width
+from edgecompress.errors import ConfigError, unknown_name
+
+__all__ = ["RANKINGS", "ChannelGroup", "LabelledBatch", "LayerChannels", "Pruned", "Ratios", "channel_groups", "channel_scores", "most_important", "prune",
+           "prune_channels", "prune_to_widths"]
 
 LabelledBatch = tuple[torch.Tensor, torch.Tensor]  # float32 NCHW, int64 class numbers
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """One dependency group: the layer that names it and the channels to remove."""
-
-    root: nn.Module
-    channels: list[int]
+Ratios = float | Mapping[str, float]  # for all groups, or by group name; a group that a mapping leaves out keeps all channels
+RANKINGS = ("local", "global")
 
 
 def prune(
-    module: nn.Module, input_shape: tuple[int, int, int], ratio: float, *, round_to: int = 4, importance: str = "l1",
-    batch: LabelledBatch | None = None,
+    module: nn.Module, input_shape: InputShape, ratio: Ratios, *, round_to: int = 4, importance: str = "l1", batch: LabelledBatch | None = None,
+    ranking: str = "local", min_width: int | None = None,
 ) -> nn.Module:
-    """A copy of `module` with `ratio` of every channel group removed; `module` stays as it is.
+    """The module of `prune_channels`."""
+    return prune_channels(module, input_shape, ratio, round_to=round_to, importance=importance, batch=batch, ranking=ranking, min_width=min_width).module
 
-    `input_shape` is (height, width, channels) of one sample, the module takes float32 NCHW. Widths become `kept_width(width, ratio, round_to)`;
-    layers whose channels are the module's outputs keep all of them, as do channels that a grouped (but not depthwise) convolution reads or writes.
-    The least important channels go, ties by channel number. `importance` is a name in IMPORTANCES; "taylor" needs `batch`.
-    Raises ConfigError for a wrong argument, ModelError when the module cannot be traced or pruned.
+
+def prune_channels(
+    module: nn.Module, input_shape: InputShape, ratio: Ratios, *, round_to: int = 4, importance: str = "l1", batch: LabelledBatch | None = None,
+    ranking: str = "local", min_width: int | None = None,
+) -> Pruned:
+    """A copy of `module` without the least important channels; `module` stays as it is.
+
+    `input_shape` is (height, width, channels) of one sample, the module takes float32 NCHW. With the ranking "local" every group's width becomes
+    `kept_width(width, ratio, round_to)`; "global" compares the scores of all groups, each divided by its group's mean, and removes `ratio` of all
+    channels, leaving each group at least `min_width` (default: `round_to`). Layers whose channels are the module's outputs keep all of them, as do
+    channels that a grouped (but not depthwise) convolution reads or writes. Ties go by channel number. `importance` is a name in IMPORTANCES;
+    "taylor" needs `batch`. Raises ConfigError for a wrong argument, ModelError when the module cannot be traced or pruned.
     """
-    kept_width(round_to, ratio, round_to)  # checks both
+    _check(ratio, round_to, importance, batch, ranking)
+    if not isinstance(ratio, Mapping) and ratio == 0:
+        return Pruned(copy.deepcopy(module), {}, {})
+    traced = TracedModule(module, input_shape)
+    if isinstance(ratio, Mapping):
+        traced.check_names(ratio)
+    chosen = {name: ratio.get(name, 0.0) if isinstance(ratio, Mapping) else ratio for name in traced.groups}
+    scores = _scores(traced, importance, batch, [name for name in chosen if chosen[name] > 0])
+    if ranking == "global":
+        assert not isinstance(ratio, Mapping)
+        widths = global_widths(scores, ratio, round_to, min_width or round_to)
+    else:
+        widths = {name: max(kept_width(traced.width(name), chosen[name], round_to), min(min_width or 1, traced.width(name))) for name in scores}
+    return traced.cut({name: most_important(scores[name], width) for name, width in widths.items()})
+
+
+def prune_to_widths(
+    module: nn.Module, input_shape: InputShape, widths: Mapping[str, int], *, importance: str = "l1", batch: LabelledBatch | None = None
+) -> Pruned:
+    """A copy whose groups have these widths; groups that are not named, or are narrower already, stay. Raises as `prune_channels` does."""
+    _check(0.0, 1, importance, batch, "local")
+    traced = TracedModule(module, input_shape)
+    traced.check_names(widths)
+    scores = _scores(traced, importance, batch, [name for name in widths if widths[name] < traced.width(name)])
+    return traced.cut({name: most_important(values, widths[name]) for name, values in scores.items()})
+
+
+def channel_scores(
+    module: nn.Module, input_shape: InputShape, importance: str = "l1", batch: LabelledBatch | None = None
+) -> dict[str, np.ndarray]:
+    """Score of every channel (float64, larger is more important) by group name. Raises as `prune_channels` does."""
+    _check(0.0, 1, importance, batch, "local")
+    traced = TracedModule(module, input_shape)
+    return _scores(traced, importance, batch, list(traced.groups))
+
+
+def most_important(scores: np.ndarray, width: int) -> list[int]:
+    """The `width` channels with the largest scores in channel order; of equals those with the larger number stay."""
+    order = np.argsort(scores, kind="stable")
+    return sorted(int(channel) for channel in order[len(scores) - width :])
+
+
+def _check(ratio: Ratios, round_to: int, importance: str, batch: LabelledBatch | None, ranking: str) -> None:
+    for one in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
+        kept_width(round_to, one, round_to)  # checks both
     if importance not in IMPORTANCES:
         raise unknown_name("importance", importance, IMPORTANCES)
     if importance in NEEDS_GRADIENTS and batch is None:
         raise ConfigError(f"importance '{importance}' is computed from gradients; pass a batch of samples with labels")
-    pruned = copy.deepcopy(module)
-    if ratio == 0:
-        return pruned
-    was_training = pruned.training
-    height, width, channels = input_shape
-    example = torch.zeros(1, channels, height, width)
+    if ranking not in RANKINGS:
+        raise unknown_name("ranking", ranking, RANKINGS)
+    if ranking == "global" and isinstance(ratio, Mapping):
+        raise ConfigError("a global ranking finds the ratio of each group itself; give it one ratio for all, or rank locally")
+
+
+def _scores(traced: TracedModule, importance: str, batch: LabelledBatch | None, names: list[str]) -> dict[str, np.ndarray]:
     if importance in NEEDS_GRADIENTS:
         assert batch is not None
-        _compute_gradients(pruned, batch)
-    graph = _dependency_graph(pruned.eval(), example)
-    score = IMPORTANCES[importance]()
-    cuts = [_Cut(group[0].dep.target.module, _least_important(score(group), ratio, round_to)) for group in _prunable_groups(pruned, graph)]
-    for cut in cuts:
-        if cut.channels:
-            graph.get_pruning_group(cut.root, graph.get_pruner_of_module(cut.root).prune_out_channels, cut.channels).prune()
-    pruned.zero_grad(set_to_none=True)
-    _check_output(module, pruned, example)
-    return pruned.train(was_training)
+        _compute_gradients(traced.module, batch)
+    score, found = IMPORTANCES[importance](), {}
+    for name in names:
+        values = score(traced.groups[name])
+        if values is None:
+            raise ConfigError(f"importance '{importance}' says nothing about the channels of '{name}': no layer of that kind is behind them",
+                              "try: --importance l2, which every layer has")
+        found[name] = np.nan_to_num(values.detach().double().numpy(), nan=0.0)
+    traced.module.zero_grad(set_to_none=True)
+    return found
 
 
 def _compute_gradients(module: nn.Module, batch: LabelledBatch) -> None:
-    module.eval().zero_grad(set_to_none=True)
+    module.zero_grad(set_to_none=True)
     functional.cross_entropy(module(batch[0]), batch[1]).backward()
-
-
-def _dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # hints for torch-pruning's own arguments
-            return tp.DependencyGraph().build_dependency(module, example_inputs=example)
-    except Exception as error:  # whatever the user's forward() raises
-        raise ModelError(f"the module cannot be traced for pruning with an input of shape {tuple(example.shape)}: {error}") from error
-
-
-def _prunable_groups(module: nn.Module, graph: Any) -> list[Any]:
-    """Every dependency group once, named by its first convolution or linear layer in module order, without those that must stay whole."""
-    fixed = _output_layers(graph)
-    seen: set[nn.Module] = set()
-    groups = []
-    for layer in module.modules():
-        if not isinstance(layer, nn.Conv2d | nn.Linear) or layer not in graph.module2node or layer in seen:
-            continue
-        pruner = graph.get_pruner_of_module(layer)
-        group = graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(pruner.get_out_channels(layer))))
-        members = {dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
-        seen |= members
-        if not members & fixed and not any(_is_grouped(dep.target.module) for dep, _ in group):
-            groups.append(group)
-    return groups
-
-
-def _is_grouped(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.out_channels
-
-
-def _output_layers(graph: Any) -> set[nn.Module]:
-    """Convolutions and linear layers whose channels reach the module's output with no other such layer between."""
-    reaches: set[nn.Module] = set()
-    for layer, node in graph.module2node.items():
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        waiting, visited = list(node.outputs), set()
-        if not waiting:
-            reaches.add(layer)
-        while waiting:
-            following = waiting.pop()
-            if following in visited:
-                continue
-            visited.add(following)
-            depthwise = isinstance(following.module, nn.Conv2d) and following.module.groups == following.module.in_channels
-            if isinstance(following.module, nn.Conv2d | nn.Linear) and not depthwise:
-                continue
-            if not following.outputs:
-                reaches.add(layer)
-            waiting.extend(following.outputs)
-    return reaches
-
-
-def _least_important(scores: torch.Tensor, ratio: float, round_to: int) -> list[int]:
-    remove = len(scores) - kept_width(len(scores), ratio, round_to)
-    order = torch.argsort(torch.nan_to_num(scores.detach(), nan=0.0), stable=True)
-    return sorted(int(channel) for channel in order[:remove])
-
-
-def _check_output(before: nn.Module, after: nn.Module, example: torch.Tensor) -> None:
-    was_training = before.training
-    try:
-        with torch.no_grad():
-            expected, found = before.eval()(example).shape, after(example).shape
-    except (RuntimeError, ValueError) as error:
-        reason = "its channels depend on each other in a way that cannot be traced"
-        raise ModelError(f"the module does not run after pruning: {reason} ({error})") from error
-    finally:
-        before.train(was_training)
-    if expected != found:
-        raise ModelError(f"pruning would change the output from shape {tuple(expected)} to {tuple(found)}; the module cannot be pruned")

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgecompress.compress.quantize.equalize import EQUALIZATIONS
 from edgecompress.compress.quantize.ranges import METHODS
 from edgecompress.errors import ConfigError, unknown_name
 from edgecompress.frontend.float_graph import FloatGraph
 from edgecompress.ir.packing import WEIGHT_RANGE
 
+ROUNDINGS = ("nearest", "sequential", "adaptive")
 WeightBits = int | Mapping[str, int]
 
 
@@ -20,7 +22,8 @@ class QuantizeConfig:
 
     `range_method` is a name in ranges.METHODS; `percentile` is for the method of that name. `weight_bits` is 8, 4 or 2 (ternary) for all
     layers, or a mapping from layer name to bits (8 for layers it leaves out). `input_range` is the input's range where it was fixed before
-    training (input_range.py). `metadata` goes into the graph as it is (plain JSON values).
+    training (input_range.py). `equalize` is a name in EQUALIZATIONS (equalize.py), `rounding` one in ROUNDINGS (rounding.py), which only
+    layers below 8 bits use. `metadata` goes into the graph as it is (plain JSON values).
     """
 
     range_method: str = "mse"
@@ -28,12 +31,18 @@ class QuantizeConfig:
     bias_correction: bool = True
     weight_bits: WeightBits = 8
     input_range: tuple[float, float] | None = None
+    equalize: str = "none"
+    rounding: str = "nearest"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 64
 
     def __post_init__(self) -> None:
         if self.range_method not in METHODS:
             raise unknown_name("range method", self.range_method, METHODS)
+        if self.equalize not in EQUALIZATIONS:
+            raise unknown_name("equalisation", self.equalize, EQUALIZATIONS)
+        if self.rounding not in ROUNDINGS:
+            raise unknown_name("rounding", self.rounding, ROUNDINGS)
         if not 50.0 < self.percentile <= 100.0:
             raise ConfigError(f"percentile {self.percentile} must be above 50 and at most 100")
         if self.input_range is not None and not self.input_range[0] <= 0.0 <= self.input_range[1]:

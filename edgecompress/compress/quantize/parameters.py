@@ -86,6 +86,9 @@ def scale_floor(node: FloatNode, inputs: list[Tensor]) -> float:
         return 2.0 * max(tensor.scale for tensor in inputs) / 2**20
     if node.kind == "mul":
         return inputs[0].scale * inputs[1].scale / 2**13
+    if node.kind == "batch_matmul":
+        depth = inputs[0].shape[-2 if node.attributes["transpose_left"] else -1]
+        return float(node.attributes["factor"] * inputs[0].scale * inputs[1].scale * depth / 2**13)
     if node.kind in ("concat", "global_average_pool", "clamp"):
         return max(tensor.scale for tensor in inputs) / 2**20
     return 0.0

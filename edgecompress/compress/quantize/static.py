@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecompress.compress.quantize.config import QuantizeConfig, WeightBits, layer_bits
+from edgecompress.compress.quantize.equalize import equalize
 from edgecompress.compress.quantize.parameters import choose_parameters, observed_tensors, roots
 from edgecompress.compress.quantize.ranges import Range, choose_range, observe
 from edgecompress.compress.quantize.weights import QuantizedWeights, quantize_weights, rounded
@@ -18,7 +20,12 @@ from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.requant import Requant
 
-__all__ = ["QuantizeConfig", "WeightBits", "quantize"]
+if TYPE_CHECKING:
+    import torch
+
+    from edgecompress.compress.quantize.bias_correction import Rounder
+
+__all__ = ["Calibrated", "QuantizeConfig", "WeightBits", "calibrate", "quantize", "quantize_calibrated"]
 
 BIAS_LIMIT = 2**30  # leaves the other half of the accumulator to the products
 
@@ -31,20 +38,56 @@ def quantize(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig 
     ConfigError for wrong settings, ModelError for a model that integers cannot hold.
     """
     config = config or QuantizeConfig()
+    calibrated = calibrate(graph, calibration, config)
+    return quantize_calibrated(calibrated, config)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A prepared graph (equalised if the settings say so), the samples x float32 [n, *input shape] it was calibrated on, and its tensors' scales."""
+
+    graph: FloatGraph
+    x: np.ndarray
+    tensors: Mapping[str, Tensor]
+
+
+def calibrate(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig) -> Calibrated:
+    """What does not depend on weight bits and rounding: the first half of `quantize`, with its errors."""
     prepared = prepare(graph)
     calibration = _checked(prepared, calibration)
+    if config.equalize != "none":
+        prepared = equalize(prepared, calibration, config.equalize, config.batch_size)
+    return Calibrated(prepared, calibration, choose_parameters(prepared, _ranges(prepared, calibration, config)))
+
+
+def quantize_calibrated(calibrated: Calibrated, config: QuantizeConfig) -> QuantizedGraph:
+    """Second half of `quantize`: weights, biases, integers. Raises as `quantize` does."""
+    prepared, calibration, tensors = calibrated.graph, calibrated.x, calibrated.tensors
     bits = layer_bits(prepared, config.weight_bits)
-    tensors = choose_parameters(prepared, _ranges(prepared, calibration, config))
     notes: list[str] = []
     weights = {node.name: _fitting_weights(node, bits[node.name], tensors[node.inputs[0]], notes) for node in prepared.weighted}
     biases: Mapping[str, np.ndarray] = {node.name: node.attributes["bias"] for node in prepared.weighted}
-    if config.bias_correction:
-        from edgecompress.compress.quantize.bias_correction import corrected_biases
+    learned = config.rounding != "nearest" and min(bits.values(), default=8) < 8
+    if config.bias_correction or learned:
+        from edgecompress.compress.quantize.bias_correction import reconstruct
 
-        biases = corrected_biases(prepared, calibration, tensors, weights)
+        rounder = _rounder(bits, tensors, config) if learned else None
+        weights, biases = reconstruct(prepared, calibration, tensors, weights, rounder, config.bias_correction)
     constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
     metadata = {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibration), notes)}
     return emit_graph(prepared, tensors, constants, metadata)
+
+
+def _rounder(bits: Mapping[str, int], tensors: Mapping[str, Tensor], config: QuantizeConfig) -> Rounder:
+    from edgecompress.compress.quantize.rounding import layer_data, round_layer
+
+    def rounder(node: FloatNode, x: torch.Tensor, expected: torch.Tensor) -> QuantizedWeights | None:
+        if bits[node.name] == 8:
+            return None
+        data = layer_data(node, x, expected)
+        return round_layer(node, bits[node.name], data, _least_scales(node, tensors[node.inputs[0]]), config.bias_correction, config.rounding)
+
+    return rounder
 
 
 def _checked(graph: FloatGraph, calibration: np.ndarray) -> np.ndarray:
@@ -73,13 +116,18 @@ def _fitting_weights(node: FloatNode, bits: int, source: Tensor, notes: list[str
     """Quantized weights whose scales are coarse enough for the bias to be an int32 at scale input x weight."""
     depthwise = node.kind == "depthwise_conv2d"
     weights = quantize_weights(node.attributes["weights"], bits, depthwise)
-    least = np.abs(node.attributes["bias"]).astype(np.float64) / (source.scale * BIAS_LIMIT / 2)
+    least = _least_scales(node, source)
     raised = weights.scales < least
     if raised.any():
         count = int(raised.sum())
         notes.append(f"{node.name}: {count} channels have a bias so large beside their weights that the weights are rounded more coarsely")
         weights = rounded(node.attributes["weights"], np.where(raised, least.astype(np.float32), weights.scales).astype(np.float64), bits, depthwise)
     return weights
+
+
+def _least_scales(node: FloatNode, source: Tensor) -> np.ndarray:
+    """Scales [channels] at which the bias is an int32 with room to spare."""
+    return np.asarray(np.abs(node.attributes["bias"]).astype(np.float64) / (source.scale * BIAS_LIMIT / 2))
 
 
 def _constants(node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, tensors: Mapping[str, Tensor], notes: list[str]) -> LayerConstants:
@@ -94,5 +142,5 @@ def _constants(node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, ten
 def _summary(config: QuantizeConfig, samples: int, notes: list[str]) -> dict[str, Any]:
     bits = dict(config.weight_bits) if isinstance(config.weight_bits, Mapping) else config.weight_bits
     summary: dict[str, Any] = {"range_method": config.range_method, "bias_correction": config.bias_correction, "weight_bits": bits,
-                               "calibration_samples": samples, "notes": notes}
+                               "equalize": config.equalize, "rounding": config.rounding, "calibration_samples": samples, "notes": notes}
     return {**summary, "percentile": config.percentile} if config.range_method == "percentile" else summary

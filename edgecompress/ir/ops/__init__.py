@@ -3,6 +3,7 @@
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.delay_line import DelayLine
@@ -43,4 +44,5 @@ OPS: dict[str, type[Op]] = {
     "delay_line": DelayLine,
     "lstm": Lstm,
     "svdf": Svdf,
+    "batch_matmul": BatchMatmul,
 }

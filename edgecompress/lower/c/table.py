@@ -11,6 +11,7 @@ from edgecompress.lower.c.dsp_simple import AddDspEmitter, GlobalAveragePoolDspE
 from edgecompress.lower.c.dsp_winograd import WinogradDspEmitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT
+from edgecompress.lower.c.matmul import BatchMatmulEmitter
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.mve_depthwise import DepthwiseMveEmitter
@@ -53,6 +54,7 @@ EMIT: dict[str, Emitter] = {
     "delay_line": DelayLineEmitter("delay_line"),
     "lstm": LstmEmitter("lstm"),
     "svdf": SvdfEmitter("svdf"),
+    "batch_matmul": BatchMatmulEmitter("batch_matmul"),
 }
 
 # the first one that the core and the call allow is taken, so the fastest stands first

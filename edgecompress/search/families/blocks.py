@@ -24,10 +24,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 
 @dataclass(frozen=True)
 class Family:
-    """An architecture family: its own knobs, and how a network is made from their choices."""
+    """An architecture family: its own knobs, and how a network is made from their choices.
+
+    `bits` gives the stored weight bits of layers by name; None: by the common knob `bits`. `inherits` says that built networks come with
+    trained weights, which training goes on from.
+    """
 
     knobs: tuple[Knob, ...]
     build: Builder
+    bits: Callable[[Choices, nn.Module], dict[str, int]] | None = None
+    inherits: bool = False
 
 
 def round_width(width: float) -> int:
@@ -35,9 +41,9 @@ def round_width(width: float) -> int:
     return max(WIDTH_MULTIPLE, int(width / WIDTH_MULTIPLE + 0.5) * WIDTH_MULTIPLE)
 
 
-def stage_widths(width: int, growth: float, stages: int) -> list[int]:
-    """Channels of each stage before pruning: geometric growth, multiples of 4."""
-    return [round_width(width * growth**stage) for stage in range(stages)]
+def stage_widths(width: int, growth: float, stages: int, widest: int) -> list[int]:
+    """Channels of each stage before pruning: geometric growth up to `widest`, multiples of 4."""
+    return [min(round_width(width * growth**stage), widest) for stage in range(stages)]
 
 
 def fit_kernel(kernel: int, size: Size) -> Size:
@@ -46,8 +52,15 @@ def fit_kernel(kernel: int, size: Size) -> Size:
 
 
 def fit_stride(stride: int, size: Size) -> Size:
-    """Stride per axis, 1 where the axis has fewer than 4 positions: no axis ends below 2 because of a stride."""
-    return (stride if size[0] >= 4 else 1), (stride if size[1] >= 4 else 1)
+    """Stride per axis (a power of two), halved until the axis has twice as many positions: no axis ends below 2 because of a stride."""
+    height, width = (next((step for step in (stride, stride // 2) if 2 * step <= positions), 1) for positions in size)
+    return height, width
+
+
+def fit_stem_kernel(kernel: int, stride: Size, size: Size) -> Size:
+    """As fit_kernel for the first convolution, with kernels of at least stride + 1: neighbouring windows share a pixel."""
+    height, width = (min(max(kernel, step + 1), 2 * positions - 1) for step, positions in zip(stride, size, strict=True))
+    return height, width
 
 
 def strided_size(size: Size, stride: Size) -> Size:
@@ -80,6 +93,23 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW -> NCHW."""
         result: torch.Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return result
+
+
+class SqueezeExcite(nn.Module):
+    """Every channel times a factor in (0, 1) that two 1x1 convolutions compute from the means of all channels (Hu et al. 2018); NCHW in and out."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, inner, 1)
+        self.activation = nn.ReLU()
+        self.expand = nn.Conv2d(inner, channels, 1)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """NCHW -> NCHW."""
+        result: torch.Tensor = x * self.gate(self.expand(self.activation(self.reduce(self.pool(x)))))
         return result
 
 

@@ -13,6 +13,7 @@ from edgecompress.search.families.blocks import (
     Size,
     conv_unit,
     fit_kernel,
+    fit_stem_kernel,
     fit_stride,
     network,
     stage_widths,
@@ -20,14 +21,15 @@ from edgecompress.search.families.blocks import (
 )
 from edgecompress.search.knob import Knob
 
+WIDEST = 128  # channels at which stages stop to grow
 KNOBS = (
     Knob("width", (8, 12, 16, 24, 32), "channels of the stem and of the first stage"),
-    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before"),
-    Knob("stages", (1, 2, 3), "stages; each but the first halves the resolution"),
+    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 128 channels"),
+    Knob("stages", (1, 2, 3, 4), "stages; each but the first halves the resolution"),
     Knob("depth", (1, 2), "residual blocks of two convolutions in a stage"),
     Knob("kernel", (3, 5), "kernel size inside the blocks"),
-    Knob("stem_kernel", (3, 5), "kernel size of the first convolution"),
-    Knob("stem_stride", (1, 2), "stride of the first convolution"),
+    Knob("stem_kernel", (3, 5), "kernel size of the first convolution, at least 5 where its stride is 4"),
+    Knob("stem_stride", (1, 2, 4), "stride of the first convolution"),
 )
 
 
@@ -35,10 +37,10 @@ def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, kee
     """Network for NCHW input of `input_shape` (height, width, channels); `keep` maps dense to pruned widths."""
     size: Size = input_shape[:2]
     activation = choices["activation"]
-    widths = [keep(width) for width in stage_widths(choices["width"], choices["growth"], choices["stages"])]
+    widths = [keep(width) for width in stage_widths(choices["width"], choices["growth"], choices["stages"], WIDEST)]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     stride = fit_stride(choices["stem_stride"], size)
-    layers["stem"] = conv_unit(input_shape[2], widths[0], fit_kernel(choices["stem_kernel"], size), stride, activation=activation)
+    layers["stem"] = conv_unit(input_shape[2], widths[0], fit_stem_kernel(choices["stem_kernel"], stride, size), stride, activation=activation)
     size, channels = strided_size(size, stride), widths[0]
     for stage, width in enumerate(widths, start=1):
         for index in range(1, choices["depth"] + 1):

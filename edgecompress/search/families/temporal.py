@@ -16,6 +16,7 @@ from edgecompress.search.families.blocks import (
     Size,
     conv_unit,
     fit_kernel,
+    fit_stem_kernel,
     fit_stride,
     network,
     stage_widths,
@@ -23,15 +24,16 @@ from edgecompress.search.families.blocks import (
 )
 from edgecompress.search.knob import Knob
 
+WIDEST = 384  # channels at which stages stop to grow
 KNOBS = (
-    Knob("width", (24, 32, 48, 64, 80, 96), "channels of the stem and of the first stage"),
-    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before"),
-    Knob("stages", (1, 2, 3), "stages; each but the first halves the time resolution"),
+    Knob("width", (8, 12, 16, 24, 32, 48, 64, 96), "channels of the stem and of the first stage"),
+    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 384 channels"),
+    Knob("stages", (1, 2, 3, 4), "stages; each but the first halves the time resolution"),
     Knob("depth", (1, 2, 3), "residual blocks in a stage"),
     Knob("kernel", (3, 5, 7, 9), "kernel length along time inside the blocks"),
     Knob("convolution", ("dense", "separable"), "full convolutions, or depthwise followed by 1x1"),
-    Knob("stem_kernel", (3, 5), "kernel length along time of the first convolution"),
-    Knob("stem_stride", (1, 2), "stride along time of the first convolution"),
+    Knob("stem_kernel", (3, 5), "kernel length along time of the first convolution, at least 5 where its stride is 4"),
+    Knob("stem_stride", (1, 2, 4), "stride along time of the first convolution"),
 )
 
 
@@ -39,9 +41,10 @@ def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, kee
     """Network for NCHW input of `input_shape` (height, width, channels); `keep` maps dense to pruned widths."""
     time, span, inputs = input_shape
     activation = choices["activation"]
-    widths = [keep(width) for width in stage_widths(choices["width"], choices["growth"], choices["stages"])]
+    widths = [keep(width) for width in stage_widths(choices["width"], choices["growth"], choices["stages"], WIDEST)]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    kernel, stride = fit_kernel(choices["stem_kernel"], (time, 1))[0], fit_stride(choices["stem_stride"], (time, 1))
+    stride = fit_stride(choices["stem_stride"], (time, 1))
+    kernel = fit_stem_kernel(choices["stem_kernel"], stride, (time, 1))[0]
     layers["stem"] = conv_unit(inputs, widths[0], (kernel, span), stride, activation=activation, padding=(kernel // 2, 0))
     size, channels = strided_size((time, 1), stride), widths[0]
     for stage, width in enumerate(widths, start=1):

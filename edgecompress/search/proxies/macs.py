@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from edgecompress.search.proxies.batch import Batch
+from edgecompress.search.proxies.common import on_a_copy
+
+_WEIGHTED = frozenset({functional.conv1d, functional.conv2d, functional.linear})
+_PRODUCTS = frozenset({torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__})
 
 
-def macs(module: nn.Module, batch: Batch, seed: int) -> float:
-    """Multiply-accumulates of all convolutions and linear layers for one sample of the batch; `seed` is not used."""
+class _Counter(TorchFunctionMode):
     total = 0
 
-    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        positions = output[0].numel() // output.shape[1] if isinstance(layer, nn.Conv2d) else output[0].numel() // output.shape[-1]
-        total += positions * weight.numel()
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        output = function(*args, **named)
+        if function in _WEIGHTED:
+            weight = args[1] if len(args) > 1 else named["weight"]
+            self.total += output.numel() * weight[0].numel()
+        elif function in _PRODUCTS:
+            self.total += output.numel() * args[0].shape[-1]
+        elif function is functional.scaled_dot_product_attention:
+            query, key = (args[0], args[1]) if len(args) > 1 else (named["query"], named["key"])
+            self.total += (query.numel() + output.numel()) * key.shape[-2]
+        return output
 
-    handles = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            module.eval()(batch.x[:1])
-    finally:
-        module.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return float(total)
+
+@on_a_copy
+def macs(network: nn.Module, batch: Batch) -> float:
+    """Multiply-accumulates of all convolutions, linear layers and matrix products, attention's included, for one sample."""
+    with torch.no_grad(), _Counter() as counter:
+        network.eval()(batch.x[:1])
+    return float(counter.total)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from edgecompress.search.proxies.batch import Batch
+from edgecompress.search.proxies.common import LAYERS
 
 
 def params(module: nn.Module, batch: Batch, seed: int) -> float:
     """Trainable numbers that stay after batch normalisation is folded: weights plus one bias a channel; `batch` and `seed` are not used."""
-    total = 0
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            total += layer.weight.numel() + layer.weight.shape[0]
-    return float(total)
+    return float(sum(layer.weight.numel() + layer.weight.shape[0] for layer in module.modules() if isinstance(layer, LAYERS)))

@@ -310,6 +310,27 @@ typedef struct {
 
 void ec_softmax_s8(const ec_softmax_params *params, const int8_t *input, int8_t *output, void *scratch);
 
+/* Product of two computed matrices for each of `batches` pairs: left [rows][depth], or [depth][rows] if transpose_left, by right
+ * [depth][columns], or [columns][depth] if transpose_right. Scratch: int32_t[columns], then int8_t[columns * depth] unless
+ * transpose_right, then int8_t[depth] if transpose_left. */
+typedef struct {
+    int32_t batches;
+    int32_t rows;
+    int32_t columns;
+    int32_t depth; /* at most 33025 */
+    int32_t transpose_left;
+    int32_t transpose_right;
+    int32_t left_zero_point;
+    int32_t right_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+} ec_batch_matmul_params;
+
+void ec_batch_matmul_s8(const ec_batch_matmul_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);
+
 /* Nearest-neighbour resize: output row r is input row r * input_height / output_height, columns alike. */
 typedef struct {
     int32_t input_height;

@@ -1,0 +1,104 @@
+"""From settings to the problem that is searched: devices with their profiles and limits, the space, the samples for the proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from edgecompress.bench import check_tools
+from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.hw.estimate import applies
+from edgecompress.hw.profile import HardwareProfile, load_profile
+from edgecompress.hw.target import Target, load_target
+from edgecompress.run.config import SearchConfig
+from edgecompress.search.objective import Device, Problem
+from edgecompress.search.space import SpaceSpec
+
+if TYPE_CHECKING:
+    from edgecompress.data.parts import Dataset
+
+DEVICE_KEYS = ("latency", "ram", "flash", "macs", "profile")
+BATCH = 32  # training samples that proxies see
+DEFAULT_PROXIES = ("naswot",)
+
+
+def make_devices(config: SearchConfig) -> tuple[Device, ...]:
+    """The target, then the targets of --also, each with profile and limits. Raises ConfigError naming the one that cannot be used."""
+    devices = [_device(config)]
+    for text in filter(None, (part.strip() for part in config.also.split(";"))):
+        name, _, query = text.partition("?")
+        device = _device(_with_options(config, name, query))
+        if any(device.target.name == other.target.name for other in devices):
+            raise ConfigError(f"--also names {device.target.name} again; name each target once")
+        devices.append(device)
+    return tuple(devices)
+
+
+def _with_options(config: SearchConfig, name: str, query: str) -> SearchConfig:
+    """The settings with one device's own limits. Limits of the first device say nothing about another one."""
+    own: Mapping[str, str] = dict(parse_qsl(query, keep_blank_values=True, separator="&"))
+    for key in own:
+        if key not in DEVICE_KEYS:
+            raise ConfigError(f"--also {name}: {unknown_name('key', key, DEVICE_KEYS).message}")
+    macs = own.get("macs", "0")
+    if not macs.isdecimal():
+        raise ConfigError(f"--also {name}: macs is '{macs}'; it must be a whole number")
+    return replace(config, target=name, also="", macs=int(macs), latency=own.get("latency", ""), ram=own.get("ram", ""), flash=own.get("flash", ""),
+                   profile=own.get("profile", ""))
+
+
+def _device(config: SearchConfig) -> Device:
+    target = load_target(config.target)
+    budget = config.budget(target)
+    check_settings(config, target)
+    return Device(target, _profile(config, target), budget)
+
+
+def check_settings(config: SearchConfig, target: Target) -> None:
+    """What would fail after the training fails here: tools and names. Raises ConfigError or ToolMissingError."""
+    from edgecompress.compress.quantize.config import QuantizeConfig
+
+    if target.family == "host":
+        raise ConfigError(f"target '{target.name}' cannot be searched for: this machine counts neither instructions nor flash and RAM, so no limit "
+                          "can be held; search for a core, then 'edgecompress lower RUN/candidates/ID --target host'")
+    QuantizeConfig(range_method=config.range_method)
+    check_tools(target, config.cc or None, config.emulator or None)
+
+
+def _profile(config: SearchConfig, target: Target) -> HardwareProfile:
+    """The search's profile; a missing one or another target's is told with the command that makes the right one."""
+    make = f"'edgecompress profile --target {config.target}' makes it (some minutes)"
+    try:
+        profile = load_profile(config.profile or target.profile)
+    except ConfigError as error:
+        if config.profile:
+            raise
+        raise ConfigError(f"target '{target.name}' has no usable latency profile yet: {error.message}", make) from None
+    if not applies(profile, target):
+        raise ConfigError(f"profile '{profile.name}' was made for {profile.target}, not for {target.name}; "
+                          "name an own profile in the target's file or give --profile", make)
+    return profile
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """A comma-separated list of names."""
+    return tuple(name for name in text.replace(" ", "").split(",") if name)
+
+
+def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], proxies: tuple[str, ...] = ()) -> Problem:
+    """The search's view: training samples for the proxies, shapes, limits. No validation or test sample. Raises ConfigError for an unknown proxy."""
+    from edgecompress.search.proxies import PROXIES
+
+    chosen = names_of(config.proxies) or proxies or DEFAULT_PROXIES
+    for name in chosen:
+        if name not in PROXIES:
+            raise unknown_name("proxy", name, PROXIES)
+    order = np.sort(np.random.default_rng(config.seed).permutation(len(data.train.y))[:BATCH])
+    # further devices do not change the space: widths that one of them does not like are still right
+    spec = SpaceSpec(names_of(config.families), config.model, getattr(devices[0].target, "width_multiple", 4))
+    return Problem(data.input_shape, len(data.classes), devices, spec, np.ascontiguousarray(data.train.x[order]),
+                   np.ascontiguousarray(data.train.y[order]), tuple(name for name in chosen if name != "macs"), config.seed)

@@ -1,0 +1,36 @@
+"""GraSP (Wang et al., arXiv 2002.07376), summed over the network as in Abdelfattah et al., arXiv 2101.08134."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from edgecompress.search.proxies.batch import Batch
+from edgecompress.search.proxies.common import mean, on_a_copy, total, weight_gradients
+
+
+def _terms(network: nn.Module, batch: Batch) -> list[float]:
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no second derivative
+        pairs = weight_gradients(network, batch, create_graph=True)
+        squares = [(gradient * gradient.detach()).sum() for _, gradient in pairs if gradient.requires_grad]
+        if not squares:
+            return []
+        found = [weight for weight, _ in pairs]
+        products = torch.autograd.grad(torch.stack(squares).sum(), found, allow_unused=True)
+    return [-float((weight.detach() * product).sum()) for weight, product in zip(found, products, strict=True) if product is not None]
+
+
+@on_a_copy
+def grasp(network: nn.Module, batch: Batch) -> float:
+    """-sum over all weights of theta * (H g), g the gradient and H the Hessian of the cross-entropy of one batch.
+
+    -inf for a network without weights or whose gradient does not depend on them.
+    """
+    return total(_terms(network, batch))
+
+
+@on_a_copy
+def grasp_mean(network: nn.Module, batch: Batch) -> float:
+    """GraSP's mean over layers instead of their sum."""
+    return mean(_terms(network, batch))

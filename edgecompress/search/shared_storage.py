@@ -1,0 +1,137 @@
+"""Databases that several machines share: what a URL may be, how it is opened, and how a lost one is told from a bug."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+FORMS = "postgresql+psycopg2://user@host/database, mysql+pymysql://user@host/database, sqlite:///file.db or grpc://host:port"
+HIDDEN = "***"
+_PASSWORD = re.compile(r"^(?P<scheme>[^:/?#]+://)(?P<user>[^:/?#@]*):(?P<password>[^/?#]*)@")
+_QUERY_PASSWORD = re.compile(r"(?i)(?P<key>[?&](?:password|passwd|pwd|sslpassword)=)(?P<password>[^&#]*)")
+# What a connection that went away without a word costs: libpq (PostgreSQL) notices it within this time.
+_LIBPQ = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+
+def redact(url: str) -> str:
+    """The URL without its password, for files and messages; a redacted URL stays as it is."""
+    return _QUERY_PASSWORD.sub(rf"\g<key>{HIDDEN}", _PASSWORD.sub(rf"\g<scheme>\g<user>:{HIDDEN}@", url))
+
+
+def _passwords(url: str) -> set[str]:
+    found = {match["password"] for pattern in (_PASSWORD, _QUERY_PASSWORD) for match in pattern.finditer(url)} - {"", HIDDEN}
+    return found | {unquote(password) for password in found}
+
+
+def reason(error: BaseException, url: str) -> str:
+    """One line that says why, from the innermost error, without the URL's password."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    details = getattr(error, "details", None)  # gRPC keeps its sentence there
+    text = (details() if callable(details) else None) or str(error) or type(error).__name__
+    line = " ".join(next((line for line in text.splitlines() if line.strip()), text).split())
+    for password in sorted(_passwords(url), key=len, reverse=True):
+        line = line.replace(password, HIDDEN)
+    return line[:300]
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of a storage means that the database is away or too busy now, so that trying again may help."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, DBAPIError):
+        # of the database's own errors, those that only a changed program cures stay bugs
+        return not error.__class__.__name__.startswith(("ProgrammingError", "DataError", "NotSupportedError"))
+    return isinstance(error, PoolTimeout | StorageInternalError | ConnectionError) or _is_lost_call(error)
+
+
+def _is_lost_call(error: BaseException) -> bool:
+    try:
+        import grpc
+    except ImportError:
+        return False
+    if not isinstance(error, grpc.RpcError):
+        return False
+    # UNKNOWN is what the proxy answers when its own database is away
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+def open_storage(url: str) -> BaseStorage:
+    """The storage behind `url`. Raises ConfigError for a URL of another form, ToolMissingError, or DeviceError when nobody answers."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if HIDDEN in _passwords(url.replace(HIDDEN, "")) or f":{HIDDEN}@" in url:
+        raise ConfigError(f"the storage '{url}' has its password left out; give the whole URL, or keep the password in ~/.pgpass or PGPASSWORD")
+    if url.startswith("grpc:"):
+        return _open_proxy(url)
+    return _open_database(url)
+
+
+def _open_proxy(url: str) -> BaseStorage:
+    match = re.fullmatch(r"grpc://(?P<host>\[[0-9a-fA-F:]+\]|[^:/?#@\[\]]+):(?P<port>[0-9]{1,5})/?", url)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ConfigError(f"the storage '{redact(url)}' is no gRPC address; it must look like grpc://host:13000")
+    try:
+        import grpc  # noqa: F401  Optuna imports it late, in the first call
+    except ImportError:
+        raise ToolMissingError("a grpc:// storage needs the package 'grpcio'; install edgecompress[storage]") from None
+    from optuna.storages import GrpcStorageProxy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its proxy experimental
+        storage = GrpcStorageProxy(host=match["host"], port=int(match["port"]))
+    try:
+        storage.wait_server_ready(timeout=10)
+    except ConnectionError:
+        raise DeviceError(f"no Optuna storage proxy answers at '{url}'; start one with optuna.storages.run_grpc_proxy_server") from None
+    return storage
+
+
+def _open_database(url: str) -> BaseStorage:
+    from optuna.storages import RDBStorage, get_storage
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        parsed = make_url(url)
+        dialect, driver = parsed.get_backend_name(), parsed.get_dialect().driver
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigError(f"the storage '{redact(url)}' is no database URL; it must look like {FORMS}") from None
+    options: dict[str, Any] = {}
+    if dialect == "postgresql" and driver in ("psycopg2", "psycopg"):
+        options["connect_args"] = {key: value for key, value in _LIBPQ.items() if key not in parsed.query}
+    elif dialect == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ConfigError(f"the storage '{url}' is in memory, which nobody shares; name a file: sqlite:///study.db")
+        options["connect_args"] = {"timeout": 30}  # seconds that a writer waits for another
+    try:
+        return get_storage(_made_by_one(lambda: RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)))
+    except ImportError:
+        raise ToolMissingError(f"the storage '{redact(url)}' needs a Python driver that is not installed; "
+                               "install edgecompress[storage] for PostgreSQL (psycopg2) or the driver that the URL names") from None
+    except (SQLAlchemyError, RuntimeError) as error:
+        raise DeviceError(f"the storage '{redact(url)}' cannot be used: {reason(error, url)}") from None
+
+
+def _made_by_one(make: Any) -> Any:
+    """`make()`, and once more if machines that started together made the tables at the same time."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    try:
+        return make()
+    except (IntegrityError, OperationalError, ProgrammingError) as error:
+        if "already exists" not in str(error) and "duplicate key" not in str(error):
+            raise
+        return make()
