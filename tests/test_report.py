@@ -61,7 +61,7 @@ def _trials(rng: np.random.Generator, number: int) -> list[dict[str, Any]]:
                    "prune": float(rng.choice([0.0, 0.25, 0.5])), "bits": int(rng.choice([4, 8]))}
         trials.append({
             "number": index, "id": hashlib.sha256(str(index).encode()).hexdigest()[:12], "choices": choices, "picked": False,
-            "naswot": float(90 * np.log10(macs) - 260 + rng.normal(0, 14)), "macs": macs,
+            "proxies": {"naswot": float(90 * np.log10(macs) - 260 + rng.normal(0, 14))}, "macs": macs,
             "parameters": int(flash * 0.9), "latency_s": latency, "ram_bytes": ram, "flash_bytes": flash,
             "seconds": 0.2,
             "violations": {"latency": latency / 0.02 - 1, "ram": ram / 65536 - 1, "flash": flash / 262144 - 1},
@@ -87,7 +87,7 @@ def make_document(trial_count: int = 200, classes: tuple[str, ...] = tuple("0123
     """A report as the pipeline writes it: figures are made up but hang together."""
     rng = np.random.default_rng(seed)
     trials = _trials(rng, trial_count)
-    feasible = sorted((t for t in trials if max(t["violations"].values()) <= 0 and t["macs"] > 2.5e5), key=lambda t: -t["naswot"])[:3]
+    feasible = sorted((t for t in trials if max(t["violations"].values()) <= 0 and t["macs"] > 2.5e5), key=lambda t: -t["proxies"]["naswot"])[:3]
     for trial in feasible:
         trial["picked"] = True
     chosen = feasible[0]
@@ -205,8 +205,8 @@ def test_front_is_what_no_feasible_candidate_beats(tmp_path: Path) -> None:
     front = front_ids(trials)
     feasible = [trial for trial in trials if trial.feasible]
     for trial in feasible:
-        beaten = any(other.naswot >= trial.naswot and other.macs >= trial.macs and other.latency_s <= trial.latency_s
-                     and (other.naswot, other.macs, other.latency_s) != (trial.naswot, trial.macs, trial.latency_s) for other in feasible)
+        beaten = any(other.proxies["naswot"] >= trial.proxies["naswot"] and other.macs >= trial.macs and other.latency_s <= trial.latency_s
+                     and (other.proxies, other.macs, other.latency_s) != (trial.proxies, trial.macs, trial.latency_s) for other in feasible)
         assert (trial.id in front) == (not beaten)
 
 
@@ -364,7 +364,7 @@ def test_a_run_on_the_host_is_not_called_emulated(tmp_path: Path) -> None:
 
 def test_non_finite_figures_are_said(tmp_path: Path) -> None:
     document = make_document()
-    document["trials"][0]["naswot"] = float("-inf")
+    document["trials"][0]["proxies"]["naswot"] = float("-inf")
     document["profile"]["fit_error"].update(rows=0, mean_absolute_percent=float("nan"), worst_percent=float("nan"))
     document["trained"][0]["layers_sqnr"][7]["local_db"] = 120.0
     text = _Page(write(tmp_path, document)[0]).text
@@ -499,7 +499,7 @@ def test_hovering_shows_the_candidate_in_both_charts(tmp_path: Path, width: int)
     result = chromium(tmp_path, tmp_path / "probe.html", "--dump-dom", f"--window-size={width},2400")
     assert "CONSOLE" not in result.stderr, result.stderr
     tip, cursors, plots, no_sideways_scroll = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", result.stdout, re.S).group(1)))
-    assert "estimated latency" in tip and "NASWOT" in tip
+    assert "estimated latency" in tip and "naswot" in tip
     assert cursors == "visible,visible" and "hide-0" in plots and no_sideways_scroll
 
 

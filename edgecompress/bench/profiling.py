@@ -28,6 +28,7 @@ from edgecompress.hw.plan import LayerPlan, LoweredPlan
 from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lowering
+from edgecompress.lower.artifact import Artifact
 from edgecompress.lower.vectors import named_vectors
 from edgecompress.processes import default_workers, process_pool
 
@@ -72,7 +73,8 @@ def kernel_version(target: Target) -> str:
     return digest.hexdigest()[:16]
 
 
-def _shape_text(layer: LayerPlan) -> str:
+def shape_text(layer: LayerPlan) -> str:
+    """A layer for people."""
     sides = [" + ".join("x".join(map(str, shape)) for shape in layer.input_shapes), "x".join(map(str, layer.output_shape))]
     return f"{layer.op} {sides[0]} -> {sides[1]}"
 
@@ -83,7 +85,7 @@ def measured_rows(plan: LoweredPlan, seen: Measurement) -> tuple[tuple[LayerRow,
     counted = [row for row in seen.layers if row.kernel]
     if [layer.kernel for layer in called] != [row.kernel for row in counted]:
         raise DeviceError(f"the emulator saw {len(counted)} kernel calls, the plan has {len(called)}; the layer counts cannot be trusted")
-    rows = tuple(LayerRow(layer.kernel, _shape_text(layer), {k: v for k, v in layer.features.items() if v},
+    rows = tuple(LayerRow(layer.kernel, shape_text(layer), {k: v for k, v in layer.features.items() if v},
                           float(row.cost), False,
                           None if row.estimated_cycles is None else float(row.instructions))
                  for layer, row in zip(called, counted, strict=True))
@@ -93,21 +95,25 @@ def measured_rows(plan: LoweredPlan, seen: Measurement) -> tuple[tuple[LayerRow,
     return rows, FirmwareRow(plan.kernels, len(called), seen.flash_bytes - plan.constant_bytes, seen.stack_bytes, overhead, False)
 
 
+def lower_graph(sweep: Sweep, draws: Sequence[Draw]) -> Artifact:
+    """The artifact of a graph of these layers, with one random input as its test vector."""
+    graph = make_graph(sweep.seed, draws)
+    tensor = graph.tensors[graph.inputs[0]]
+    random = np.random.default_rng([sweep.seed, draws[0].position])
+    shape = (1, *tensor.shape)
+    vectors = random.normal(size=shape).astype(np.float32) if tensor.dtype == "float32" else random.integers(-128, 128, shape, dtype=np.int8)
+    # without the passes before a lowering, which would join layers that are to be measured one by one
+    return lowering(sweep.target.lowering).lower(graph, reduced(sweep.target, draws[0].without), {graph.inputs[0]: vectors}, "random", OPTIONS)
+
+
 def run_graph(sweep: Sweep, draws: Sequence[Draw]) -> Sample:
     """Lowers, builds and runs a graph of these layers. Raises DeviceError if outputs differ from the reference, and what `bench` raises."""
-    target = sweep.target
-    graph = make_graph(sweep.seed, draws)
-    shape = (1, *graph.tensors[graph.inputs[0]].shape)
-    random = np.random.default_rng([sweep.seed, draws[0].position])
-    vectors = random.normal(size=shape).astype(np.float32) if graph.tensors[graph.inputs[0]].dtype == "float32" else \
-        random.integers(-128, 128, shape, dtype=np.int8)
-    # without the passes before a lowering, which would join layers that are to be measured one by one
-    artifact = lowering(target.lowering).lower(graph, reduced(target, draws[0].without), {graph.inputs[0]: vectors}, "random", OPTIONS)
+    target, artifact = sweep.target, lower_graph(sweep, draws)
     with tempfile.TemporaryDirectory(prefix="edgecompress-profile-") as temporary:
         artifact.write(Path(temporary) / "artifact")
         seen = bench(Path(temporary) / "artifact", cc=sweep.cc, emulator=sweep.emulator, target=target)
     if seen.matches_reference is not True:
-        raise DeviceError(f"graph {graph.name} of seed {sweep.seed} differs from the reference on {target.name}; a kernel of it is wrong",
+        raise DeviceError(f"graph {artifact.name} of seed {sweep.seed} differs from the reference on {target.name}; a kernel of it is wrong",
                           *(f"{layer.node}: {layer.kernel}" for layer in artifact.plan.layers))
     rows, firmware = measured_rows(artifact.plan, seen)
     return Sample(rows, firmware, "instructions" if seen.estimated_cycles is None else "cycles", seen.compiler, seen.emulator)
@@ -156,7 +162,7 @@ def _kernel_functions(sweep: Sweep, graphs: Sequence[Sequence[Draw]]) -> dict[st
     return {kernel: {name: size for name, size in functions.items() if name not in everywhere} for kernel, functions in sorted(found.items())}
 
 
-def _hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
+def hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
     """Marks every sixth row of each kernel."""
     seen: Counter[str] = Counter()
     result = []
@@ -172,12 +178,12 @@ def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | No
     Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
     DeviceError if outputs differ from the reference.
     """
-    if target.family == "host":
-        raise ConfigError(f"target '{target.name}' cannot be profiled: single layers are counted in an emulator, and its file names none")
+    if target.family in ("host", "linux"):
+        raise ConfigError(f"target '{target.name}' has no emulator to count in: it is profiled by wall-clock times")
     check_tools(target, cc, emulator)
     sweep, graphs = Sweep(target, seed, cc, emulator), choose(target, seed, layers)
     samples = _samples(sweep, graphs, progress)
-    layer_rows = _hold_back([row for sample in samples for row in sample.rows])
+    layer_rows = hold_back([row for sample in samples for row in sample.rows])
     firmware_rows = tuple(sample.firmware for sample in samples)
     coefficients = fit_layers(layer_rows)
     functions = _kernel_functions(sweep, graphs)

@@ -19,8 +19,10 @@ from edgecompress.bench.measurement import InstructionSpread, LayerMeasurement, 
 from edgecompress.bench.protocol import Execution, Frame, FrameCount
 from edgecompress.bench.subject import Subject, Values, Vectors, count_differing, load_subject, load_vectors
 from edgecompress.bench.timing import Schedule, fastest_calibration, trust
-from edgecompress.bench.toolchain import Toolchain, host_compiler, select_compiler
+from edgecompress.bench.toolchain import program_compiler, select_compiler
 from edgecompress.bench.transport import host, qemu, unicorn
+from edgecompress.bench.transport.host import THIS_MACHINE, Place
+from edgecompress.bench.transport.ssh import SCHEME, parse_ssh
 from edgecompress.errors import ConfigError, EdgecompressError, ModelError, unknown_name
 from edgecompress.hw.target import Target, load_target
 
@@ -45,8 +47,8 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
           target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Measurement:
     """Builds the artifact in `folder`, runs up to `samples` of its test vectors and compares them with the reference.
 
-    `on`: emulator (default for Cortex-M), host, or an emulator's name. `cc`: zig, gcc or a path. `emulator`: unicorn or qemu.
-    `target` replaces the manifest's. `timeout_s` bounds a frame (unicorn) or the run (qemu, host).
+    `on`: emulator (default for Cortex-M), host, ssh://user@host:port, or an emulator's name. `cc`: zig, gcc or a path. `emulator`: unicorn or qemu.
+    `target` replaces the manifest's. `timeout_s` bounds a frame (unicorn) or the run (qemu, host, ssh).
     Raises ConfigError and ModelError for a bad folder or choice, ToolMissingError, BuildError, DeviceError.
     """
     if samples < 1:
@@ -56,8 +58,8 @@ def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: 
     where = _where(target, on, emulator)
     vectors = load_vectors(subject, samples)
     frames = _frames(subject, vectors.inputs)
-    if where == "host":
-        return _bench_host(subject, target, cc, frames, vectors, timeout_s)
+    if is_program(where):
+        return _bench_program(subject, target, where, cc, frames, vectors, timeout_s)
     firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
     execution = _execute(firmware, target, where, frames, min(COUNTED_FRAMES, len(frames)), timeout_s)
     if where == "qemu":
@@ -85,20 +87,32 @@ def run_frames(folder: Path, inputs: np.ndarray, on: str | None = None, cc: str 
 
 def run_subjects(subjects: Sequence[Subject], frames: Sequence[Frame], target: Target, where: str, cc: str | None = None,
                  timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[bytes, ...]:
-    """Runs frames through many models in one firmware; `where` is host, unicorn or qemu. Outputs in the frames' order."""
-    if where == "host":
-        return host.run(subjects, _host_compiler(target, cc), frames, timeout_s=timeout_s).outputs
+    """Runs frames through many models in one firmware; `where` is host, unicorn, qemu or ssh://... Outputs in the frames' order."""
+    if is_program(where):
+        return host.run(subjects, program_compiler(target, cc, where != "host"), frames, timeout_s=timeout_s, place=place_of(where)).outputs
     firmware = build_firmware(subjects, machine_for(target, where), select_compiler(target, cc))
     return _execute(firmware, target, where, frames, 0, timeout_s).outputs
 
 
-def check_tools(target: Target, cc: str | None = None, emulator: str | None = None) -> None:
-    """Looks for the compiler and emulator that `bench` would use, so that a long run fails in its first second. Errors as in `bench`."""
-    where = _where(target, None, emulator)
-    if where == "host":
-        _host_compiler(target, cc)
+def check_tools(target: Target, cc: str | None = None, emulator: str | None = None, on: str | None = None) -> str:
+    """Looks for the compiler and emulator that `bench` would use, so that a long run fails in its first second; where it would run.
+    Errors as in `bench`."""
+    where = _where(target, on, emulator)
+    if is_program(where):
+        program_compiler(target, cc, where != "host")
     else:
         select_compiler(target, cc)
+    return where
+
+
+def is_program(where: str) -> bool:
+    """Whether models run there as programs of an operating system."""
+    return where == "host" or where.startswith(SCHEME)
+
+
+def place_of(where: str) -> Place:
+    """The place that runs programs, of "host" or ssh://... Raises ConfigError."""
+    return THIS_MACHINE if where == "host" else parse_ssh(where)
 
 
 def _target_of(subject: Subject) -> Target:
@@ -110,10 +124,15 @@ def _target_of(subject: Subject) -> Target:
 
 
 def _where(target: Target, on: str | None, emulator: str | None) -> str:
+    if on is not None and on.startswith(SCHEME):
+        return _where_ssh(target, on, emulator)
     if on is not None and on not in PLACES:
-        raise unknown_name("place to bench on", on, PLACES)
+        raise unknown_name("place to bench on", on, (*PLACES, "ssh://user@host"))
     if emulator is not None and emulator not in EMULATORS:
         raise unknown_name("emulator", emulator, EMULATORS)
+    if target.family == "linux" and on is None and emulator is None:
+        raise ConfigError(f"target '{target.name}' is another machine: say how to reach it with --on ssh://user@host, or check the bytes here with "
+                          "--on host")
     if on == "host" or (target.family == "host" and on is None and emulator is None):
         return "host"
     usual = "qemu" if target.emulator.qemu_machine and not target.emulator.unicorn else "unicorn"
@@ -126,6 +145,16 @@ def _where(target: Target, on: str | None, emulator: str | None) -> str:
                           "try: --on host, or another --emulator")
     EMULATORS[str(chosen)].version()  # missing ones are told before anything is compiled
     return str(chosen)
+
+
+def _where_ssh(target: Target, on: str, emulator: str | None) -> str:
+    parse_ssh(on)
+    if emulator is not None:
+        raise ConfigError(f"--on {on} and --emulator {emulator} contradict each other")
+    if target.family not in ("host", "linux"):
+        raise ConfigError(f"target '{target.name}' ({target.family}) runs no programs over ssh; name the machine with --target, such as raspberry-pi-4, "
+                          "or host-x86 for one like this")
+    return on
 
 
 def _frames(subject: Subject, inputs: Values) -> list[Frame]:
@@ -148,11 +177,6 @@ def _qemu_layers(subject: Subject, target: Target, cc: str | None, frame: Frame,
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _host_compiler(target: Target, cc: str | None) -> Toolchain:
-    common = target.compiler.common if target.family == "host" else ("-O2",)
-    return host_compiler(common, cc)
 
 
 def _emulated(subject: Subject, target: Target, where: str, firmware: Firmware, execution: Execution, vectors: Vectors) -> Measurement:
@@ -192,17 +216,18 @@ def _layers(subject: Subject, counts: Sequence[FrameCount]) -> tuple[LayerMeasur
                  for index, layer in enumerate(subject.layers))
 
 
-def _bench_host(subject: Subject, target: Target, cc: str | None, frames: Sequence[Frame], vectors: Vectors, timeout_s: float) -> Measurement:
-    compiler = _host_compiler(target, cc)
-    execution = host.run([subject], compiler, frames, HOST_SCHEDULE, timeout_s=timeout_s)
+def _bench_program(subject: Subject, target: Target, where: str, cc: str | None, frames: Sequence[Frame], vectors: Vectors,
+                   timeout_s: float) -> Measurement:
+    compiler, place = program_compiler(target, cc, where != "host"), place_of(where)
+    execution = host.run([subject], compiler, frames, HOST_SCHEDULE, timeout_s=timeout_s, place=place)
     mismatches = count_differing(subject.decode(execution.outputs), vectors.outputs)
     (records,) = execution.records
-    latency = float(trust(records, fastest_calibration([records])).seconds[0])
     return Measurement(
-        target=target.name, where="host", instructions=None, instruction_spread=None, estimated_cycles=None, memory_words=None,
-        flash_wait_cycles=None,
-        latency_s=latency, latency_basis=m.WALL_CLOCK, latency_spread_s=(float(records.seconds.min()), float(records.seconds.max())),
+        target=target.name, where="host" if where == "host" else "ssh", instructions=None, instruction_spread=None, estimated_cycles=None,
+        memory_words=None, flash_wait_cycles=None,
+        latency_s=float(trust(records, fastest_calibration([records])).seconds[0]), latency_basis=m.WALL_CLOCK,
+        latency_spread_s=(float(records.seconds.min()), float(records.seconds.max())),
         flash_bytes=None, harness_flash_bytes=None, ram_bytes=None, stack_bytes=None, arena_bytes=subject.arena_bytes,
         caller_bytes=subject.caller_bytes,
         matches_reference=mismatches == 0, samples=vectors.count, mismatches=mismatches, vectors_source=subject.vectors_source,
-        compiler=compiler.version, emulator="", overhead_instructions=None, layers=(), date=_now())
+        compiler=compiler.version, emulator="" if where == "host" else place.name, overhead_instructions=None, layers=(), date=_now())

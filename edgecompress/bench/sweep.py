@@ -63,7 +63,7 @@ def random_layers(seed: int, index: int) -> QuantizedGraph:
     return make_graph(seed, [Draw(position) for position in range(index * LAYERS_PER_GRAPH, (index + 1) * LAYERS_PER_GRAPH)])
 
 
-def choose(target: Target, seed: int, draws: int) -> list[tuple[Draw, ...]]:
+def choose(target: Target, seed: int, draws: int, enough: int = ROWS, enough_a_feature: int = ROWS_A_FEATURE) -> list[tuple[Draw, ...]]:
     """The graphs to run on a target: of the first `draws` layers those whose kernel has not got its rows yet. A kernel that few layers end in
     is thus seen as often as it comes, and one that most end in only as often as its fit needs."""
     rows: Counter[str] = Counter()
@@ -75,7 +75,7 @@ def choose(target: Target, seed: int, draws: int) -> list[tuple[Draw, ...]]:
         for without in ((), *(_fallbacks(target) if not floats and number % FALLBACK_SHARE == 0 else ())):
             draw = Draw(number // FLOAT_SHARE if floats else number, floats, without)
             layers = lowered(make_graph(seed, [draw]), reduced(target, without)).layers
-            if any(rows[layer.kernel] < max(ROWS, ROWS_A_FEATURE * len(features[layer.kernel])) for layer in layers):
+            if any(rows[layer.kernel] < max(enough, enough_a_feature * len(features[layer.kernel])) for layer in layers):
                 chosen[floats, without].append(draw)
                 for layer in layers:
                     rows[layer.kernel] += 1

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,12 +25,14 @@ HARNESS_FLAGS = ("-Os", "-fno-builtin")
 # without -O2 zig links its own runtime unoptimised, with -Os it strips the symbols that the emulator looks for
 ZIG_LINKING = ("-O2",)
 GCC_LINKING = ("-nostartfiles", "-nostdlib", "-Wl,--start-group", "-lc_nano", "-lgcc", "-Wl,--end-group")
+CROSS_GCC = "aarch64-linux-gnu-gcc"
 COMPILE_TIMEOUT_S = 300
 
 INSTALL = {
     "zig": "pip install ziglang",
     "gcc": "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi, or Arm's GNU toolchain from developer.arm.com on the PATH",
     "host": "apt install gcc, or pip install ziglang",
+    "cross": "apt install gcc-aarch64-linux-gnu, or pip install ziglang",
 }
 
 
@@ -75,8 +77,8 @@ class Toolchain:
 def select_compiler(target: Target, choice: str | None = None) -> Toolchain:
     """The compiler for `target`: `zig` (the default), `gcc`, or the path of a gcc. Raises ToolMissingError with the install command."""
     common = (*target.compiler.common, *FREESTANDING)
-    if target.family == "host":
-        return host_compiler(target.compiler.common, choice)
+    if target.family in ("host", "linux"):
+        return program_compiler(target, choice, target.family == "linux")
     if choice in (None, "zig"):
         zig = _find_zig()
         if zig is None:
@@ -105,6 +107,27 @@ def host_compiler(common: Sequence[str] = ("-O2",), choice: str | None = None) -
     if zig is None:
         raise ToolMissingError("there is no C compiler for this machine", f"try: {INSTALL['host']}")
     return Toolchain("host", (zig, "cc"), _zig_version(zig), (), tuple(common))
+
+
+def program_compiler(target: Target, choice: str | None, elsewhere: bool) -> Toolchain:
+    """The compiler for a program of an operating system: of this machine, or where it runs `elsewhere` of the target's, linked statically.
+    Raises ToolMissingError, ConfigError for a compiler that makes no programs for the target."""
+    common = target.compiler.common if target.family in ("host", "linux") else ("-O2",)
+    if not elsewhere:
+        return host_compiler(common, choice)
+    if target.family == "host":
+        native = host_compiler(common, choice)
+        return replace(native, machine=target.compiler.zig if native.command[-1] == "cc" else (), linking=("-static",))
+    if choice in (None, "zig"):
+        zig = _find_zig()
+        if zig is None:
+            raise ToolMissingError("the compiler zig is not installed", f"try: {INSTALL['zig']}", f"or: --cc {CROSS_GCC}")
+        return Toolchain("zig", (zig, "cc"), _zig_version(zig), target.compiler.zig, tuple(common), ("-static",))
+    command = _find_gcc(CROSS_GCC if choice == "gcc" else str(choice), "cross")
+    machine = _output([command, "-dumpmachine"])
+    if not machine.startswith("aarch64") or "linux" not in machine:
+        raise ConfigError(f"'{command}' compiles for {machine or 'an unknown machine'}, not for 64-bit Arm with Linux; give an {CROSS_GCC} to --cc")
+    return Toolchain("gcc", (command,), _gcc_version(command), target.compiler.gcc, tuple(common), ("-static",))
 
 
 @cache

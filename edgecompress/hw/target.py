@@ -100,7 +100,7 @@ class Target:
         return cycles / self.clock_hz
 
 
-FAMILIES = ("cortex-m", "riscv", "host")  # what the bench knows how to run
+FAMILIES = ("cortex-m", "riscv", "host", "linux")  # what the bench knows how to run; linux: on another machine, over ssh
 EXTENSIONS = ("dsp", "mve", "fpu", "fpu64")  # 16-bit SIMD of ARMv7E-M and v8-M, Helium, single and double precision
 REGION_KINDS = ("flash", "ram", "external")
 

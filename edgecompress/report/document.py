@@ -23,6 +23,18 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class AlsoDevice:
+    """The chosen model on a further device."""
+
+    target: str
+    latency_s: float
+    ram_bytes: int
+    flash_bytes: int
+    matches_reference: bool | None
+    budget: Limits
+
+
+@dataclass(frozen=True)
 class Summary:
     """The chosen model. Accuracies are shares of the test part; sizes are bytes, times seconds."""
 
@@ -46,20 +58,21 @@ class Summary:
     matches_reference: bool | None
     within_budget: bool | None
     budget: Limits
+    also: tuple[AlsoDevice, ...]
     artifact: str | None
     confusion: tuple[tuple[int, ...], ...] | None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An untrained candidate. Latency, RAM and flash are estimates; `naswot` is None if the score was not finite."""
+    """An untrained candidate. Latency, RAM and flash are estimates; a proxy is None if its score was not finite."""
 
     number: int
     id: str
     family: str
     choices: Mapping[str, Any]
     picked: bool
-    naswot: float | None
+    proxies: Mapping[str, float | None]
     macs: int
     parameters: int
     latency_s: float
@@ -98,6 +111,16 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Screening:
+    """A short training of a candidate: number of the round from 0, share of a full training, validation accuracy."""
+
+    id: str
+    rung: int
+    share: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole document."""
 
@@ -106,6 +129,7 @@ class Report:
     data: Data
     profile: Profile | None
     trials: tuple[Trial, ...]
+    screened: tuple[Screening, ...]
     trained: tuple[Trained, ...]
     manifest: Manifest | None
     provenance: Mapping[str, str]
@@ -135,6 +159,7 @@ def load_report(path: Path) -> Report:
         data=data,
         profile=None if profile is None else profile_of(profile),
         trials=tuple(_trial(item) for item in root.children("trials")),
+        screened=tuple(_screening(item) for item in (root.children("screened") if "screened" in root.values else ())),
         trained=tuple(_trained(item) for item in root.children("trained")),
         manifest=None if manifest is None else manifest_of(manifest),
         provenance={} if provenance is None else {key: provenance.text(key) for key in sorted(provenance.values)},
@@ -150,6 +175,7 @@ def _plain(values: Reader) -> Mapping[str, Any]:
 
 def _summary(values: Reader, classes: int) -> Summary:
     budget = values.child_or_none("budget") or Reader({}, values.path("budget"), values.file)
+    also = values.child_or_none("also") or Reader({}, values.path("also"), values.file)
     return Summary(
         chosen=values.text("chosen"),
         target=values.text("target"),
@@ -172,6 +198,7 @@ def _summary(values: Reader, classes: int) -> Summary:
         within_budget=values.flag_or_none("within_budget"),
         budget=Limits(budget.number_or_none("latency_s"), budget.whole_or_none("ram_bytes"), budget.whole_or_none("flash_bytes"),
                       budget.whole_or_none("macs")),
+        also=tuple(_also(also.child(name), name) for name in sorted(also.values)),
         artifact=values.text_or_none("artifact"),
         confusion=_confusion(values, classes),
     )
@@ -188,14 +215,14 @@ def _confusion(values: Reader, classes: int) -> tuple[tuple[int, ...], ...] | No
 
 
 def _trial(values: Reader) -> Trial:
-    choices, violations = values.child("choices"), values.child("violations")
+    choices, violations, proxies = values.child("choices"), values.child("violations"), values.child("proxies")
     return Trial(
         number=values.whole("number"),
         id=values.text("id"),
         family=choices.text("family"),
         choices=_plain(choices),
         picked=values.flag_or_none("picked") is True,
-        naswot=values.number_or_none("naswot"),
+        proxies={name: proxies.number_or_none(name) for name in proxies.values},
         macs=values.whole("macs"),
         parameters=values.whole("parameters"),
         latency_s=values.number("latency_s"),
@@ -203,6 +230,18 @@ def _trial(values: Reader) -> Trial:
         flash_bytes=values.whole("flash_bytes"),
         violations={key: violations.number(key) for key in violations.values},
     )
+
+
+def _screening(values: Reader) -> Screening:
+    accuracy = values.share_or_none("accuracy")
+    return Screening(values.text("id"), values.whole("rung"), values.number("share"), 0.0 if accuracy is None else accuracy)
+
+
+def _also(values: Reader, name: str) -> AlsoDevice:
+    budget = values.child("budget")
+    return AlsoDevice(name, values.number("latency_s"), values.whole("ram_bytes"), values.whole("flash_bytes"), values.flag_or_none("matches_reference"),
+                      Limits(budget.number_or_none("latency_s"), budget.whole_or_none("ram_bytes"), budget.whole_or_none("flash_bytes"),
+                             budget.whole_or_none("macs")))
 
 
 def _trained(values: Reader) -> Trained:

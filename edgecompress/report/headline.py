@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgecompress.report.document import Report, Summary
+from edgecompress.report.document import AlsoDevice, Report, Summary
 from edgecompress.report.text import Figure, count, figure, percent, plural, short_count, wilson
 from edgecompress.units import format_bytes, format_duration
 
@@ -254,8 +254,9 @@ def _interval(summary: Summary) -> str:
 
 def checks(report: Report) -> tuple[Check, ...]:
     """What supports the figures, what weakens them, and what was not done."""
-    return tuple(check for check in (_on_core_check(report.summary), _bench_check(report), _latency_check(report), _estimate_check(report),
-                                     _profile_check(report), _stack_check(report.summary)) if check)
+    summary = report.summary
+    return tuple(check for check in (_on_core_check(summary), *map(_also_check, summary.also), _bench_check(report), _latency_check(report),
+                                     _estimate_check(report), _profile_check(report), _stack_check(summary)) if check)
 
 
 def _on_core_check(summary: Summary) -> Check:
@@ -265,6 +266,17 @@ def _on_core_check(summary: Summary) -> Check:
     if wrong == 0:
         return Check("good", f"All {plural(frames, 'test output')} of the core equal the integer reference, byte for byte")
     return Check("bad", f"{count(wrong)} of {plural(frames, 'test output')} of the core differ from the integer reference")
+
+
+def _also_check(device: AlsoDevice) -> Check:
+    limits = device.budget
+    pairs = (("latency", device.latency_s, limits.latency_s, format_duration), ("RAM", device.ram_bytes, limits.ram_bytes, format_bytes),
+             ("flash", device.flash_bytes, limits.flash_bytes, format_bytes))
+    inside = all(limit is None or value <= limit for _, value, limit, _ in pairs)
+    figures = ", ".join(f"{name} {write(value)}" + ("" if limit is None else f" of {write(limit)}") for name, value, limit, write in pairs)  # type: ignore[operator]
+    same = {True: "outputs equal the reference", False: "outputs DIFFER from the reference", None: "outputs not compared"}[device.matches_reference]
+    verdict = "inside" if inside else "OVER"
+    return Check("good" if inside and device.matches_reference else "bad", f"Also on {device.target}: {figures}; {verdict} its limits, {same}")
 
 
 def _bench_check(report: Report) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from edgecompress.units import format_bytes, format_duration
 
 WIDTH, HEIGHT = 520, 400
 LEFT, RIGHT, TOP, BOTTOM = 68, 14, 14, 52
-STYLES = 6  # colours and shapes; more families share them again
+STYLES = 8  # colours and shapes; more families share them again
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class FrontRow:
     id: str
     choices: str
     mark: str
-    naswot: str
+    scores: tuple[str, ...]
     macs: str
     latency: str
     ram: str
@@ -73,6 +74,7 @@ class Pareto:
     panels: tuple[Panel, ...]
     families: tuple[Family, ...]
     tips: tuple[str, ...]
+    proxies: tuple[str, ...]
     front: tuple[FrontRow, ...]
     evaluated: int
     distinct: int
@@ -89,7 +91,7 @@ def describe_choices(trial: Trial) -> str:
 def pareto_section(report: Report) -> Pareto | None:
     """Charts and table, or None if nothing was evaluated."""
     unique = list({trial.id: trial for trial in reversed(report.trials)}.values())[::-1]
-    drawn = [trial for trial in unique if trial.naswot is not None and math.isfinite(trial.latency_s) and trial.latency_s > 0]
+    drawn = [trial for trial in unique if None not in trial.proxies.values() and math.isfinite(trial.latency_s) and trial.latency_s > 0]
     if not drawn:
         return None
     front = front_ids(drawn)
@@ -101,14 +103,16 @@ def pareto_section(report: Report) -> Pareto | None:
     def panel(title: str, label: str, value: Callable[[Trial], float], log: bool, write: Callable[[float], str]) -> Panel:
         return _panel(title, label, ordered, [value(trial) for trial in ordered], log, write, front, styles, limit, report)
 
+    proxies = tuple(drawn[0].proxies)
     panels = (
-        panel("Zero-shot score", "NASWOT score, higher is better", lambda t: t.naswot or 0.0, False, lambda v: f"{v:g}"),
+        *(panel("Zero-shot score", f"{name} score, higher is better", partial(_proxy, name), False, lambda v: f"{v:g}") for name in proxies[:1]),
         panel("Multiply-accumulates", "MACs an inference", lambda t: max(1.0, float(t.macs)), True, short_count),
     )
     return Pareto(
         panels=panels,
         families=tuple(Family(name, styles[name], sum(trial.family == name for trial in drawn)) for name in names),
         tips=tuple(_tip(trial, front, report) for trial in ordered),
+        proxies=proxies,
         front=tuple(_row(trial, report) for trial in sorted(drawn, key=lambda t: t.latency_s) if trial.id in front),
         evaluated=len(report.trials),
         distinct=len(unique),
@@ -119,12 +123,20 @@ def pareto_section(report: Report) -> Pareto | None:
 
 
 def front_ids(trials: Sequence[Trial]) -> frozenset[str]:
-    """Ids of the feasible candidates that no other beats in (NASWOT, MACs, latency): the front that the search chooses from."""
+    """Ids of the feasible candidates that no other beats in (proxies, MACs, latency): the front that the search picks from first."""
     feasible = [trial for trial in trials if trial.feasible]
     if not feasible:
         return frozenset()
-    points = np.array([[-(trial.naswot or 0.0), -float(trial.macs), trial.latency_s] for trial in feasible])
+    points = np.array([[*(-(value or 0.0) for value in trial.proxies.values()), -float(trial.macs), trial.latency_s] for trial in feasible])
     return frozenset(feasible[index].id for index in non_dominated(points))
+
+
+def _proxy(name: str, trial: Trial) -> float:
+    return trial.proxies.get(name) or 0.0
+
+
+def _scores(trial: Trial) -> str:
+    return "".join(f"{name} {value or 0.0:.4g}, " for name, value in trial.proxies.items())
 
 
 def _mark(trial: Trial, report: Report) -> str:
@@ -159,12 +171,13 @@ def _tip(trial: Trial, front: frozenset[str], report: Report) -> str:
         ", ".join(part for part in (mark, state) if part),
         f"estimated latency {format_duration(trial.latency_s)}",
         f"estimated RAM {format_bytes(trial.ram_bytes)}, flash {format_bytes(trial.flash_bytes)}",
-        f"NASWOT {trial.naswot:.1f}, {count(trial.macs)} MACs, {count(trial.parameters)} parameters",
+        f"{_scores(trial)}{count(trial.macs)} MACs, {count(trial.parameters)} parameters",
         describe_choices(trial),
     ]
     return "\n".join(lines)
 
 
 def _row(trial: Trial, report: Report) -> FrontRow:
-    return FrontRow(trial.id, f"{trial.family}: {describe_choices(trial)}", _mark(trial, report), f"{trial.naswot:.1f}", count(trial.macs),
+    return FrontRow(trial.id, f"{trial.family}: {describe_choices(trial)}", _mark(trial, report),
+                    tuple(f"{value or 0.0:.4g}" for value in trial.proxies.values()), count(trial.macs),
                     format_duration(trial.latency_s), format_bytes(trial.ram_bytes), format_bytes(trial.flash_bytes))

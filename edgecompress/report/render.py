@@ -18,7 +18,7 @@ from edgecompress.report.headline import headline, ram_parts
 from edgecompress.report.memory_chart import memory_section
 from edgecompress.report.pareto_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, pareto_section
 from edgecompress.report.provenance import artifact_path, commands, facts, not_done
-from edgecompress.report.tables import layer_table, trained_rows
+from edgecompress.report.tables import layer_table, screened_rows, trained_rows
 from edgecompress.report.text import Figure, count, percent, plural, shape
 from edgecompress.units import format_bytes
 
@@ -76,6 +76,7 @@ def _context(report: Report) -> dict[str, Any]:
         "manifest": report.manifest,
         "head": headline(report),
         "trained": trained_rows(report),
+        "screened": screened_rows(report),
         "layers": layer_table(report),
         "confusion": confusion_section(report),
         "ram_parts": [(name, format_bytes(round(size))) for name, size in ram_parts(report)],

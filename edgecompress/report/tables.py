@@ -42,6 +42,18 @@ class TrainedRow:
 
 
 @dataclass(frozen=True)
+class ScreenedRow:
+    """A short training."""
+
+    id: str
+    choices: str
+    round: str
+    share: str
+    accuracy: str
+    next: str
+
+
+@dataclass(frozen=True)
 class LayerRow:
     """One layer of the chosen model; shares are 0 to 1."""
 
@@ -87,6 +99,17 @@ def trained_rows(report: Report) -> tuple[TrainedRow, ...]:
     trials = {trial.id: trial for trial in report.trials}
     ordered = sorted(report.trained, key=lambda r: (r.id != report.summary.chosen, -(r.accuracy_int8 or 0.0), r.id))
     return tuple(_trained_row(result, trials.get(result.id), result.id == report.summary.chosen) for result in ordered)
+
+
+def screened_rows(report: Report) -> tuple[ScreenedRow, ...]:
+    """A row for each short training, by round, the best first."""
+    trials = {trial.id: trial for trial in report.trials}
+    last = 1 + max((row.rung for row in report.screened), default=0)
+    rounds = {(row.id, row.rung) for row in report.screened} | {(row.id, last) for row in report.trained}
+    ordered = sorted(report.screened, key=lambda row: (row.rung, -row.accuracy, row.id))
+    return tuple(ScreenedRow(row.id, f"{trials[row.id].family}: {describe_choices(trials[row.id])}" if row.id in trials else "choices not recorded",
+                             str(row.rung + 1), percent(row.share), percent(row.accuracy), "yes" if (row.id, row.rung + 1) in rounds else "no")
+                 for row in ordered)
 
 
 def _trained_row(result: Trained, trial: Trial | None, chosen: bool) -> TrainedRow:

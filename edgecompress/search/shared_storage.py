@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 FORMS = "postgresql+psycopg2://user@host/database, mysql+pymysql://user@host/database, sqlite:///file.db or grpc://host:port"
 HIDDEN = "***"
@@ -125,13 +127,15 @@ def _open_database(url: str) -> BaseStorage:
         raise DeviceError(f"the storage '{redact(url)}' cannot be used: {reason(error, url)}") from None
 
 
-def _made_by_one(make: Any) -> Any:
-    """`make()`, and once more if machines that started together made the tables at the same time."""
+def _made_by_one(make: Callable[[], RDBStorage]) -> RDBStorage:
+    """`make()`, again while machines that started together make the tables at the same time."""
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-    try:
-        return make()
-    except (IntegrityError, OperationalError, ProgrammingError) as error:
-        if "already exists" not in str(error) and "duplicate key" not in str(error):
-            raise
-        return make()
+    for attempt in range(5):
+        try:
+            return make()
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not any(text in str(error) for text in ("already exists", "duplicate key", "Duplicate entry", "UNIQUE", "locked")):
+                raise
+        time.sleep(0.2 * 2**attempt)
+    return make()

@@ -21,6 +21,7 @@ CONNECT_S, ALIVE_S, ALIVE_TRIES = 15, 5, 3
 OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-o", f"ServerAliveInterval={ALIVE_S}",
            "-o", f"ServerAliveCountMax={ALIVE_TRIES}", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes")
 FAILED_SSH = 255  # exit code of ssh itself
+ENDED_ITSELF = 128 + 14  # the alarm that the program sets itself
 NO_FOLDER, NO_ARCHIVE = 81, 82  # exit codes of _SCRIPT; none that the program has
 MAX_RESULT_BYTES = 1 << 30
 # a folder of its own that goes with the shell, however that ends; the exit code is the program's
@@ -79,7 +80,7 @@ class SshPlace:
             raise DeviceError(f"ssh cannot be run: {error.strerror or error}") from None
         words = done.stderr.decode(errors="replace")
         if done.returncode != 0:
-            raise self._failure(done.returncode, words)
+            raise too_slow(self.name, timeout_s) if done.returncode == ENDED_ITSELF else self._failure(done.returncode, words)
         return self._unpacked(done.stdout)
 
     def _failure(self, code: int, words: str) -> DeviceError:

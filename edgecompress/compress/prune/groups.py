@@ -182,7 +182,7 @@ def layer_macs(module: nn.Module, example: torch.Tensor) -> dict[nn.Module, int]
     found: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-        found[layer] = found.get(layer, 0) + output.numel() * layer.weight[0].numel()  # type: ignore[index,union-attr,operator]
+        found[layer] = found.get(layer, 0) + output.numel() * layer.weight[0].numel()  # type: ignore[index]
 
     hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, LAYERS)]
     try:

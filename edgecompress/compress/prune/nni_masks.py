@@ -45,7 +45,7 @@ def masks_to_module(module: nn.Module, masks: Masks, input_shape: InputShape) ->
             shared.discard(min(shared))  # a layer needs a channel
         if shared:
             kept[name] = [channel for channel in range(traced.width(name)) if channel not in shared]
-            removed += sum(len(shared) for layer in _writers(traced, group) if layer in gone)
+            removed += sum(len(mine & shared) for mine in _masked_by_layer(traced, group, gone).values())
     masked = sum(len(channels) for channels in gone.values())
     return Masked(traced.cut(kept), masked, removed, masked - removed)
 
@@ -99,17 +99,21 @@ def _weighted(layer: Any) -> bool:
 
 def _shared(traced: TracedModule, group: Any, gone: Mapping[str, set[int]]) -> set[int]:
     """Channels of the group that all its writers mask; numbered as its root's."""
-    left: set[int] | None = None
-    writers = set(_writers(traced, group))
+    masked = _masked_by_layer(traced, group, gone)
+    if not masked or any(name not in masked for name in _writers(traced, group)):
+        return set()
+    return set.intersection(*masked.values())
+
+
+def _masked_by_layer(traced: TracedModule, group: Any, gone: Mapping[str, set[int]]) -> dict[str, set[int]]:
+    """What each layer that has the group's channels as outputs, and a mask, masks of them; numbered as the group's root."""
+    found = {}
     for item in group:
-        layer = item.dep.target.module
-        name = traced.names.get(layer, "")
-        if not traced.graph.is_out_channel_pruning_fn(item.dep.handler) or not _weighted(layer) or (name not in writers and name not in gone):
-            continue
-        roots = dict(zip(item.idxs, item.root_idxs, strict=True))
-        mine = {roots[channel] for channel in gone.get(name, ()) if channel in roots}
-        left = mine if left is None else left & mine
-    return left or set()
+        name = traced.names.get(item.dep.target.module, "")
+        if name in gone and traced.graph.is_out_channel_pruning_fn(item.dep.handler):
+            roots = dict(zip(item.idxs, item.root_idxs, strict=True))
+            found[name] = {roots[channel] for channel in gone[name] if channel in roots}
+    return found
 
 
 def _masked_channels(module: nn.Module, name: str, mask: Mapping[str, torch.Tensor]) -> set[int]:

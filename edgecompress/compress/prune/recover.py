@@ -120,8 +120,8 @@ def _norm(module: nn.Module, norms: Mapping[str, str], name: str) -> nn.Module |
 
 def _fit(layer: nn.Module, norm: nn.Module | None, inputs: np.ndarray, answers: np.ndarray, held_out: np.ndarray, prior: str) -> Fit | None:
     """None where the layer's answers are what they were."""
-    weights = layer.weight.detach().double().numpy()  # type: ignore[union-attr,operator]
-    bias = None if layer.bias is None else layer.bias.detach().double().numpy()  # type: ignore[union-attr,operator]
+    weights = layer.weight.detach().double().numpy()  # type: ignore[operator]
+    bias = layer.bias.detach().double().numpy() if isinstance(layer.bias, torch.Tensor) else None
     intercept = bias is not None or norm is not None
     return solve(inputs, answers, weights.reshape(len(weights), -1).T, bias, held_out, to_old=prior == "compensate", intercept=intercept)
 
@@ -131,7 +131,8 @@ def _install(layer: nn.Module, norm: nn.Module | None, fit: Fit) -> None:
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     weight.copy_(torch.from_numpy(np.ascontiguousarray(fit.weights.T)).reshape(weight.shape))
-    if layer.bias is not None:
-        layer.bias.copy_(torch.from_numpy(fit.intercept))  # type: ignore[union-attr,operator]
+    if isinstance(layer.bias, torch.Tensor):
+        layer.bias.copy_(torch.from_numpy(fit.intercept))
     elif norm is not None:
-        norm.running_mean.sub_(torch.from_numpy(fit.intercept))  # type: ignore[union-attr,operator]
+        assert isinstance(norm.running_mean, torch.Tensor)
+        norm.running_mean.sub_(torch.from_numpy(fit.intercept))

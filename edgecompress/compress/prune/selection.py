@@ -77,7 +77,7 @@ def _reader(traced: TracedModule, name: str, columns: np.ndarray, x: np.ndarray,
     positions = activations.choose_positions(count, len(x), ROWS, np.random.default_rng(seed))
     rows = activations.input_rows(traced.module, name, x, positions).astype(np.float64)
     weight = traced.module.get_submodule(name).weight
-    weights = weight.detach().double().flatten(1).numpy().T  # type: ignore[union-attr,operator]
+    weights = weight.detach().double().flatten(1).numpy().T  # type: ignore[operator]
     return _Reader(columns, weights, rows.reshape(-1, rows.shape[2]))
 
 

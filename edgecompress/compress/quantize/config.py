@@ -12,7 +12,7 @@ from edgecompress.errors import ConfigError, unknown_name
 from edgecompress.frontend.float_graph import FloatGraph
 from edgecompress.ir.packing import WEIGHT_RANGE
 
-ROUNDINGS = ("nearest", "sequential", "adaptive")
+ROUNDINGS = ("nearest", "adaptive")
 WeightBits = int | Mapping[str, int]
 
 

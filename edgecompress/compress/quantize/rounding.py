@@ -1,6 +1,6 @@
 """Rounding of few-bit weights that looks at the data: the integers are chosen so that the layer's output stays, not each weight.
 
-All methods see a layer as rows X of what it reads in the quantized model (windows, in the weights' order) and targets Y: what the float model computes there
+A layer is seen as rows X of what it reads in the quantized model (windows, in the weights' order) and targets Y: what the float model computes there
 before the activation. Weights of different outputs are independent given X, so everything follows from H = X'X and X'Y.
 """
 
@@ -62,7 +62,7 @@ def _windows(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
     return padded.as_strided((*x.shape[:2], *size, *kernel), (n, c, h * stride[0], w * stride[1], h * dilation[0], w * dilation[1]))
 
 
-def round_layer(node: FloatNode, bits: int, data: LayerData, least_scales: Array, centred: bool, method: str) -> QuantizedWeights:
+def round_layer(node: FloatNode, bits: int, data: LayerData, least_scales: Array, centred: bool) -> QuantizedWeights:
     """Weights of one layer in `bits` bits. `least_scales` [channels] bound the scales from below; `centred`: a bias correction will absorb
     whatever mean error is left."""
     weights, depthwise = node.attributes["weights"], node.kind == "depthwise_conv2d"
@@ -70,10 +70,6 @@ def round_layer(node: FloatNode, bits: int, data: LayerData, least_scales: Array
     groups = len(data.inputs)
     problem = _Problem(data, rows.reshape(groups, len(rows) // groups, -1), bits, least_scales.reshape(groups, -1), centred)
     values, scales = problem.solve()
-    if method == "adaptive":
-        from edgecompress.compress.quantize.adaptive import learn_rounding
-
-        values, scales = learn_rounding(problem, values, scales, node.clamp)
     integers = from_rows(values.reshape(rows.shape).astype(np.int8), weights.shape, depthwise)
     return QuantizedWeights(integers, scales.reshape(-1), bits)
 

@@ -85,7 +85,7 @@ def _rounder(bits: Mapping[str, int], tensors: Mapping[str, Tensor], config: Qua
         if bits[node.name] == 8:
             return None
         data = layer_data(node, x, expected)
-        return round_layer(node, bits[node.name], data, _least_scales(node, tensors[node.inputs[0]]), config.bias_correction, config.rounding)
+        return round_layer(node, bits[node.name], data, _least_scales(node, tensors[node.inputs[0]]), config.bias_correction)
 
     return rounder
 

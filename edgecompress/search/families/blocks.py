@@ -53,7 +53,7 @@ def fit_kernel(kernel: int, size: Size) -> Size:
 
 def fit_stride(stride: int, size: Size) -> Size:
     """Stride per axis (a power of two), halved until the axis has twice as many positions: no axis ends below 2 because of a stride."""
-    height, width = (next((step for step in (stride, stride // 2) if 2 * step <= positions), 1) for positions in size)
+    height, width = (next(step for step in (stride, stride // 2, 1) if 2 * step <= positions or step == 1) for positions in size)
     return height, width
 
 

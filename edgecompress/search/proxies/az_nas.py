@@ -57,7 +57,7 @@ def trainability(network: nn.Module, batch: Batch) -> float:
 
     0 at best, where gradients keep their size. -inf with fewer than two feature maps, or when a block hands its input on unchanged, as in the paper.
     """
-    maps = features(network, batch.x)
+    maps = features(network, batch.x.clone().requires_grad_(True))
     scores = []
     for before, after in reversed(list(itertools.pairwise(maps))):
         sign = torch.randint(0, 2, after.shape).to(after) * 2 - 1

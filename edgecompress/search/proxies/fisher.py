@@ -16,7 +16,7 @@ def _terms(network: nn.Module, batch: Batch) -> list[float]:
     terms = []
     for output, gradient in zip(outputs, gradients, strict=True):
         if gradient is not None:
-            product = output * gradient
+            product = output.detach() * gradient
             positions = tuple(range(2, product.ndim)) if product.ndim == 4 else tuple(range(1, product.ndim - 1))
             by_channel = product.sum(dim=positions) if positions else product
             terms.append(float(by_channel.square().mean(dim=0).sum() / 2))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from edgecompress.search.proxies.batch import Batch
 from edgecompress.search.proxies.common import mean, on_a_copy, total, weight_gradients
 
 
+class _TwiceDifferentiable(TorchFunctionMode):
+    """Replaces what torch cannot differentiate twice by equal expressions."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if function is functional.hardsigmoid:
+            return functional.relu6((args[0] if args else named["input"]) + 3) / 6
+        return function(*args, **named)
+
+
 def _terms(network: nn.Module, batch: Batch) -> list[float]:
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no second derivative
+    with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():  # the fused attention kernels have no second derivative
         pairs = weight_gradients(network, batch, create_graph=True)
         squares = [(gradient * gradient.detach()).sum() for _, gradient in pairs if gradient.requires_grad]
         if not squares:

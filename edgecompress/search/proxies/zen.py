@@ -16,13 +16,10 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 def _terms(network: nn.Module, shape: torch.Size) -> list[float]:
     """The output's term, then one of each batch normalisation, for one draw of weights and inputs."""
-    for parameter in network.parameters():
-        parameter.data.normal_() if parameter.ndim >= 2 else parameter.data.zero_()
+    for name, parameter in network.named_parameters():
+        parameter.data.normal_() if parameter.ndim >= 2 else parameter.data.fill_(name.endswith("weight"))
     variances: list[torch.Tensor] = []
     norms = [layer for layer in network.modules() if isinstance(layer, _Norm)]
-    for layer in norms:
-        if layer.affine:
-            layer.weight.data.fill_(1)
 
     def measure(_layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         variances.append(inputs[0].transpose(0, 1).flatten(1).var(dim=1, correction=0).mean())
