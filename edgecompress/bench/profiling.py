@@ -103,7 +103,8 @@ def lower_graph(sweep: Sweep, draws: Sequence[Draw]) -> Artifact:
     shape = (1, *tensor.shape)
     vectors = random.normal(size=shape).astype(np.float32) if tensor.dtype == "float32" else random.integers(-128, 128, shape, dtype=np.int8)
     # without the passes before a lowering, which would join layers that are to be measured one by one
-    return lowering(sweep.target.lowering).lower(graph, reduced(sweep.target, draws[0].without), {graph.inputs[0]: vectors}, "random", OPTIONS)
+    artifact: Artifact = lowering(sweep.target.lowering).lower(graph, reduced(sweep.target, draws[0].without), {graph.inputs[0]: vectors}, "random", OPTIONS)
+    return artifact
 
 
 def run_graph(sweep: Sweep, draws: Sequence[Draw]) -> Sample:

@@ -11,10 +11,11 @@ import traceback
 from collections.abc import Sequence
 
 from edgecompress import __version__
-from edgecompress.cli import bench, data, inspect, lower, profile, report, search, targets
+from edgecompress.cli import bench, compress, data, inspect, lower, profile, report, search, targets
 from edgecompress.errors import EdgecompressError, ExitCode
 
-VERBS = {"search": search, "lower": lower, "bench": bench, "inspect": inspect, "profile": profile, "report": report, "targets": targets, "data": data}
+VERBS = {"search": search, "compress": compress, "lower": lower, "bench": bench, "inspect": inspect, "profile": profile, "report": report,
+         "targets": targets, "data": data}
 
 EPILOG = "exit codes: 0 done, 1 done but the answer is no, 2 usage or data, 3 a tool is missing, 4 the device failed, 130 interrupted"
 

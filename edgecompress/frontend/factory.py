@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from edgecompress.errors import ConfigError, EdgecompressError, ModelError
 from edgecompress.frontend.float_graph import FloatGraph, FloatNode, Shape
@@ -150,7 +150,7 @@ def _checked(spec: str, module: nn.Module, input_shape: tuple[int, int, int], cl
 
 def _check_dtype(spec: str, module: nn.Module) -> None:
     for name, parameter in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(parameter, UninitializedTensorMixin):
+        if is_lazy(parameter):
             continue  # a lazy layer: the trial run makes it
         if parameter.is_complex() or (parameter.is_floating_point() and parameter.dtype != torch.float32):
             raise ModelError(f"'{name}' of the model '{spec}' is {str(parameter.dtype).removeprefix('torch.')}; float32 is needed: "

@@ -56,39 +56,6 @@ class GraphModule(nn.Module):
         return values[self.output_name]
 
 
-class FixedNorm2d(nn.BatchNorm2d):
-    """x * weight + bias a channel, trainable: a batch norm whose statistics were folded away before. It never looks at the batch."""
-
-    def __init__(self, scale: torch.Tensor, offset: torch.Tensor) -> None:
-        super().__init__(len(scale), eps=0.0)
-        _fix(self, scale, offset)
-
-    def train(self, mode: bool = True) -> FixedNorm2d:
-        """Stays as in eval mode."""
-        super().train(False)
-        return self
-
-
-class FixedNorm1d(nn.BatchNorm1d):
-    """As FixedNorm2d for [n, features] and [n, channels, length]."""
-
-    def __init__(self, scale: torch.Tensor, offset: torch.Tensor) -> None:
-        super().__init__(len(scale), eps=0.0)
-        _fix(self, scale, offset)
-
-    def train(self, mode: bool = True) -> FixedNorm1d:
-        """Stays as in eval mode."""
-        super().train(False)
-        return self
-
-
-def _fix(norm: nn.BatchNorm1d | nn.BatchNorm2d, scale: torch.Tensor, offset: torch.Tensor) -> None:
-    with torch.no_grad():
-        norm.weight.copy_(scale)
-        norm.bias.copy_(offset)
-    norm.train(False)
-
-
 # ---- functions of steps; images are [n, c, h, w], all other tensors are row-major behind the batch
 
 
@@ -119,7 +86,8 @@ def reshape(x: torch.Tensor, was_image: bool, shape: tuple[int, ...], is_image: 
 
 def respace(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """[n, c, h, w] with the same pixels in rows of another length."""
-    return x.flatten(2).unflatten(2, size)
+    result: torch.Tensor = x.flatten(2).unflatten(2, size)
+    return result
 
 
 def transpose(x: torch.Tensor, is_image: bool, permutation: tuple[int, ...]) -> torch.Tensor:
@@ -135,9 +103,15 @@ def take(x: torch.Tensor, slices: tuple[tuple[int, int, int], ...]) -> torch.Ten
     return x
 
 
-def transposed_norm(x: torch.Tensor) -> torch.Tensor:
+def swap_last(x: torch.Tensor) -> torch.Tensor:
     """[n, l, c] as [n, c, l] and back."""
     return x.transpose(1, 2)
+
+
+def affine(x: torch.Tensor, scale: float, offset: float) -> torch.Tensor:
+    """x * scale + offset with constants."""
+    product = x if scale == 1.0 else x * scale
+    return product if offset == 0.0 else product + offset
 
 
 def clamp(x: torch.Tensor, low: float | None, high: float | None) -> torch.Tensor:

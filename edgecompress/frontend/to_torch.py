@@ -13,13 +13,15 @@ from torch import nn
 
 from edgecompress.errors import ModelError
 from edgecompress.frontend import graph_module as functions
-from edgecompress.frontend.elementwise import expand_expressions, fuse_diamonds
+from edgecompress.frontend.elementwise import expand_expressions, fuse_chains, fuse_diamonds, lower_uniform_norms, uniform
 from edgecompress.frontend.float_graph import UNBOUNDED, Clamp, FloatGraph, FloatNode, Shape
 from edgecompress.frontend.float_run import UNARY
-from edgecompress.frontend.graph_module import FixedNorm1d, FixedNorm2d, GraphModule, Step
+from edgecompress.frontend.graph_module import GraphModule, Step
 from edgecompress.frontend.passes import fold_batch_norms, fold_pads, fuse_clamps, globalise_pools, remove_dead, remove_identities
 
-_PASSES = (remove_dead, remove_identities, fuse_diamonds, expand_expressions, fold_batch_norms, fold_pads, globalise_pools, fuse_clamps, remove_identities)
+_PASSES = (  # functions get the names they have in torch, as hard-swish, before what is left is taken apart
+    remove_dead, remove_identities, fuse_diamonds, fold_batch_norms, fold_pads, globalise_pools, lower_uniform_norms, fuse_clamps, fuse_chains,
+    expand_expressions, fold_batch_norms, fuse_clamps, remove_identities)
 _FUNCTIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
     "hardsigmoid": nn.Hardsigmoid, "hardswish": nn.Hardswish, "silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus,
@@ -32,8 +34,8 @@ def to_torch(graph: FloatGraph, input_shape: Shape | None = None) -> nn.Module:
 
     It takes float32 [n, c, h, w] for an input (h, w, c), else [n, *shape], and gives [n, features], images as [n, c, h, w]. `input_shape` is how
     the samples come if not as the graph has them: the same axes but for sizes of 1, or anything if the graph's input is flat. Layers are named
-    as their nodes, characters that a module's name cannot hold replaced. Batch norms in front of which there is no layer to fold them into keep
-    a trainable scale and offset, without statistics. Raises ModelError naming the node that has no trainable counterpart.
+    as their nodes, characters that a module's name cannot hold replaced. Batch norms are folded into
+    the layer before them; where there is none, a depthwise convolution with a kernel of one stands for them. Raises ModelError naming the node that has no trainable counterpart.
     """
     for one in _PASSES:
         graph = one(graph)
@@ -214,19 +216,35 @@ def _dense(builder: _Builder, node: FloatNode) -> None:
 
 
 def _batch_norm(builder: _Builder, node: FloatNode) -> None:
-    source, rank = node.inputs[0], len(builder.shapes[node.output])
-    scale, offset, order = node.attributes["scale"], node.attributes["offset"], builder.order(source)
-    if order is not None:
-        scale, offset, builder.flat[node.output] = scale[order], offset[order], builder.flat[source]
-    values = [torch.from_numpy(np.array(array, dtype=np.float32)) for array in (scale, offset)]
-    if rank == 2:
-        builder.call(functions.transposed_norm, (source,), f"{node.output}:turned")
-        builder.layer(node, FixedNorm1d(*values), (f"{node.output}:turned",), f"{node.output}:normed")
-        builder.call(functions.transposed_norm, (f"{node.output}:normed",), node.output)
-    elif rank in (1, 3):
-        builder.layer(node, FixedNorm2d(*values) if rank == 3 else FixedNorm1d(*values), node.inputs, node.output)
+    """The same for all channels: two constants, as in x / 6. Else trainable: a depthwise convolution with a kernel of one."""
+    source, shape = node.inputs[0], builder.shapes[node.output]
+    if source in builder.flat:
+        builder.flat[node.output] = builder.flat[source]
+    pair = uniform(node)
+    if pair is not None:
+        builder.call(functions.affine, (source,), node.output, *pair)
+        return
+    order, inside, outside = builder.order(source), f"{node.output}:in", f"{node.output}:out"
+    scale, offset = (node.attributes[key] if order is None else node.attributes[key][order] for key in ("scale", "offset"))
+    if len(shape) == 3:
+        builder.layer(node, _scaling(nn.Conv2d, scale, offset), (source,), node.output)
+    elif len(shape) == 2:
+        builder.call(functions.swap_last, (source,), inside)
+        builder.layer(node, _scaling(nn.Conv1d, scale, offset), (inside,), outside)
+        builder.call(functions.swap_last, (outside,), node.output)
+    elif len(shape) == 1:
+        builder.call(functions.unflatten, (source,), inside, (shape[0], 1, 1))
+        builder.layer(node, _scaling(nn.Conv2d, scale, offset), (inside,), outside)
+        builder.call(functions.flatten, (outside,), node.output)
     else:
-        raise ModelError(f"a normalisation of a tensor with {rank} axes cannot be trained here; at most 3 are supported")
+        raise ModelError(f"a normalisation of a tensor with {len(shape)} axes cannot be trained here; at most 3 are supported")
+
+
+def _scaling(kind: type[nn.Conv1d | nn.Conv2d], scale: np.ndarray, offset: np.ndarray) -> nn.Module:
+    layer = kind(len(scale), len(scale), 1, groups=len(scale), device="meta")
+    layer.weight = _parameter(scale.reshape(-1, 1, *(1,) * (layer.weight.ndim - 2)))
+    layer.bias = _parameter(offset)
+    return layer
 
 
 def _binary(function: Callable[..., torch.Tensor]) -> Callable[[_Builder, FloatNode], None]:

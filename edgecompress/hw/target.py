@@ -95,6 +95,11 @@ class Target:
         """Instructions to seconds at this clock."""
         return instructions * self.cycles_per_instruction / self.clock_hz
 
+    @property
+    def width_multiple(self) -> int:
+        """Channels of a layer are rounded to multiples of this when a network is made narrower: the TOML's `channel_multiple`."""
+        return self.channel_multiple
+
     def seconds_of_cycles(self, cycles: float) -> float:
         """Cycles to seconds at this clock."""
         return cycles / self.clock_hz

@@ -35,6 +35,7 @@ from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
 from edgecompress.search.objective import Device, Problem, Score, violations
+from edgecompress.search.shared_table import Display
 from edgecompress.search.space import Candidate, Space, build
 from edgecompress.search.study import Study, StudySettings, Trial
 from edgecompress.units import format_bytes, format_duration
@@ -60,7 +61,7 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     context = Context(problem, data.without_test(), config)
     with RunDirectory.open(output, config, provenance, resume) as run, \
             make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
-                           study=config.study, ray=config.ray, objectives=_objective_names(problem), say=progress.say) as evaluator:
+                           study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
         trials = _study(run, config, space, problem, evaluator, progress)
         race = Race(run, config, evaluator, feasible(trials, problem.budget), space, progress)
@@ -90,13 +91,24 @@ def _identity(config: SearchConfig, provenance: Mapping[str, str]) -> dict[str, 
     """What machines that share a study must agree on."""
     from edgecompress.search.shared_identity import code_identity
 
-    decisive = {key: value for key, value in asdict(config).items() if key not in FREE_KEYS}
+    # machines may keep data, targets and models in different places: their hashes count, not their paths
+    elsewhere = (*FREE_KEYS, "cc", "emulator", "data", "target", "also", "profile", "model")
+    settings = {f"setting {key}": str(value) for key, value in asdict(config).items() if key not in elsewhere}
     shared = {key: value for key, value in provenance.items() if key not in ("python", "torch", "tool_version")}
-    return {**code_identity(), **shared, "config": json.dumps(decisive, sort_keys=True)}
+    return {**code_identity(), **shared, **settings}
 
 
-def _objective_names(problem: Problem) -> dict[str, str]:
-    return {**{f"minus {name}": "minimize" for name in (*problem.proxies, "macs")}, "latency pressure": "minimize"}
+def _objective_names(problem: Problem) -> tuple[str, ...]:
+    return (*(f"minus {name}" for name in (*problem.proxies, "macs")), "latency pressure")
+
+
+def _display(problem: Problem) -> Display:
+    """How scored candidates look in Optuna's tools."""
+    def figures(values: Mapping[str, Any]) -> tuple[Sequence[float], Mapping[str, float]]:
+        found = Score(**values)
+        return found.objectives, found.violations
+
+    return Display(_objective_names(problem), figures)
 
 
 def _fingerprint(value: Any) -> str:

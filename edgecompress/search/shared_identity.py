@@ -42,10 +42,21 @@ def default_name(identity: Mapping[str, str]) -> str:
     return f"edgecompress-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def differences(theirs: Mapping[str, str], ours: Mapping[str, str], there: str = "there", here: str = "here") -> str:
+    """Both sides of each entry that differs, as part of a sentence; "" where all are equal."""
+    return "; ".join(f"{key} is {theirs.get(key, 'not stated')} {there} and {ours.get(key, 'not stated')} {here}"
+                     for key in sorted(set(theirs) | set(ours)) if theirs.get(key) != ours.get(key))
+
+
 def check_same(study: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
     """Raises ConfigError that names both sides of every difference."""
-    differences = [f"{key} is {theirs.get(key, 'not stated')} there and {ours.get(key, 'not stated')} here"
-                   for key in sorted(set(theirs) | set(ours)) if theirs.get(key) != ours.get(key)]
-    if differences:
-        raise ConfigError(f"this machine cannot join the study '{study}': {'; '.join(differences)}; "
-                          "use the same version, data and settings everywhere, or give another --study")
+    found = differences(theirs, ours)
+    if found:
+        raise ConfigError(f"this machine cannot join the study '{study}': {found}; use the same version, data and settings everywhere, or give another --study")
+
+
+def check_name(name: str) -> str:
+    """The study's name. Raises ConfigError for one that a database or a terminal would not take."""
+    if len(name) > 200 or not name.isprintable() or name.strip() != name:
+        raise ConfigError(f"the study name {name!r} cannot be used; give at most 200 printable characters without blanks around them")
+    return name

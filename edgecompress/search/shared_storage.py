@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import warnings
@@ -47,34 +48,34 @@ def reason(error: BaseException, url: str) -> str:
 def is_lost(error: BaseException) -> bool:
     """Whether an exception of a storage means that the database is away or too busy now, so that trying again may help."""
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import DBAPIError
-    from sqlalchemy.exc import TimeoutError as PoolTimeout
+    from sqlalchemy import exc
 
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, DBAPIError):
-        # of the database's own errors, those that only a changed program cures stay bugs
-        return not error.__class__.__name__.startswith(("ProgrammingError", "DataError", "NotSupportedError"))
-    return isinstance(error, PoolTimeout | StorageInternalError | ConnectionError) or _is_lost_call(error)
+    if isinstance(error, exc.ProgrammingError | exc.DataError | exc.NotSupportedError):
+        return False  # only another program cures these
+    return isinstance(error, exc.DBAPIError | exc.TimeoutError | exc.DisconnectionError | ConnectionError) or _call_status(error) in _AWAY
 
 
-def _is_lost_call(error: BaseException) -> bool:
-    try:
-        import grpc
-    except ImportError:
-        return False
-    if not isinstance(error, grpc.RpcError):
-        return False
-    # UNKNOWN is what the proxy answers when its own database is away
-    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+def is_deleted(error: BaseException) -> bool:
+    """Whether an exception of a storage means that the study is gone."""
+    return isinstance(error, KeyError) and (error.args == ("Record does not exist.",) or _call_status(error.__cause__) == "NOT_FOUND")
+
+
+_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN")  # UNKNOWN is what the proxy answers when its own database is away
+
+
+def _call_status(error: BaseException | None) -> str:
+    """The status of a failed gRPC call by name; "" for anything else."""
+    code = getattr(error, "code", None)
+    status = code() if callable(code) and any(kind.__name__ == "RpcError" for kind in type(error).__mro__) else None
+    return getattr(status, "name", "")
 
 
 def open_storage(url: str) -> BaseStorage:
     """The storage behind `url`. Raises ConfigError for a URL of another form, ToolMissingError, or DeviceError when nobody answers."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if HIDDEN in _passwords(url.replace(HIDDEN, "")) or f":{HIDDEN}@" in url:
+    logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # what it warns of while a database is away is told by whoever waits
+    if f":{HIDDEN}@" in url or f"={HIDDEN}" in url:
         raise ConfigError(f"the storage '{url}' has its password left out; give the whole URL, or keep the password in ~/.pgpass or PGPASSWORD")
     if url.startswith("grpc:"):
         return _open_proxy(url)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, Task
-from edgecompress.search.shared_answers import assembled, canonical, checked, chunks, described, digest, joined, question
+from edgecompress.search.shared_answers import assembled, canonical, checked, chunks, described, digest, joined
 from edgecompress.search.shared_identity import check_same
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class AnswerTable:
     def claim(self, task: Task, asked: str) -> int:
         """A new claim of this machine: the number of its trial. It counts once `read` shows that it is the oldest."""
         facts = {"key": task.key, "question": asked, "owner": self._owner, "host": self._host}
-        attributes = {"claim": facts, **_shown(task.trial)}
+        attributes = {**_shown(task.trial), "claim": facts}
         return self._add(self._scored if task.trial is not None else self._tasks, "RUNNING", attributes)
 
     def release(self, trial_id: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -87,7 +90,8 @@ class Space:
         """Knobs that a candidate of this family has, common ones last; raises ConfigError for an unknown family."""
         if family not in self.families:
             raise unknown_name("family", family, self.families)
-        return (*self.families[family].knobs, *self.common)
+        found = self.families[family]
+        return (*found.knobs, *(self.common if found.common_knobs else ()))
 
     def restricted(self, names: tuple[str, ...]) -> Space:
         """The space with only these families; raises ConfigError for an unknown or empty list."""
@@ -153,8 +157,28 @@ def _make_space(spec: SpaceSpec, input_shape: tuple[int, int, int], classes: int
         from edgecompress.search.own_model import own_model_space
 
         return own_model_space(spec.model, input_shape, classes, width_multiple=spec.width_multiple)
-    space = replace(SPACE, width_multiple=spec.width_multiple)
-    return space.restricted(spec.families) if spec.families else space
+    known = {name: _imported_family(name) if ":" in name else SPACE.families.get(name) for name in spec.families}
+    for name, family in known.items():
+        if family is None:
+            raise unknown_name("family", name, SPACE.families)
+    families = {name.replace(".", "_").replace(":", "_"): family for name, family in known.items() if family is not None}
+    return replace(SPACE, width_multiple=spec.width_multiple, families=families or SPACE.families)
+
+
+def _imported_family(name: str) -> Family:
+    """A family of the user's: "pkg.module:NAME", imported with the working directory on the path."""
+    module, _, attribute = name.partition(":")
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever the user's module raises
+        raise ConfigError(f"the family '{name}' cannot be imported ({type(error).__name__}: {error}); write pkg.module:NAME, importable from here") from error
+    finally:
+        sys.path[:] = before
+    if not isinstance(found, Family):
+        raise ConfigError(f"'{name}' is of type {type(found).__name__}; a family is an edgecompress.search.families.blocks.Family")
+    return found
 
 
 def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
@@ -164,7 +188,9 @@ def suggest(trial: optuna.trial.BaseTrial, space: Space = SPACE) -> Candidate:
     for knob in space.families[family].knobs:
         choices[knob.name] = _suggest(trial, f"{family}.{knob.name}", knob)
     for knob in space.common:
-        choices[knob.name] = _suggest(trial, knob.name, knob)
+        choice = _suggest(trial, knob.name, knob)
+        if space.families[family].common_knobs:
+            choices[knob.name] = choice
     return Candidate(choices)
 
 
@@ -214,7 +240,7 @@ def weight_bits(candidate: Candidate, module: nn.Module, space: Space = SPACE) -
     if own is not None:
         return own(candidate.choices, module)
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    body = int(candidate["bits"])
+    body = int(candidate.choices.get("bits", 8))
 
     def is_body(layer: nn.Module) -> bool:
         return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer is not layers[0][1]

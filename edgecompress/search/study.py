@@ -78,11 +78,7 @@ class HasProblem(Protocol):
 
 def score_task(context: HasProblem, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
     """The work of a question: `payload["candidate"]` scored for the context's problem."""
-    return _answer(score(Candidate.from_json(payload["candidate"]), context.problem))
-
-
-def _answer(found: Score) -> Answer:
-    return Answer({"score": found.to_json(), "objectives": list(found.objectives), "constraints": dict(found.violations)})
+    return Answer(score(Candidate.from_json(payload["candidate"]), context.problem).to_json())
 
 
 def _shown(trial: optuna.trial.FrozenTrial, candidate: Candidate) -> optuna.trial.FrozenTrial:
@@ -140,7 +136,7 @@ class Study:
         memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
         asked = {index: self._ask(memory, index) for index in indices}
-        known = {t.candidate.id: _answer(t.score) for t in self.trials()}
+        known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
         done = len(answered)
         for members, answer in _answers(evaluator, [asked[index] for index in missing], known):
             for trial in members:
@@ -160,8 +156,8 @@ class Study:
             trial.set_user_attr("error", answer.error)
             frozen = memory.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
-            found = Score(**answer.values["score"])
-            trial.set_user_attr("score", dict(answer.values["score"]))
+            found = Score(**answer.values)
+            trial.set_user_attr("score", dict(answer.values))
             for name, excess in found.violations.items():
                 trial.set_constraint(name, excess)
             frozen = memory.tell(trial, list(found.objectives))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgecompress.compress.quantize.bias_correction import Rounder
 
-__all__ = ["Calibrated", "QuantizeConfig", "WeightBits", "calibrate", "quantize", "quantize_calibrated"]
+__all__ = ["Calibrated", "QuantizeConfig", "WeightBits", "calibrate", "quantize", "quantize_calibrated", "round_weights"]
 
 BIAS_LIMIT = 2**30  # leaves the other half of the accumulator to the products
 
@@ -62,20 +62,26 @@ def calibrate(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig
 
 def quantize_calibrated(calibrated: Calibrated, config: QuantizeConfig) -> QuantizedGraph:
     """Second half of `quantize`: weights, biases, integers. Raises as `quantize` does."""
-    prepared, calibration, tensors = calibrated.graph, calibrated.x, calibrated.tensors
+    prepared, tensors, notes = calibrated.graph, calibrated.tensors, list[str]()
+    weights, biases = round_weights(calibrated, config, notes)
+    constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
+    metadata = {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibrated.x), notes)}
+    return emit_graph(prepared, tensors, constants, metadata)
+
+
+def round_weights(calibrated: Calibrated, config: QuantizeConfig, notes: list[str]) -> tuple[Mapping[str, QuantizedWeights], Mapping[str, np.ndarray]]:
+    """Integer weights and real biases [channels] of every layer; what needed special care is added to `notes`."""
+    prepared, tensors = calibrated.graph, calibrated.tensors
     bits = layer_bits(prepared, config.weight_bits)
-    notes: list[str] = []
     weights = {node.name: _fitting_weights(node, bits[node.name], tensors[node.inputs[0]], notes) for node in prepared.weighted}
     biases: Mapping[str, np.ndarray] = {node.name: node.attributes["bias"] for node in prepared.weighted}
-    learned = config.rounding != "nearest" and min(bits.values(), default=8) < 8
-    if config.bias_correction or learned:
+    adaptive = config.rounding == "adaptive" and min(bits.values(), default=8) < 8
+    if config.bias_correction or adaptive:
         from edgecompress.compress.quantize.bias_correction import reconstruct
 
-        rounder = _rounder(bits, tensors, config) if learned else None
-        weights, biases = reconstruct(prepared, calibration, tensors, weights, rounder, config.bias_correction)
-    constants = {node.name: _constants(node, weights[node.name], biases[node.name], tensors, notes) for node in prepared.weighted}
-    metadata = {**prepared.metadata, **config.metadata, "quantization": _summary(config, len(calibration), notes)}
-    return emit_graph(prepared, tensors, constants, metadata)
+        rounder = _rounder(bits, tensors, config) if adaptive else None
+        weights, biases = reconstruct(prepared, calibrated.x, tensors, weights, rounder, config.bias_correction)
+    return weights, biases
 
 
 def _rounder(bits: Mapping[str, int], tensors: Mapping[str, Tensor], config: QuantizeConfig) -> Rounder:

@@ -10,7 +10,7 @@ from edgecompress.ir.packing import WEIGHT_RANGE
 
 Array = np.ndarray
 
-CLIP_RATIOS = np.linspace(1.0, 0.4, 31)
+CLIP_RATIOS = (*np.linspace(1.0, 0.4, 31), *(7.0 / np.arange(1, 7)))  # those above 1 find weights that are k-th multiples already
 
 
 @dataclass(frozen=True, eq=False)

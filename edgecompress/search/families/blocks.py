@@ -27,13 +27,14 @@ class Family:
     """An architecture family: its own knobs, and how a network is made from their choices.
 
     `bits` gives the stored weight bits of layers by name; None: by the common knob `bits`. `inherits` says that built networks come with
-    trained weights, which training goes on from.
+    trained weights, which training goes on from. `common_knobs` says whether the space's knobs for all families apply.
     """
 
     knobs: tuple[Knob, ...]
     build: Builder
     bits: Callable[[Choices, nn.Module], dict[str, int]] | None = None
     inherits: bool = False
+    common_knobs: bool = True
 
 
 def round_width(width: float) -> int:
@@ -58,8 +59,8 @@ def fit_stride(stride: int, size: Size) -> Size:
 
 
 def fit_stem_kernel(kernel: int, stride: Size, size: Size) -> Size:
-    """As fit_kernel for the first convolution, with kernels of at least stride + 1: neighbouring windows share a pixel."""
-    height, width = (min(max(kernel, step + 1), 2 * positions - 1) for step, positions in zip(stride, size, strict=True))
+    """As fit_kernel for the first convolution; where the stride is not 1, kernels of at least stride + 1: neighbouring windows share a pixel."""
+    height, width = (min(max(kernel, step + 1 if step > 1 else 1), 2 * positions - 1) for step, positions in zip(stride, size, strict=True))
     return height, width
 
 

@@ -24,10 +24,10 @@ from edgecompress.search.families.blocks import (
 )
 from edgecompress.search.knob import Knob
 
-WIDEST = 384  # channels at which stages stop to grow
+WIDEST = 256  # channels at which stages stop to grow
 KNOBS = (
     Knob("width", (8, 12, 16, 24, 32, 48, 64, 96), "channels of the stem and of the first stage"),
-    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 384 channels"),
+    Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 256 channels"),
     Knob("stages", (1, 2, 3, 4), "stages; each but the first halves the time resolution"),
     Knob("depth", (1, 2, 3), "residual blocks in a stage"),
     Knob("kernel", (3, 5, 7, 9), "kernel length along time inside the blocks"),

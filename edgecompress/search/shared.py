@@ -1,0 +1,396 @@
+"""Tasks that many machines work on together: each claims what nobody has, computes it with its own evaluator, and everybody reads the same answers."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from edgecompress.errors import ConfigError, DeviceError
+from edgecompress.search.evaluator import Answer, Evaluator, Task
+from edgecompress.search.shared_answers import Unsent, as_stored, question
+from edgecompress.search.shared_identity import check_name, default_name
+from edgecompress.search.shared_storage import is_deleted, is_lost, open_storage, reason, redact
+from edgecompress.search.shared_table import NO_DISPLAY, AnswerTable, Claim, Display
+from edgecompress.units import format_duration
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds: silence after which a machine counts as dead, how long a lost database is waited for, and between two looks at the table."""
+
+    grace: float = 30.0
+    outage: float = 300.0
+    look: float = 0.1
+
+
+class Watch:
+    """Which machines have been silent. Only their own counters are compared, over this machine's clock: clocks may differ."""
+
+    def __init__(self, grace: float) -> None:
+        self._grace, self._looked = grace, -float("inf")
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def due(self) -> bool:
+        """Whether it is time to read the counters again."""
+        return time.monotonic() - self._looked > self._grace / 6
+
+    def look(self, beats: Mapping[str, str]) -> None:
+        """Takes note of the counters."""
+        self._looked = time.monotonic()
+        for owner, beat in beats.items():
+            if self._seen.get(owner, ("", 0.0))[0] != beat:
+                self._seen[owner] = (beat, self._looked)
+
+    def is_silent(self, owner: str) -> bool:
+        """Whether the machine has given no sign for longer than the grace time."""
+        _, since = self._seen.setdefault(owner, ("", self._looked))
+        return self._looked - since > self._grace
+
+    def forget(self) -> None:
+        """After the database was away: nobody could give a sign."""
+        self._seen.clear()
+
+
+class Heart(threading.Thread):
+    """Tells the table that this machine lives. An outage is the main loop's to report; anything else is kept as `failure`."""
+
+    def __init__(self, table: AnswerTable, interval: float) -> None:
+        super().__init__(daemon=True)
+        self._table, self._interval, self._stop_event = table, interval, threading.Event()
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        """Beats until `stop`."""
+        count = 1
+        while not self._stop_event.wait(self._interval):
+            try:
+                self._table.beat(count)
+            except Exception as error:
+                if not is_lost(error):
+                    self.failure = error
+                    return
+            count += 1
+
+    def stop(self) -> None:
+        """Ends the thread; one that waits for a lost database is left behind."""
+        self._stop_event.set()
+        self.join(timeout=1)
+
+
+class Outage:
+    """The time that the database has been away, and when to try again."""
+
+    def __init__(self, url: str, timing: Timing, unsent: Unsent, say: Callable[[str], None]) -> None:
+        self._url, self._timing, self._unsent, self._say = url, timing, unsent, say
+        self._since: float | None = None
+        self._reason = ""
+        self._pause = 0.0
+
+    @property
+    def now(self) -> bool:
+        """Whether the database is away."""
+        return self._since is not None
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next try."""
+        return self._pause
+
+    def note(self, error: Exception) -> None:
+        """The database did not answer."""
+        self._reason = reason(error, self._url)
+        if self._since is None:
+            self._since, self._pause = time.monotonic(), min(0.1, self._timing.outage / 10)
+            self._say(f"note: the storage '{redact(self._url)}' does not answer ({self._reason}); trying again for {format_duration(self._timing.outage)}, "
+                      "work goes on meanwhile")
+        self._pause = min(2 * self._pause, 10.0)
+
+    def end(self) -> None:
+        """The database answered."""
+        if self._since is not None:
+            self._say(f"note: the storage '{redact(self._url)}' answers again")
+        self._since, self._pause = None, 0.0
+
+    def give_up(self) -> None:
+        """Raises DeviceError when the time is over."""
+        if self._since is not None and time.monotonic() - self._since > self._timing.outage:
+            raise DeviceError(f"the storage '{redact(self._url)}' has not answered for {format_duration(self._timing.outage)} ({self._reason}); "
+                              f"{self._unsent.count()} finished answers are kept in the run folder; run the same command again with --resume when it is back")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer that this machine computed and has not written yet."""
+
+    trial_id: int
+    answer: Answer
+    seconds: float
+
+
+class Batch:
+    """The questions of one call of `answers`, and what this machine does about them."""
+
+    def __init__(self, evaluator: SharedEvaluator, tasks: Sequence[Task]) -> None:
+        self._shared, self._table = evaluator, evaluator.table
+        self._missing = {task.key: task for task in tasks}
+        assert len(self._missing) == len(tasks), "two tasks of a batch have one key"
+        self._asked = {task.key: question(task) for task in tasks}
+        # machines that come to the same batch at the same time start at different places
+        start = evaluator.place % len(tasks)
+        self._order = [task.key for task in (*tasks[start:], *tasks[:start])]
+        self._claims: dict[str, list[Claim]] = {}
+        self._held: dict[str, int] = {}  # claims of this machine that are worked on or written
+        self._lanes: dict[Future[tuple[Answer, float]], str] = {}
+        self._found: dict[str, Found] = {}
+        self._delivered: deque[tuple[Task, Answer]] = deque()
+        self._spare: dict[str, Answer] = {}  # computed here for a claim that was taken over: worth keeping until somebody's answer is there
+        self._damaged: set[int] = set()
+        self._at_once = False  # whether the next look cannot wait
+
+    def run(self) -> Iterator[tuple[Task, Answer]]:
+        """Yields until all are answered."""
+        outage, pause = self._shared.outage, self._shared.timing.look
+        try:
+            while self._missing:
+                before = len(self._missing), len(self._held)
+                try:
+                    self._step()
+                    outage.end()
+                except Exception as error:
+                    if is_deleted(error):
+                        raise ConfigError(f"the study '{self._shared.study}' was deleted from the storage during the search; run the same command again "
+                                          "with --resume to make it anew") from None
+                    if not is_lost(error):
+                        raise
+                    self._lost(error)
+                while self._delivered:
+                    yield self._delivered.popleft()
+                changed = before != (len(self._missing), len(self._held))
+                pause = self._shared.timing.look if changed else min(1.5 * pause, 10 * self._shared.timing.look)
+                if self._missing:
+                    self._wait(outage.pause if outage.now else pause)
+        finally:
+            self._leave()
+
+    def _step(self) -> None:
+        """One look at the table: write, read, give out, claim."""
+        self._at_once = False
+        if self._shared.heart.failure is not None:
+            raise self._shared.heart.failure
+        for key in list(self._found):
+            self._write(key)
+        self._read()
+        self._release_dead()
+        free = self._shared.workers - len(self._lanes)
+        if free > 0 and self._claim(free):
+            self._read()
+            self._begin()
+
+    def _write(self, key: str) -> None:
+        found = self._found[key]
+        task = self._missing.get(key)
+        accepted = task is not None and self._table.answer(found.trial_id, task, found.answer, found.seconds)
+        del self._found[key]
+        self._held.pop(key, None)
+        if accepted and task is not None:
+            self._give(key, as_stored(found.answer))
+        elif task is not None:
+            self._spare[key] = found.answer
+
+    def _give(self, key: str, answer: Answer) -> None:
+        self._delivered.append((self._missing.pop(key), answer))
+        self._held.pop(key, None)
+        self._shared.unsent.drop(key)
+
+    def _read(self) -> None:
+        kinds = {task.trial is not None for task in self._missing.values()}
+        everything: dict[str, list[Claim]] = {}
+        for scored in kinds:
+            everything |= self._table.read(scored)
+        self._claims = {key: everything[key] for key in self._missing if key in everything}
+        for key, claims in self._claims.items():
+            for claim in claims:
+                self._check_question(claim)
+                if claim.answer is not None and claim.trial_id not in self._damaged and self._deliver(key, claim):
+                    break
+
+    def _check_question(self, claim: Claim) -> None:
+        if claim.question != self._asked[claim.key]:
+            raise ConfigError(f"this machine and '{claim.host}' ask different things under '{claim.key}' of the study '{self._shared.study}', "
+                              "so their searches have diverged; use machines with the same packages, or give another --study")
+
+    def _deliver(self, key: str, claim: Claim) -> bool:
+        answer = self._table.load(claim)
+        if answer is None:
+            self._damaged.add(claim.trial_id)
+            return False
+        self._give(key, answer)
+        return True
+
+    def _holder(self, key: str) -> Claim | None:
+        return next((claim for claim in self._claims.get(key, []) if claim.answer is None), None)
+
+    def _release_dead(self) -> None:
+        others = [holder for key in self._missing if (holder := self._holder(key)) is not None and holder.owner != self._shared.owner]
+        if others and self._shared.watch.due():
+            self._shared.watch.look(self._table.beats())
+        for holder in others:
+            if holder.owner == self._shared.former_owner or self._shared.watch.is_silent(holder.owner):
+                self._table.release(holder.trial_id)
+                self._claims[holder.key] = [claim for claim in self._claims[holder.key] if claim.trial_id != holder.trial_id]
+
+    def _claim(self, count: int) -> bool:
+        """Claims up to `count` tasks that nobody holds. A claim of this machine that it does not know of (its write was cut off) is used."""
+        chosen: list[str] = []
+        for key in self._order:
+            if key in self._missing and key not in self._held and len(chosen) < count:
+                holder = self._holder(key)
+                if holder is None or holder.owner == self._shared.owner:
+                    chosen.append(key)
+                    if holder is None:
+                        self._table.claim(self._missing[key], self._asked[key])
+        return bool(chosen)
+
+    def _begin(self) -> None:
+        """Starts on claims that turned out to be the oldest, and gives up the others."""
+        for key in list(self._missing):
+            mine = [claim for claim in self._claims.get(key, []) if claim.answer is None and claim.owner == self._shared.owner]
+            if not mine or key in self._held:
+                continue
+            holder = self._holder(key)
+            for claim in mine:
+                if claim is holder:
+                    self._start(key, claim.trial_id)
+                else:
+                    self._at_once = True
+                    self._table.release(claim.trial_id)
+
+    def _start(self, key: str, trial_id: int) -> None:
+        self._held[key] = trial_id
+        kept = self._spare.get(key) or self._shared.unsent.find(key, self._asked[key])
+        if kept is not None:
+            self._found[key] = Found(trial_id, kept, 0.0)
+            self._at_once = True
+        else:
+            self._lanes[self._shared.submit(self._missing[key])] = key
+
+    def _wait(self, seconds: float) -> None:
+        """Until a task of this machine is done, or it is time to look again."""
+        if self._at_once and not self._shared.outage.now:
+            seconds = 0.0
+        if self._lanes:
+            wait(self._lanes, seconds, FIRST_COMPLETED)
+        else:
+            time.sleep(seconds)
+        self._collect()
+
+    def _collect(self) -> None:
+        for future in [future for future in self._lanes if future.done()]:
+            key = self._lanes.pop(future)
+            answer, seconds = future.result()
+            if key in self._missing:
+                self._found[key] = Found(self._held[key], answer, seconds)
+
+    def _lost(self, error: Exception) -> None:
+        """The database is away: what was computed is kept on this machine, and what is being computed goes on."""
+        self._shared.outage.note(error)
+        self._shared.watch.forget()
+        self._keep()
+        if not self._lanes:
+            self._shared.outage.give_up()
+
+    def _keep(self) -> None:
+        for key, found in self._found.items():
+            self._shared.unsent.keep(key, self._asked[key], found.answer)
+
+    def _leave(self) -> None:
+        """When the caller stops early: finished answers stay on this machine, claims are given back."""
+        for future in [future for future in self._lanes if future.done() and not future.cancelled() and future.exception() is None]:
+            key = self._lanes.pop(future)
+            if key in self._missing:
+                self._found[key] = Found(self._held[key], *future.result())
+        self._keep()
+        if self._shared.outage.now:
+            return
+        try:
+            for key, trial_id in self._held.items():
+                if key in self._missing:
+                    self._table.release(trial_id)
+        except Exception as error:
+            if not is_lost(error):  # else other machines take them over after the grace time
+                raise
+
+
+class SharedEvaluator:
+    """An evaluator whose answers many machines share. A context manager: inside it this machine counts as alive."""
+
+    def __init__(self, inner: Evaluator, storage: str, study_name: str, identity: Mapping[str, str], workers: int, folder: Path,
+                 display: Display = NO_DISPLAY, timing: Timing | None = None, say: Callable[[str], None] = lambda text: None) -> None:
+        """`folder` is this machine's alone: its name there, and answers that could not be written. Raises as `open_storage` and `AnswerTable.join`."""
+        self.study = check_name(study_name) if study_name else default_name(identity)
+        self.timing = timing or Timing()
+        self.workers, self._inner = workers, inner
+        self.owner, self.former_owner = secrets.token_hex(8), _former(folder)
+        self.place = int(self.owner, 16)
+        self.table = AnswerTable(open_storage(storage), self.study, self.owner, socket.gethostname()[:64], display)
+        self.unsent = Unsent(folder / "unsent", self.study)
+        self.outage = Outage(storage, self.timing, self.unsent, say)
+        self.watch = Watch(self.timing.grace)
+        self.heart = Heart(self.table, self.timing.grace / 6)
+        try:
+            self.table.join(identity)
+            self.table.beat(0)
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            raise DeviceError(f"the storage '{redact(storage)}' went away while this machine joined the study ({reason(error, storage)}); "
+                              "run the same command again when it is back") from None
+        _write_owner(folder, self.owner)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="lane")
+
+    def submit(self, task: Task) -> Future[tuple[Answer, float]]:
+        """Starts a task on this machine; the future has its answer and the seconds it took."""
+        return self._threads.submit(self._work, task)
+
+    def _work(self, task: Task) -> tuple[Answer, float]:
+        started = time.monotonic()
+        ((_, answer),) = self._inner.answers([task])
+        return answer, time.monotonic() - started
+
+    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+        """As Evaluator says. Raises DeviceError when the database stays away, ConfigError when another machine asks something else under a key."""
+        if tasks:
+            yield from Batch(self, tasks).run()
+
+    def __enter__(self) -> SharedEvaluator:
+        self.heart.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.heart.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _former(folder: Path) -> str:
+    """The name under which an earlier process worked in this folder on this machine; it is dead, as a run folder has one process at a time."""
+    try:
+        host, _, owner = (folder / "worker").read_text().strip().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return owner if host == socket.gethostname()[:64] else ""
+
+
+def _write_owner(folder: Path, owner: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "worker").write_text(f"{socket.gethostname()[:64]} {owner}\n")
+    except OSError as error:
+        raise ConfigError(f"the folder '{folder}' cannot be written ({error.strerror}); choose another --output") from None
