@@ -36,10 +36,10 @@ class Setting:
 
 
 SETTINGS = {
-    "gnss-tight": Setting("gnss", "1ms", "16KiB", "24KiB", "benchmarks.references:MOBILENET"),
-    "gnss-loose": Setting("gnss", "20ms", "64KiB", "256KiB", "benchmarks.references:MOBILENET"),
-    "speech-tight": Setting(SPEECH, "1ms", "12KiB", "24KiB", "benchmarks.references:DS_CNN"),
-    "fashion-tight": Setting("fashion-mnist?train=12000&test=3000", "1ms", "12KiB", "24KiB", "benchmarks.references:RESNET8"),
+    "gnss-tight": Setting("gnss", "3ms", "8KiB", "20KiB", "benchmarks.references:MOBILENET"),
+    "gnss-loose": Setting("gnss", "20ms", "64KiB", "128KiB", "benchmarks.references:MOBILENET"),
+    "speech-tight": Setting(SPEECH, "3ms", "12KiB", "24KiB", "benchmarks.references:DS_CNN"),
+    "fashion-tight": Setting("fashion-mnist?train=12000&test=3000", "10ms", "16KiB", "32KiB", "benchmarks.references:RESNET8"),
 }
 ARMS = {
     "search": [],
