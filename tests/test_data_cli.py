@@ -36,7 +36,7 @@ def small(tmp_path: Path) -> str:
 def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--format", "json") is ExitCode.DONE
     document = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in document["sets"]] == ["digits", "fashion-mnist"]
+    assert [entry["name"] for entry in document["sets"]] == ["digits", "fashion-mnist", "gnss", "gnss-characterization"]
     assert document["sets"][0]["available"] is True and all(entry["how_to_get"] for entry in document["sets"])
 
 
@@ -103,4 +103,4 @@ def test_commands_and_code_of_the_documentation_work(capsys: pytest.CaptureFixtu
             program, verb, *arguments = shlex.split(line)
             assert (program, verb) == ("edgecompress", "data") and run(*arguments) is ExitCode.DONE
             commands += 1
-    assert commands == 5 and "my_set" in capsys.readouterr().out
+    assert commands == 6 and "my_set" in capsys.readouterr().out

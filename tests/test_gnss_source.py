@@ -132,11 +132,11 @@ def test_what_does_not_fit_is_refused_before_it_is_made() -> None:
         load_dataset("gnss-characterization?train=310")
     with pytest.raises(ConfigError, match="unknown simulated data set 'digits'"):
         snapshot_parameters("digits")
-    with pytest.raises(ConfigError, match="unknown part 'tests'. Did you mean 'test'"):
+    with pytest.raises(ConfigError, match="unknown part 'tests'"):
         snapshot_parameters(SMALL, "tests")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from([*gnss_source.OPTIONS, "other"]), st.text(max_size=12), max_size=4), st.sampled_from(sorted(gnss_source.TASKS)))
 def test_hostile_options_end_in_our_own_errors(values: dict[str, str], name: str) -> None:
     from edgecompress.data.raw import Options

@@ -67,13 +67,15 @@ def test_shipped_profiles_belong_to_the_shipped_kernels(name: str) -> None:
     profile = load_profile(name)
     assert profile.kernel_version == kernel_version(load_target(profile.target)), \
         f"the kernels changed; run 'edgecompress profile --target {profile.target} --overwrite'"
-    assert profile.source == "simulated" and profile.unit == ("cycles" if block_cost(load_target(profile.target).core) else "instructions")
-    assert profile.fit_error.rows >= 50 and profile.fit_error.mean_absolute_percent <= 5.0
+    counted = "cycles" if block_cost(load_target(profile.target).core) else "instructions"
+    timed = load_target(profile.target).family == "host"
+    assert (profile.source, profile.unit) == (("measured", "seconds") if timed else ("simulated", counted))
+    assert profile.fit_error.rows >= 50 and profile.fit_error.mean_absolute_percent <= (15.0 if timed else 5.0)
     assert profile.target in target_names() and profile.clock_hz == load_target(profile.target).clock_hz
     errors = [abs(profile.code_bytes(row.kernels, row.layers) / row.code_bytes - 1) for row in profile.firmware_rows]
-    assert np.mean(errors) < 0.01 and max(errors) < 0.06
+    assert timed == (not errors) and (timed or (np.mean(errors) < 0.01 and max(errors) < 0.06))
     # the file is what the tool writes, not edited; a file's sorted keys add up in another order, hence the last bits
-    again = dataclasses.asdict(judge(profile.layer_rows, profile.coefficients))
+    again = dataclasses.asdict(judge(profile.layer_rows, profile.coefficients, profile.floor))
     kept = dataclasses.asdict(profile.fit_error)
     assert again.pop("kernels") == pytest.approx(kept.pop("kernels")) and again == pytest.approx(kept)
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
 from edgecompress.compress.quantize.structure import quantize_structure
+from edgecompress.errors import ModelError
 from edgecompress.frontend.onnx import load_onnx
 from edgecompress.frontend.passes import prepare, prepare_float
 from edgecompress.ir.reference import run_all
@@ -76,6 +77,30 @@ def test_matrix_products_of_higher_rank_and_from_the_left() -> None:
     check_float(model(nodes, (1, 3, 4, 6), {"w": floats(5, 4)}), (1, 3, 4, 6))
     nodes = [("Transpose", ["x"], "t", {"perm": [0, 2, 1]}), ("MatMul", ["t", "w"], "y", {})]
     check_float(model(nodes, (1, 6, 7), {"w": floats(6, 5)}), (1, 6, 7))
+
+
+ATTENTION = [("Reshape", ["x", "split"], "s", {}), ("Transpose", ["s"], "q", {"perm": [0, 2, 1, 3]}), ("Transpose", ["s"], "k", {"perm": [0, 2, 3, 1]}),
+             ("MatMul", ["q", "k"], "scores", {}), ("Mul", ["scores", "factor"], "scaled", {}), ("Softmax", ["scaled"], "weights", {"axis": -1}),
+             ("MatMul", ["weights", "q"], "mixed", {}), ("Transpose", ["mixed"], "back", {"perm": [0, 2, 1, 3]}), ("Reshape", ["back", "whole"], "y", {})]
+
+
+def test_attention() -> None:
+    """Two heads; the factor between product and softmax becomes part of the product."""
+    constants = {"split": np.array([1, 6, 2, 4]), "whole": np.array([1, 6, 8]), "factor": np.float32(0.5)}
+    graph = check_float(model(ATTENTION, (1, 6, 8), constants), (1, 6, 8))
+    kinds = [node.kind for node in prepare(graph).nodes if node.kind != "reshape"]
+    assert kinds == ["transpose", "batch_matmul", "softmax", "batch_matmul", "transpose"]
+    (factor, one) = (node.attributes["factor"] for node in prepare(graph).nodes if node.kind == "batch_matmul")
+    assert (factor, one) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(("shape", "nodes", "words"), [
+    ((2, 3, 4), [("ReduceMean", ["x"], "m", {"axes": [0], "keepdims": 1}), ("MatMul", ["x", "m"], "y", {})], "must be equal"),
+    ((1, 3, 4), [("MatMul", ["x", "x"], "y", {})], "inner sizes"),
+])
+def test_products_that_do_not_fit(shape: tuple[int, ...], nodes: list[Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        check_float(model(nodes, shape, {}), shape)
 
 
 UNARY: dict[str, dict[str, Any]] = {

@@ -22,9 +22,9 @@ from edgecompress import resources
 from edgecompress.cli.main import main
 from edgecompress.errors import ExitCode
 from edgecompress.run.config import SearchConfig
-from edgecompress.run.pipeline import make_problem
+from edgecompress.run.problem import make_devices, make_problem
 
-SMALL = ["search", "--data", "digits", "--trials", "12", "--population", "6", "--top-k", "2", "--epochs", "2", "--seed", "3", "--workers", "2",
+SMALL = ["search", "--data", "digits", "--trials", "12", "--population", "6", "--screen", "4", "--top-k", "2", "--epochs", "2", "--seed", "3", "--workers", "2",
          "--test-samples", "20", "--ram", "24KiB", "--flash", "64KiB", "--latency", "8ms", "--format", "json"]
 KEYS = {"chosen", "accuracy_float", "accuracy_int8", "latency_s", "ram_bytes", "flash_bytes", "parameters", "macs", "artifact"}
 Finished = tuple[Path, dict[str, object]]
@@ -315,12 +315,10 @@ def test_a_profile_of_an_own_board_can_be_made(tmp_path: Path, monkeypatch: pyte
 
 def test_the_search_sees_no_test_sample() -> None:
     from edgecompress.data.dataset import load_dataset
-    from edgecompress.hw.target import load_target
 
     config = SearchConfig()
     data = load_dataset("digits")
-    target = load_target("cortex-m7")
-    problem = make_problem(config, target, config.budget(target), data)
+    problem = make_problem(config, data, make_devices(config))
     train = {x.tobytes() for x in data.train.x}
     assert all(x.tobytes() in train for x in problem.batch)
     assert not hasattr(data.without_test(), "test")

@@ -249,6 +249,22 @@ def test_softmax(shape: tuple[int, ...], beta: float) -> None:
     check(one("SOFTMAX", shape, shape, beta=beta))
 
 
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 3, 4, 4)], ids=str)
+def test_batch_matmul(shape: tuple[int, ...], transposed: tuple[bool, bool]) -> None:
+    file = File()
+    x = file.input(shape, "float32")
+    square, y = file.tensor(shape, "float32"), file.tensor(shape, "float32")
+    file.operator("SQUARE", [x], square)
+    file.operator("BATCH_MATMUL", [x, square], y, adjX=transposed[0], adjY=transposed[1])
+
+    def expected(x: np.ndarray) -> np.ndarray:
+        left, right = (matrix.swapaxes(-1, -2) if flag else matrix for matrix, flag in zip((x, x * x), transposed, strict=True))
+        return left @ right
+
+    check(file.data(y), expected)
+
+
 def test_several_outputs() -> None:
     file = File()
     x = file.input(IMAGE, "float32")

@@ -311,6 +311,29 @@ def test_softmax(shape: tuple[int, ...], beta: float) -> None:
         check(file.data(y))
 
 
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("leading", [(1,), (1, 3), (1, 1)], ids=str)
+def test_batch_matmul(leading: tuple[int, ...], transposed: tuple[bool, bool]) -> None:
+    """A tensor by a function of itself: one input."""
+    file = File()
+    x = file.input((*leading, 5, 5), scale=0.05, zero_point=-7)
+    other = file.tensor((*leading, 5, 5), scale=1 / 256, zero_point=-128)
+    y = file.tensor((*leading, 5, 5), scale=0.07, zero_point=9)
+    file.operator("LOGISTIC", [x], other)
+    file.operator("BATCH_MATMUL", [x, other], y, version=2, adjX=transposed[0], adjY=transposed[1])
+    assert "batch_matmul" in [node.op.kind for node in check(file.data(y)).nodes]
+
+
+def test_batch_matmul_with_other_axes_or_a_constant_is_refused() -> None:
+    for shape, words in (((1, 1, 5, 5), "equal axes before the last two"), ((1, 3, 5, 5), "is a constant")):
+        file = File()
+        x = file.input((1, 3, 5, 5), scale=0.05, zero_point=-7)
+        y = file.tensor((1, 3, 5, 5), scale=0.07, zero_point=9)
+        file.operator("BATCH_MATMUL", [x, file.constant(np.ones(shape, np.int8), scale=0.1, zero_point=3)], y)
+        with pytest.raises(ModelError, match=words):
+            loaded(file.data(y))
+
+
 UNARY: dict[str, tuple[float, int] | None] = {
     "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0), "ELU": None, "HARD_SWISH": None, "ABS": None, "LEAKY_RELU": None, "RELU": None,
 }

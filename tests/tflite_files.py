@@ -17,6 +17,7 @@ Shape = Sequence[int]
 OPTION_NAMES = {
     "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions", "ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions", "DIV": "DivOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
     "SOFTMAX": "SoftmaxOptions", "LEAKY_RELU": "LeakyReluOptions", "GELU": "GeluOptions", "CONCATENATION": "ConcatenationOptions",
     "RESHAPE": "ReshapeOptions", "SQUEEZE": "SqueezeOptions", "MEAN": "ReducerOptions", "MIRROR_PAD": "MirrorPadOptions", "PACK": "PackOptions",
     "STRIDED_SLICE": "StridedSliceOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "CAST": "CastOptions",

@@ -20,6 +20,7 @@ from edgecompress.bench import bench, check_tools, pipeline
 from edgecompress.bench.firmware import build_firmware
 from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import Measurement
+from edgecompress.bench.runner import is_program
 from edgecompress.bench.subject import load_subject
 from edgecompress.bench.sweep import OPTIONS, Draw, choose, lowered, make_graph, reduced
 from edgecompress.bench.toolchain import select_compiler
@@ -173,15 +174,23 @@ def hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
     return tuple(result)
 
 
-def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | None, emulator: str | None, progress: Any) -> HardwareProfile:
-    """Runs a choice of the first `layers` random layers.
+def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | None, emulator: str | None, progress: Any,
+                 on: str | None = None) -> HardwareProfile:
+    """Runs a choice of the first `layers` random layers; `on` as in `bench`: this machine and those behind ssh are timed, emulators count.
 
     Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
     DeviceError if outputs differ from the reference.
     """
-    if target.family in ("host", "linux"):
-        raise ConfigError(f"target '{target.name}' has no emulator to count in: it is profiled by wall-clock times")
-    check_tools(target, cc, emulator)
+    where = check_tools(target, cc, emulator, on)
+    if is_program(where):
+        from edgecompress.bench.timed_profiling import make_timed_profile
+
+        if target.family not in ("host", "linux"):
+            raise ConfigError(f"target '{target.name}' ({target.family}) cannot be profiled on {where}: times of another machine say nothing of it")
+        if target.family == "linux" and where == "host":
+            raise ConfigError(f"target '{target.name}' is another machine: profile it with --on ssh://user@host")
+        return make_timed_profile(target, name, layers, seed, cc, where, progress)
+    emulator = where
     sweep, graphs = Sweep(target, seed, cc, emulator), choose(target, seed, layers)
     samples = _samples(sweep, graphs, progress)
     layer_rows = hold_back([row for sample in samples for row in sample.rows])

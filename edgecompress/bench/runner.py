@@ -30,7 +30,7 @@ PLACES = ("emulator", "host", "qemu", "unicorn")
 EMULATORS = {"qemu": qemu, "unicorn": unicorn}
 COUNTED_FRAMES = 3
 DEFAULT_TIMEOUT_S = 120.0
-HOST_SCHEDULE = Schedule(rounds=4, records=30)
+HOST_SCHEDULE = Schedule(rounds=4, records=30, patience_s=2)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from edgecompress.ir.op import Op, Shape
 from edgecompress.ir.ops import (
     Add,
     AveragePool2D,
+    BatchMatmul,
     Concat,
     Conv2D,
     DelayLine,
@@ -264,6 +265,15 @@ def _softmax(d: Dice) -> SweptLayer:
     return SweptLayer(Softmax.from_scale(SCALE), ((d.pick(1, 1, 4, 50), d.between(2, 500)),))
 
 
+def _batch_matmul(d: Dice) -> SweptLayer:
+    """As attention has them: scores (the right matrix transposed), weighted sums (neither), now and then the left one."""
+    batches, rows, columns, depth = d.pick((), (1,), (2,), (4,)), d.channels(1, 96), d.channels(1, 96), d.channels(1, 128)
+    transposed = d.pick(0, 0, 0, 1), d.pick(0, 1)
+    left, right = ((depth, rows) if transposed[0] else (rows, depth)), ((columns, depth) if transposed[1] else (depth, columns))
+    op = BatchMatmul(Requant.from_real(d.pick(0.002, 0.02, 0.2)), ZERO_POINT, ZERO_POINT, ZERO_POINT, *transposed)
+    return SweptLayer(op, ((*batches, *left), (*batches, *right)))
+
+
 def _table(d: Dice) -> SweptLayer:
     return SweptLayer(Table.from_function("hardswish", SCALE, ZERO_POINT, SCALE, ZERO_POINT), (_shape(d),))
 
@@ -318,6 +328,6 @@ LAYERS: dict[str, tuple[Callable[[Dice], SweptLayer], int]] = {
     "depthwise_whole": (_whole_depthwise, 3), "depthwise_unusual": (_unusual_depthwise, 3), "dense": (_dense, 6),
     "add": (_add, 3), "mul": (_mul, 2), "average_pool": (_pool(AveragePool2D), 2), "max_pool": (_pool(MaxPool2D), 2),
     "global_average_pool": (_global_average_pool, 2), "pad": (_pad, 2), "concat": (_concat, 3), "copy": (_copy, 1), "softmax": (_softmax, 2),
-    "table": (_table, 1), "requantize": (_requantize, 1), "resize": (_resize, 1), "slice": (_slice, 2), "transpose": (_transpose, 2),
+    "batch_matmul": (_batch_matmul, 3), "table": (_table, 1), "requantize": (_requantize, 1), "resize": (_resize, 1), "slice": (_slice, 2), "transpose": (_transpose, 2),
     "delay_line": (_delay_line, 1), "lstm": (_lstm, 2), "svdf": (_svdf, 3),
 }

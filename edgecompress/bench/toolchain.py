@@ -117,17 +117,17 @@ def program_compiler(target: Target, choice: str | None, elsewhere: bool) -> Too
         return host_compiler(common, choice)
     if target.family == "host":
         native = host_compiler(common, choice)
-        return replace(native, machine=target.compiler.zig if native.command[-1] == "cc" else (), linking=("-static",))
+        return replace(native, machine=target.compiler.zig if native.command[-1] == "cc" else (), linking=("-static", "-s"))
     if choice in (None, "zig"):
         zig = _find_zig()
         if zig is None:
             raise ToolMissingError("the compiler zig is not installed", f"try: {INSTALL['zig']}", f"or: --cc {CROSS_GCC}")
-        return Toolchain("zig", (zig, "cc"), _zig_version(zig), target.compiler.zig, tuple(common), ("-static",))
+        return Toolchain("zig", (zig, "cc"), _zig_version(zig), target.compiler.zig, tuple(common), ("-static", "-s"))
     command = _find_gcc(CROSS_GCC if choice == "gcc" else str(choice), "cross")
     machine = _output([command, "-dumpmachine"])
     if not machine.startswith("aarch64") or "linux" not in machine:
         raise ConfigError(f"'{command}' compiles for {machine or 'an unknown machine'}, not for 64-bit Arm with Linux; give an {CROSS_GCC} to --cc")
-    return Toolchain("gcc", (command,), _gcc_version(command), target.compiler.gcc, tuple(common), ("-static",))
+    return Toolchain("gcc", (command,), _gcc_version(command), target.compiler.gcc, tuple(common), ("-static", "-s"))
 
 
 @cache

@@ -13,10 +13,11 @@ from edgecompress.units import format_bytes, format_duration
 
 def register(subparsers: Any) -> None:
     """Adds the verb."""
-    parser = subparsers.add_parser("bench", help="build an artifact, run it on the emulated core or this host, compare with the reference")
+    parser = subparsers.add_parser("bench", help="build an artifact, run it on the emulated core, this host or another one, compare with the reference")
     parser.add_argument("folder", type=Path, help="artifact folder, as 'lower' and 'search' write it")
     parser.add_argument("--target", help="device name or the path of its TOML file (default: the one the artifact was lowered for)")
-    parser.add_argument("--on", choices=("emulator", "unicorn", "qemu", "host"), help="where to run (default: the target's emulator)")
+    parser.add_argument("--on", metavar="WHERE", help="where to run: emulator, unicorn, qemu, host or ssh://user@host[:port] (default: the target's "
+                                                      "emulator; this machine for host targets)")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="same as --on with that name")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path (default: zig for cores, the system's for the host)")
     parser.add_argument("--samples", type=int, default=10, help="inputs to compare, at least 10 where the artifact has them (default: 10)")

@@ -12,10 +12,12 @@ from edgecompress.errors import ConfigError, ExitCode
 from edgecompress.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
+    from edgecompress.hw.estimate import Cost
     from edgecompress.hw.target import Target
     from edgecompress.ir.graph import QuantizedGraph
     from edgecompress.lower.inspection import InspectedLayer, Inspection, Refusal
 
+EXTRAPOLATED = 3  # layers that are named
 LARGEST = (("time", "seconds"), ("RAM", "ram_bytes"), ("flash", "constant_bytes"))
 INT8_VERSION = "int8 version of a float model, not calibrated: memory is exact unless real data reveal dead channels"
 
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         document = {**_graph_document(graph, kind), **_document(found), "layers": [_layer_document(layer) for layer in found.layers]}
         print_json(document) if arguments.format == "json" else _print_one(found, graph, kind, arguments.layers)
         return ExitCode.ANSWER_IS_NO if found.misses else ExitCode.DONE
-    table = inspector.inspect_all(target for target in targets if target.family != "host")
+    table = inspector.inspect_all(target for target in targets if target.family not in ("host", "linux"))
     if arguments.format == "json":
         print_json({**_graph_document(graph, kind), "targets": [_document(row) for row in table]})
     else:
@@ -101,7 +103,8 @@ def _document(row: Inspection | Refusal) -> dict[str, Any]:
             "exact": {"arena_bytes": row.arena_bytes, "lower_bound_bytes": row.lower_bound_bytes, "scratch_bytes": row.scratch_bytes,
                       "state_bytes": row.state_bytes, "input_output_bytes": row.input_output_bytes, "constant_bytes": row.constant_bytes,
                       "macs": row.macs},
-            "predicted": None if row.cost is None else {"latency_s": row.cost.latency_s, "stack_bytes": row.stack_bytes,
+            "predicted": None if row.cost is None else {"latency_s": row.cost.latency_s, "latency_std_s": row.cost.latency_std_s,
+                                                        "extrapolated": list(row.cost.extrapolated), "stack_bytes": row.stack_bytes,
                                                         "code_bytes": row.flash_bytes - row.constant_bytes},
             "profile": None if row.profile is None else row.profile.name, "profile_note": row.profile_note}
 
@@ -113,7 +116,7 @@ def _layer_document(layer: InspectedLayer) -> dict[str, Any]:
 
 def _print_one(found: Inspection, graph: QuantizedGraph, kind: str, count: int) -> None:
     target = found.target
-    latency = found.profile_note if found.cost is None else f"{format_duration(found.cost.latency_s)} predicted ({found.profile_note})"
+    latency = found.profile_note if found.cost is None else f"{_with_margin(found.cost)} predicted ({found.profile_note})"
     print_table(("model", graph.name), [
         ("kind", f"{kind}; {graph.parameters} parameters, {found.macs} MACs, {len(found.layers)} layers"),
         ("device", f"{target.name}: {target.description}"),
@@ -123,12 +126,22 @@ def _print_one(found: Inspection, graph: QuantizedGraph, kind: str, count: int) 
         ("scratch", f"{format_bytes(found.scratch_bytes)}, part of the arena"),
         ("flash", f"{format_bytes(found.flash_bytes)} of {format_bytes(target.flash_bytes)}: {', '.join(_flash_parts(found))}"),
         ("latency", latency),
+        *([] if found.cost is None or not found.cost.extrapolated else
+          [("not like the profile's layers", "; ".join(found.cost.extrapolated[:EXTRAPOLATED]) + (
+              f"; and {len(found.cost.extrapolated) - EXTRAPOLATED} more" if len(found.cost.extrapolated) > EXTRAPOLATED else ""))]),
     ])
     _say_stale([found])
     for what, attribute in LARGEST:
         if found.layers and getattr(found.layers[0], attribute) is not None:
             print()
             _print_largest(found, what, attribute, count)
+
+
+def _with_margin(cost: Cost) -> str:
+    """A latency with the interval that holds it with a probability of COVERAGE."""
+    from edgecompress.hw.uncertainty import COVERAGE
+
+    return f"{format_duration(cost.latency_s)} ± {format_duration(cost.latency_margin_s)} ({100 * COVERAGE:g} %)"
 
 
 def _ram_parts(found: Inspection) -> list[str]:

@@ -12,7 +12,7 @@ from edgecompress.errors import ConfigError, ExitCode
 
 def register(subparsers: Any) -> None:
     """Adds the verb."""
-    parser = subparsers.add_parser("profile", help="measure layers on the emulated core and write the latency profile the search reads")
+    parser = subparsers.add_parser("profile", help="measure layers on a device and write the latency profile the search reads")
     parser.add_argument("--target", default="cortex-m7", help="device name or the path of its TOML file (default: cortex-m7)")
     parser.add_argument("--output", type=Path, help="file to write (default: hw_profiles/<the target's profile>.json in this folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace a profile that is there")
@@ -20,6 +20,9 @@ def register(subparsers: Any) -> None:
                         help="random layers to choose from, so that each kernel is seen often enough; one in six of a kernel's is held back to judge "
                              "the fit (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, help="which layers (default: 0)")
+    parser.add_argument("--on", metavar="WHERE",
+                        help="emulator, host (this machine) or ssh://user@host[:port] (default: the target's emulator; this machine for host "
+                             "targets)")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn, where it has the core)")
     add_format(parser)
@@ -43,8 +46,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if path.exists() and not arguments.overwrite:
         raise ConfigError(f"'{path}' exists; add --overwrite to replace it or choose another --output")
     path.parent.mkdir(parents=True, exist_ok=True)  # first: minutes of work would be lost to a folder that cannot be made
+    on = None if arguments.on == "emulator" else arguments.on
     with progress_display() as progress:
-        profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress)
+        profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress, on)
     profile.save(path)
     error = profile.fit_error
     summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),

@@ -95,11 +95,10 @@ def transpose(x: torch.Tensor, is_image: bool, permutation: tuple[int, ...]) -> 
     return channels_first(row_major(x, is_image).permute(0, *(axis + 1 for axis in permutation)), is_image)
 
 
-def take(x: torch.Tensor, slices: tuple[tuple[int, int, int], ...]) -> torch.Tensor:
-    """(begin, size, step) of each axis behind the batch."""
-    for axis, (begin, size, step) in enumerate(slices, start=1):
-        if (begin, size, step) != (0, x.shape[axis], 1):
-            x = x.index_select(axis, begin + step * torch.arange(size, device=x.device))
+def take(x: torch.Tensor, cuts: tuple[tuple[int, int, int, int], ...]) -> torch.Tensor:
+    """(axis, begin, size, step) of each axis that is cut."""
+    for axis, begin, size, step in cuts:
+        x = x.index_select(axis, begin + step * torch.arange(size))
     return x
 
 

@@ -34,8 +34,8 @@ def to_torch(graph: FloatGraph, input_shape: Shape | None = None) -> nn.Module:
 
     It takes float32 [n, c, h, w] for an input (h, w, c), else [n, *shape], and gives [n, features], images as [n, c, h, w]. `input_shape` is how
     the samples come if not as the graph has them: the same axes but for sizes of 1, or anything if the graph's input is flat. Layers are named
-    as their nodes, characters that a module's name cannot hold replaced. Batch norms are folded into
-    the layer before them; where there is none, a depthwise convolution with a kernel of one stands for them. Raises ModelError naming the node that has no trainable counterpart.
+    as their nodes, characters that a module's name cannot hold replaced. Batch norms are folded into the layer before them; where there is
+    none, a depthwise convolution with a kernel of one stands for them. Raises ModelError naming the node that has no trainable counterpart.
     """
     for one in _PASSES:
         graph = one(graph)
@@ -311,9 +311,11 @@ def _transpose(builder: _Builder, node: FloatNode) -> None:
 
 
 def _slice(builder: _Builder, node: FloatNode) -> None:
-    axes = [(int(begin), int(size), int(step)) for begin, size, step in zip(*(node.attributes[key] for key in ("begin", "size", "step")), strict=True)]
-    slices = (axes[2], axes[0], axes[1]) if builder.is_image(node.output) else tuple(axes)
-    builder.call(functions.take, (builder.canonical(node.inputs[0]),), node.output, slices)
+    before, is_image = builder.shapes[node.inputs[0]], builder.is_image(node.output)
+    places = (2, 3, 1) if is_image else range(1, len(before) + 1)
+    axes = zip(places, *(node.attributes[key] for key in ("begin", "size", "step")), before, strict=True)
+    cuts = tuple((place, int(begin), int(size), int(step)) for place, begin, size, step, whole in axes if (begin, size, step) != (0, whole, 1))
+    builder.call(functions.take, (builder.canonical(node.inputs[0]),), node.output, cuts)
 
 
 def _softmax(builder: _Builder, node: FloatNode) -> None:

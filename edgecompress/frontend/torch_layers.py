@@ -87,7 +87,7 @@ def matmul(emitter: Emitter, a: Any, b: Any) -> Value:
     rank = len(a.shape)
     natural, swapped = tuple(range(rank)), (*range(rank - 2), rank - 1, rank - 2)
     (left, transpose_left), (right, transpose_right) = ((emitter.arranged(x, swapped if flag else natural), flag) for x, flag in (
-        (x, not x.is_ordered(natural) and x.is_ordered(swapped)) for x in (a, b)))
+        (x, not x.is_ordered(natural) and (x.is_ordered(swapped) or x.steps_by_one(rank - 2))) for x in (a, b)))
     product = emitter.add("batch_matmul", left, right, transpose_left=transpose_left, transpose_right=transpose_right, factor=1.0)
     return ordered(product, (*a.shape[:-1], b.shape[-1]), natural)
 

@@ -54,6 +54,10 @@ class Value:
             return False
         return self.is_ordered((*range(1, len(self.shape)), 0))
 
+    def steps_by_one(self, axis: int) -> bool:
+        """Whether neighbours along an axis are neighbours in the graph's tensor."""
+        return self.shape[axis] > 1 and bool((np.diff(self.indices(), axis=axis) == 1).all())
+
     def is_ordered(self, order: Sequence[int]) -> bool:
         """Whether the graph's tensor is this one row-major over its axes in `order`."""
         return bool((np.diff(self.indices().transpose(list(order)).reshape(-1)) == 1).all())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LIKENESS = 0.5  # correlation of the scatter of two calls of one kernel in one model
 BEYOND = 1.25  # a loop count over the largest seen, from which on a prediction is an extrapolation
-UNUSUAL = 4.0  # likewise for the leverage of a shape over the largest of all rows
+UNSURE = 0.25  # likewise for the part of a call's cost that the uncertainty of the coefficients makes
 COVERAGE = 0.9  # of `interval`
 DEVIATIONS = 1.645  # standard deviations to each side that hold COVERAGE of a normal distribution
 
@@ -35,7 +35,6 @@ class KernelFit:
     variance: float  # of the relative residuals
     scatter: float  # relative
     largest: Mapping[str, float]  # of each feature that a row had
-    leverage: float  # largest of all rows
     rows: int
 
     def vector(self, features: Mapping[str, float]) -> np.ndarray:
@@ -50,8 +49,8 @@ class KernelFit:
             if value > BEYOND * self.largest.get(name, math.inf):
                 return f"'{name}' is {value:g}, the rows end at {self.largest[name]:g}"
         row = self.vector(features) / whole
-        if float(row @ self.inverse @ row) > UNUSUAL * self.leverage:
-            return "its loop counts stand in another proportion than those of all rows"
+        if math.sqrt(self.variance * float(row @ self.inverse @ row)) > UNSURE:
+            return "its loop counts stand in another proportion than those of the rows"
         return ""
 
 
@@ -80,7 +79,7 @@ def _statistics(rows: Sequence[LayerRow], weights: Mapping[str, float], floor: f
     for row in rows:
         for name, value in row.features.items():
             largest[name] = max(value, largest.get(name, 0.0))
-    return KernelFit(names, inverse, variance, float(np.sqrt((unseen ** 2).mean())), largest, float(leverage.max(initial=0.0)), len(rows))
+    return KernelFit(names, inverse, variance, float(np.sqrt((unseen ** 2).mean())), largest, len(rows))
 
 
 def deviation(calls: Sequence[tuple[str, Mapping[str, float], float]], statistics: Mapping[str, KernelFit], floor: float, common: float) -> float:

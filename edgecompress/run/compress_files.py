@@ -96,7 +96,8 @@ def restrict(data: Dataset, classes: Sequence[int]) -> Dataset:
 
     digest = hashlib.sha256(f"{data.hash} {chosen.tolist()}".encode()).hexdigest()
     parts = {name: part(name, samples) for name, samples in data.parts.items()}
-    return replace(data, train=parts["train"], validation=parts["validation"], test=parts["test"], classes=tuple(data.classes[one] for one in chosen), hash=digest)
+    names = tuple(data.classes[one] for one in chosen)
+    return replace(data, train=parts["train"], validation=parts["validation"], test=parts["test"], classes=names, hash=digest)
 
 
 def class_numbers(text: str, classes: Sequence[str]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
 
 BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.2, 0.55)}  # of all training, a rung
+LEAST_NARROWING = 1.5  # from a rung to the next; less is not worth a rung
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Rung:
 
 
 def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
-    """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through their geometric mean when that is between them.
+    """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through their geometric mean when they are far enough apart.
 
     A candidate of the last rung gets a share of 1; earlier rungs together cost about as much as the last one.
     """
     if screen <= top_k:
         return (Rung(top_k, 1.0),)
     middle = round((screen * top_k) ** 0.5)
-    counts = [screen, middle, top_k] if top_k < middle < screen else [screen, top_k]
+    counts = [screen, middle, top_k] if screen >= LEAST_NARROWING * middle >= LEAST_NARROWING**2 * top_k else [screen, top_k]
     parts = BUDGET_SHARES[len(counts)]
     full = parts[-1] / top_k
     return tuple(Rung(count, part / count / full) for count, part in zip(counts, parts, strict=True))

@@ -190,9 +190,10 @@ class Batch:
         self._read()
         self._release_dead()
         free = self._shared.workers - len(self._lanes)
-        if free > 0 and self._claim(free):
+        chosen = self._claim(free)
+        if chosen:
             self._read()
-            self._begin()
+            self._begin(chosen)
 
     def _write(self, key: str) -> None:
         found = self._found[key]
@@ -232,6 +233,9 @@ class Batch:
         if answer is None:
             self._damaged.add(claim.trial_id)
             return False
+        for other in self._claims[key]:
+            if other.answer is None and other.owner == self._shared.owner:
+                self._table.release(other.trial_id)  # made while somebody answered
         self._give(key, answer)
         return True
 
@@ -247,31 +251,27 @@ class Batch:
                 self._table.release(holder.trial_id)
                 self._claims[holder.key] = [claim for claim in self._claims[holder.key] if claim.trial_id != holder.trial_id]
 
-    def _claim(self, count: int) -> bool:
-        """Claims up to `count` tasks that nobody holds. A claim of this machine that it does not know of (its write was cut off) is used."""
-        chosen: list[str] = []
+    def _claim(self, count: int) -> dict[str, int | None]:
+        """Claims up to `count` tasks that nobody holds: {key: number of the claim}. None stands for a claim of this machine whose writing was cut off."""
+        chosen: dict[str, int | None] = {}
         for key in self._order:
             if key in self._missing and key not in self._held and len(chosen) < count:
                 holder = self._holder(key)
-                if holder is None or holder.owner == self._shared.owner:
-                    chosen.append(key)
-                    if holder is None:
-                        self._table.claim(self._missing[key], self._asked[key])
-        return bool(chosen)
+                if holder is None:
+                    chosen[key] = self._table.claim(self._missing[key], self._asked[key])
+                elif holder.owner == self._shared.owner:
+                    chosen[key] = None
+        return chosen
 
-    def _begin(self) -> None:
-        """Starts on claims that turned out to be the oldest, and gives up the others."""
-        for key in list(self._missing):
-            mine = [claim for claim in self._claims.get(key, []) if claim.answer is None and claim.owner == self._shared.owner]
-            if not mine or key in self._held:
-                continue
-            holder = self._holder(key)
-            for claim in mine:
-                if claim is holder:
-                    self._start(key, claim.trial_id)
-                else:
-                    self._at_once = True
-                    self._table.release(claim.trial_id)
+    def _begin(self, chosen: Mapping[str, int | None]) -> None:
+        """Starts on claims that turned out to be the oldest of their key, and gives up the others."""
+        for key, made in chosen.items():
+            holder = self._holder(key) if key in self._missing else None
+            if holder is not None and holder.owner == self._shared.owner:
+                self._start(key, holder.trial_id)
+            if made is not None and (holder is None or holder.trial_id != made):
+                self._at_once = True
+                self._table.release(made)
 
     def _start(self, key: str, trial_id: int) -> None:
         self._held[key] = trial_id

@@ -35,8 +35,8 @@ def _passwords(url: str) -> set[str]:
 
 def reason(error: BaseException, url: str) -> str:
     """One line that says why, from the innermost error, without the URL's password."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
     details = getattr(error, "details", None)  # gRPC keeps its sentence there
     text = (details() if callable(details) else None) or str(error) or type(error).__name__
     line = " ".join(next((line for line in text.splitlines() if line.strip()), text).split())
@@ -54,7 +54,9 @@ def is_lost(error: BaseException) -> bool:
         error = error.__cause__
     if isinstance(error, exc.ProgrammingError | exc.DataError | exc.NotSupportedError):
         return False  # only another program cures these
-    return isinstance(error, exc.DBAPIError | exc.TimeoutError | exc.DisconnectionError | ConnectionError) or _call_status(error) in _AWAY
+    # PendingRollbackError is what Optuna's second attempt in a cut connection ends in
+    away = exc.DBAPIError | exc.PendingRollbackError | exc.TimeoutError | exc.DisconnectionError | ConnectionError
+    return isinstance(error, away) or _call_status(error) in _AWAY
 
 
 def is_deleted(error: BaseException) -> bool:

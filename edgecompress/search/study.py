@@ -8,6 +8,7 @@ A killed run loses the trials in flight, nothing else.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,9 @@ class Study:
             progress(done, trials)
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
-        memory.sampler = SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constraints.txt holds the version that was tried
+            memory.sampler = SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
         trial = memory.ask()
         trial.set_user_attr("index", index)
         trial.set_user_attr("candidate", suggest_everywhere(trial, self._space).to_json())

@@ -9,10 +9,9 @@ import numpy as np
 from torch import nn
 
 from edgecompress.compress.prune.groups import InputShape, Pruned, TracedModule
-from edgecompress.compress.prune.recover import Recovered, recover
-from edgecompress.compress.prune.selection import select
+from edgecompress.compress.prune.recover import Recovered
+from edgecompress.compress.prune.sequential import prune_and_recover
 from edgecompress.compress.prune.structured import Ratios
-from edgecompress.compress.prune.widths import kept_width
 from edgecompress.data.parts import Samples
 from edgecompress.errors import ConfigError, DataError, ModelError
 
@@ -42,12 +41,7 @@ def derive(
     """
     x = calibration_samples(data, classes, seed)
     headed, chosen = cut_head(module, input_shape_of(data), classes)
-    traced = TracedModule(headed, input_shape_of(data))
-    names = list(ratio) if not isinstance(ratio, int | float) else list(traced.groups)
-    traced.check_names(names)
-    widths = {name: kept_width(traced.width(name), ratio if isinstance(ratio, int | float) else ratio[name], round_to) for name in names}
-    pruned = traced.cut(select(traced, x, widths, selection=selection, seed=seed))
-    recovered = recover(headed, pruned, x, prior=prior, seed=seed)
+    pruned, recovered = prune_and_recover(headed, input_shape_of(data), ratio, x, round_to=round_to, selection=selection, prior=prior, seed=seed)
     return Derived(recovered.module, chosen, pruned, recovered, len(x))
 
 

@@ -13,6 +13,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from edgecompress.compress.prune.widths import FIXED_CHANNELS
 from edgecompress.errors import ConfigError, ModelError, unknown_name
 
 InputShape = tuple[int, int, int]  # height, width, channels of one sample
@@ -72,8 +73,11 @@ class TracedModule:
             group = self.whole_group(layer)
             members = {dep.target.module for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)}
             seen |= members
-            if not members & self.output_layers and not any(_is_grouped(dep.target.module) for dep, _ in group):
+            if not members & self.output_layers and not any(_is_grouped(dep.target.module) or self._is_fixed(dep) for dep, _ in group):
                 yield group
+
+    def _is_fixed(self, dep: Any) -> bool:
+        return getattr(dep.target.module, FIXED_CHANNELS, None) == ("out" if self.graph.is_out_channel_pruning_fn(dep.handler) else "in")
 
     def whole_group(self, layer: nn.Module) -> Any:
         """torch-pruning's group of all output channels of a layer."""

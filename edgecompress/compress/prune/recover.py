@@ -7,7 +7,7 @@ The remaining inputs of a layer learn to give the answers that the layer gave be
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,8 @@ class Recovered:
 
 
 def recover(
-    before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0, renormalize: bool = False
+    before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0, renormalize: bool = False,
+    only: Collection[str] | None = None,
 ) -> Recovered:
     """The pruned module with the weights of its convolutions and linear layers solved for; the modules given stay as they are.
 
@@ -51,7 +52,7 @@ def recover(
     + lambda |W' - W_S|^2, which for equal activations is the optimal-brain-surgeon update. The strength is chosen for the least error on a quarter
     of the samples; a layer whose held-out error would not fall keeps its weights. The intercept goes into the bias, or into the running mean of the
     batch normalisation behind. Depthwise and grouped convolutions and layers that run more than once stay as they are.
-    `renormalize` re-estimates the batch normalisations in the end.
+    `renormalize` re-estimates the batch normalisations in the end. `only` are the layers to solve for (None: all).
     Raises ConfigError for an unknown prior, DataError for fewer than 8 samples.
     """
     if prior not in PRIORS:
@@ -60,7 +61,7 @@ def recover(
         raise DataError(f"closed-form recovery has {len(x)} calibration samples; it needs at least 8")
     module = copy.deepcopy(pruned.module)
     plan = activations.layout(before, x)
-    names = [name for name in plan.order if _solvable(module.get_submodule(name))]
+    names = [name for name in plan.order if _solvable(module.get_submodule(name)) and (only is None or name in only)]
     rng = np.random.default_rng(seed)
     counts = activations.output_positions(before, names, x)
     positions = {name: activations.choose_positions(counts[name], len(x), rows, rng) for name in names}
@@ -72,10 +73,10 @@ def recover(
         answers = wanted.pop(name)
         answers = answers[:, :, list(left.outputs)] if left.outputs else answers
         inputs = activations.input_rows(module, name, x, positions[name])
-        layer, norm = module.get_submodule(name), _norm(module, plan.norms, name)
-        fit = _fit(layer, norm, inputs, answers, held_out, prior)
+        intercept = _intercept(before, module, plan.norms, name, left)
+        fit = _fit(module.get_submodule(name), intercept, inputs, answers, held_out, prior)
         if fit is not None:
-            _install(layer, norm, fit)
+            _install(module.get_submodule(name), intercept, fit)
             done.append(RecoveredLayer(name, fit.error_before, fit.error_after, fit.ridge))
     if renormalize:
         _reestimate(module, x)
@@ -113,26 +114,45 @@ def _solvable(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1)
 
 
-def _norm(module: nn.Module, norms: Mapping[str, str], name: str) -> nn.Module | None:
-    found = module.get_submodule(norms[name]) if name in norms else None
-    return found if found is not None and getattr(found, "running_mean", None) is not None else None
+@dataclass(frozen=True, eq=False)
+class _Intercept:
+    """Where a layer's intercept goes: its bias, or the running mean of the batch normalisation behind it, where `mean` is that of no intercept."""
+
+    place: torch.Tensor
+    mean: torch.Tensor | None
+
+    @property
+    def value(self) -> torch.Tensor:
+        return self.place if self.mean is None else self.mean - self.place
+
+    def set(self, value: torch.Tensor) -> None:
+        self.place.copy_(value if self.mean is None else self.mean - value)
 
 
-def _fit(layer: nn.Module, norm: nn.Module | None, inputs: np.ndarray, answers: np.ndarray, held_out: np.ndarray, prior: str) -> Fit | None:
+def _intercept(before: nn.Module, module: nn.Module, norms: Mapping[str, str], name: str, left: LayerChannels) -> _Intercept | None:
+    bias = module.get_submodule(name).bias
+    if isinstance(bias, torch.Tensor):
+        return _Intercept(bias.detach(), None)
+    if name not in norms:
+        return None
+    mean, place = (part.get_submodule(norms[name]).running_mean for part in (before, module))
+    if not isinstance(place, torch.Tensor):
+        return None  # it normalises by the batch
+    assert isinstance(mean, torch.Tensor)
+    return _Intercept(place, mean[list(left.outputs)] if left.outputs else mean)
+
+
+def _fit(layer: nn.Module, intercept: _Intercept | None, inputs: np.ndarray, answers: np.ndarray, held_out: np.ndarray, prior: str) -> Fit | None:
     """None where the layer's answers are what they were."""
     weights = layer.weight.detach().double().numpy()  # type: ignore[operator]
-    bias = layer.bias.detach().double().numpy() if isinstance(layer.bias, torch.Tensor) else None
-    intercept = bias is not None or norm is not None
-    return solve(inputs, answers, weights.reshape(len(weights), -1).T, bias, held_out, to_old=prior == "compensate", intercept=intercept)
+    bias = None if intercept is None else intercept.value.double().numpy()
+    return solve(inputs, answers, weights.reshape(len(weights), -1).T, bias, held_out, to_old=prior == "compensate", intercept=intercept is not None)
 
 
 @torch.no_grad()
-def _install(layer: nn.Module, norm: nn.Module | None, fit: Fit) -> None:
+def _install(layer: nn.Module, intercept: _Intercept | None, fit: Fit) -> None:
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     weight.copy_(torch.from_numpy(np.ascontiguousarray(fit.weights.T)).reshape(weight.shape))
-    if isinstance(layer.bias, torch.Tensor):
-        layer.bias.copy_(torch.from_numpy(fit.intercept))
-    elif norm is not None:
-        assert isinstance(norm.running_mean, torch.Tensor)
-        norm.running_mean.sub_(torch.from_numpy(fit.intercept))
+    if intercept is not None:
+        intercept.set(torch.from_numpy(fit.intercept))

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from edgecompress.errors import ConfigError
 
+# attribute of a layer: "in" or "out", whose channels must stay, because they are tied to an axis that torch-pruning does not follow
+FIXED_CHANNELS = "fixed_channels"
+
 if TYPE_CHECKING:
     import numpy as np
 

@@ -12,7 +12,7 @@ from edgecompress.compress.quantize.config import QuantizeConfig, layer_bits
 from edgecompress.compress.quantize.evaluate import accuracy_float, accuracy_int8
 from edgecompress.compress.quantize.static import calibrate, quantize_calibrated, round_weights
 from edgecompress.compress.training import TrainConfig
-from edgecompress.data.parts import Samples, TrainingData
+from edgecompress.data.parts import TrainingData
 from edgecompress.errors import ConfigError, TrainingError
 from edgecompress.frontend.float_graph import FloatGraph
 from edgecompress.frontend.passes import prepare
@@ -21,7 +21,7 @@ from edgecompress.ir.graph import QuantizedGraph
 if TYPE_CHECKING:
     from torch import nn
 
-QAT_LEARNING_RATE = 1e-2  # in units of a weight's own spread, see fake_quantized.py
+QAT_LEARNING_RATE = 5e-3  # in units of a weight's own spread, see fake_quantized.py
 QAT_SHARE = 0.25  # of the recipe's epochs
 STEP_PTQ, STEP_ADAPTIVE, STEP_EQUALIZED, STEP_QAT = "ptq", "adaptive rounding", "equalized", "quantization-aware training"
 
@@ -76,7 +76,7 @@ def quantize_with_fallback(
     """
     if not max_drop >= 0:
         raise ConfigError(f"the accuracy that quantization may cost is {max_drop}; it must be at least 0")
-    floats = model if isinstance(model, FloatGraph) else _imported(model, data, name)
+    floats = imported(model, data, name)
     search = _Search(floats, data, calibration_samples(data, calibration, seed), settings, max_drop)
     search.attempt(STEP_PTQ, settings)
     few_bits = min(layer_bits(prepare(floats), settings.weight_bits).values(), default=8) < 8
@@ -90,7 +90,10 @@ def quantize_with_fallback(
     return search.outcome()
 
 
-def _imported(model: nn.Module, data: TrainingData, name: str) -> FloatGraph:
+def imported(model: nn.Module | FloatGraph, data: TrainingData, name: str) -> FloatGraph:
+    """The model as a float graph that takes the data's samples. Raises ModelError for a module that cannot be imported."""
+    if isinstance(model, FloatGraph):
+        return model
     from edgecompress.frontend.torch_import import from_torch
 
     return from_torch(model, data.input_shape, name=name)

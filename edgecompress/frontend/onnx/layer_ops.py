@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgecompress.errors import ModelError
-from edgecompress.frontend.float_graph import IntegerLayer
+from edgecompress.frontend.float_graph import IntegerLayer, Shape
 from edgecompress.frontend.onnx.call import Call
-from edgecompress.frontend.onnx.emitter import finite
-from edgecompress.frontend.onnx.values import Constant, StoredIntegers, Value, in_order, is_contiguous, positions, row_major
+from edgecompress.frontend.onnx.emitter import Emitter, finite
+from edgecompress.frontend.onnx.values import Constant, StoredIntegers, Value, aligned, in_order, is_contiguous, positions, row_major
 from edgecompress.ir.window import Padding, Pair, same_padding
 
 Layout = Callable[[np.ndarray], np.ndarray]
@@ -126,10 +126,10 @@ def gemm(call: Call) -> Value:
 
 
 def matmul(call: Call) -> Value:
-    """A constant matrix on either side of a tensor."""
+    """A constant matrix on either side of a tensor, or two computed matrices with equal axes before them."""
     left, right = call.operand(0), call.operand(1)
     if isinstance(left, Value) and isinstance(right, Value):
-        raise ModelError("multiplies two computed matrices (attention), which is not supported; one of them must be constant")
+        return computed_product(call.emitter, call.value(0), call.value(1))
     if isinstance(right, Constant):
         x = call.value(0)
         if right.array.ndim != 2:
@@ -143,6 +143,31 @@ def matmul(call: Call) -> Value:
     swapped = Value(x.tensor, (*x.axes[:-2], x.axes[-1], x.axes[-2]))
     result = product(Call(call.node, (swapped, left), call.emitter), swapped, left, 0, 2)
     return Value(result.tensor, (*result.axes[:-2], result.axes[-1], result.axes[-2]))
+
+
+def computed_product(emitter: Emitter, left: Value, right: Value) -> Value:
+    """left [..., rows, depth] by right [..., depth, columns]; a matrix that lies transposed in memory stays as it is."""
+    if len(left.axes) < 2 or len(right.axes) < 2:
+        raise ModelError(f"multiplies {list(left.shape)} by {list(right.shape)}; two matrices, or equally many of each, are supported")
+    rank = max(len(left.axes), len(right.axes))
+    left, right = aligned(left, rank), aligned(right, rank)
+    leading = left.shape[:-2]
+    if leading != right.shape[:-2] or left.shape[-1] != right.shape[-2]:
+        raise ModelError(f"multiplies {list(left.shape)} by {list(right.shape)}; the axes before the last two must be equal, and the inner sizes too")
+    batches = (count,) if (count := math.prod(leading)) > 1 else ()
+    natural = range(rank)
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    (a, transpose_left), (b, transpose_right) = (_matrix(emitter, value, natural, swapped, batches) for value in (left, right))
+    output = emitter.add("batch_matmul", a, b, transpose_left=transpose_left, transpose_right=transpose_right, factor=1.0)
+    return Value(output, row_major((*leading, left.shape[-2], right.shape[-1])))
+
+
+def _matrix(emitter: Emitter, x: Value, natural: Sequence[int], swapped: Sequence[int], batches: Shape) -> tuple[str, bool]:
+    """(tensor, whether it holds the transposed matrices): the order that memory has, or the one that leaves neighbours together."""
+    neighbours = bool(x.axes[-2]) and x.axes[-2][-1].stride == 1
+    transposed = not is_contiguous(in_order(x.axes, natural)) and (neighbours or is_contiguous(in_order(x.axes, swapped)))
+    order = swapped if transposed else natural
+    return emitter.arranged(x, order, (*batches, *(x.shape[axis] for axis in order[-2:]))), transposed
 
 
 def product(call: Call, x: Value, weights: Constant, channel_axis: int, bias_index: int) -> Value:

@@ -45,7 +45,7 @@ _PARTIAL = "one number, one a channel, or any constant that broadcasts to the te
 HANDLED: dict[str, tuple[Handler, str]] = {
     "Conv": (layers.conv, "1-D and 2-D, groups, dilations, auto_pad; constant weights"),
     "Gemm": (layers.gemm, "constant B and C"),
-    "MatMul": (layers.matmul, "one operand a constant matrix"),
+    "MatMul": (layers.matmul, "one operand a constant matrix, or two computed matrices with equal axes before the last two"),
     "BatchNormalization": (elementwise.batch_normalization, "folded into the layer before it"),
     "Relu": (elementwise.relu, "fused"),
     "Clip": (elementwise.clip, "constant bounds; fused"),

@@ -13,7 +13,7 @@ from edgecompress.frontend.tflite.context import REAL_BOUNDS, FloatContext
 from edgecompress.frontend.tflite.folding import slice_bounds
 from edgecompress.frontend.tflite.schema import OperatorInfo
 from edgecompress.frontend.tflite.vocabulary import MIRROR_PADDINGS
-from edgecompress.frontend.tflite.windows import Mirror, mean_plan, mirror_steps, padding_steps, second_operand, transpose_plan, without_batch
+from edgecompress.frontend.tflite.windows import Mirror, matrix_shapes, mean_plan, mirror_steps, padding_steps, second_operand, transpose_plan, without_batch
 from edgecompress.ir.op import Shape
 from edgecompress.ir.window import MAX_STEP
 
@@ -143,6 +143,14 @@ def _binary(context: FloatContext, operator: OperatorInfo, left: int, right: int
         raise context.refuse(operator, f"combines shapes {context.info(left).shape} and {context.info(right).shape}; supported: equal shapes, "
                                        "and for MUL one value a channel")
     context.emit(operator, kind, inputs, output, **context.clamp(operator))
+
+
+def batch_matmul(context: FloatContext, operator: OperatorInfo) -> None:
+    """BATCH_MATMUL of two computed tensors."""
+    left, right, output = context.input(operator, 0), context.input(operator, 1), context.output(operator)
+    a, b = matrix_shapes(context, operator, left, right)
+    context.emit(operator, "batch_matmul", (context.view(operator, left, a), context.view(operator, right, b)), output, factor=1.0,
+                 transpose_left=bool(operator.option("adjoint_x")), transpose_right=bool(operator.option("adjoint_y")))
 
 
 def softmax(context: FloatContext, operator: OperatorInfo) -> None:

@@ -12,10 +12,11 @@ from edgecompress.frontend.tflite import unary_tables
 from edgecompress.frontend.tflite.context import IntegerContext, quantized_bounds
 from edgecompress.frontend.tflite.ends import record
 from edgecompress.frontend.tflite.schema import OperatorInfo
-from edgecompress.frontend.tflite.windows import second_operand
+from edgecompress.frontend.tflite.windows import matrix_shapes, second_operand
 from edgecompress.ir.graph import Tensor
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import LEFT_SHIFT, Add
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.depthwise_conv2d import DepthwiseConv2D
 from edgecompress.ir.ops.mul import Mul
 from edgecompress.ir.ops.requantize import Requantize
@@ -137,6 +138,16 @@ def _mul_constant(context: IntegerContext, operator: OperatorInfo, left: int, ri
                             op.output_zero_point, activation_min=op.activation_min, activation_max=op.activation_max)
     image = (context.info(left).size // channels, 1, channels)
     context.emit(operator, layer, (context.view(operator, left, image),), output)
+
+
+def batch_matmul(context: IntegerContext, operator: OperatorInfo) -> None:
+    """BATCH_MATMUL of two computed tensors. tflite-micro multiplies the scales of the inputs in float32."""
+    left, right, output = _pair(context, operator)
+    a, b = matrix_shapes(context, operator, left, right)
+    (a_scale, za), (b_scale, zb), (y_scale, zy) = (context.quantization(index) for index in (left, right, output))
+    factor = float(np.float32(a_scale) * np.float32(b_scale)) / y_scale
+    op = BatchMatmul(Requant.from_real(factor), za, zb, zy, int(operator.option("adjoint_x")), int(operator.option("adjoint_y")))
+    context.emit(operator, op, (context.view(operator, left, a), context.view(operator, right, b)), output)
 
 
 def softmax(context: IntegerContext, operator: OperatorInfo) -> None:

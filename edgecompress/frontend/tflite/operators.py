@@ -51,6 +51,7 @@ OPERATORS: dict[str, Support] = {
     "ADD": Support(integer_arithmetic.add, float_simple.arithmetic, "equal shapes, or a constant: one number; float: also one a channel"),
     "SUB": Support(integer_arithmetic.sub, float_simple.arithmetic, "int8: one operand is a constant number; float: as ADD"),
     "MUL": Support(integer_arithmetic.mul, float_simple.arithmetic, "equal shapes, one value a channel, or a constant: one number or one a channel"),
+    "BATCH_MATMUL": Support(integer_arithmetic.batch_matmul, float_simple.batch_matmul, "two computed tensors with equal axes before the last two"),
     "DIV": Support(None, float_simple.arithmetic, "by a constant: one number or one a channel"),
     "MINIMUM": Support(None, float_simple.bound, "with a constant number"),
     "MAXIMUM": Support(None, float_simple.bound, "with a constant number"),

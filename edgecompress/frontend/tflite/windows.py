@@ -145,3 +145,13 @@ def mirror_steps(context: Context, operator: OperatorInfo, source: int, amounts:
             steps.append(Mirror(view, (before - edge, before), (sizes[axis] - 2 + edge, behind)))
             sizes[axis] += before + behind
     return steps
+
+
+def matrix_shapes(context: Context, operator: OperatorInfo, left: int, right: int) -> tuple[Shape, Shape]:
+    """Graph shapes ([batches,] rows, columns) of two tensors of matrices, as the file stores them. Refuses leading axes that differ."""
+    shapes = context.info(left).shape, context.info(right).shape
+    if min(map(len, shapes)) < 2 or shapes[0][:-2] != shapes[1][:-2]:
+        raise context.refuse(operator, f"multiplies shapes {shapes[0]} and {shapes[1]}; supported are matrices with equal axes before the last two")
+    batches = math.prod(shapes[0][:-2])
+    a, b = (((batches,) if batches > 1 else ()) + shape[-2:] for shape in shapes)
+    return a, b

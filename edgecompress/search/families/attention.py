@@ -11,7 +11,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from edgecompress.search.families.blocks import Choices, KeepWidth, Residual, Size, conv_unit, fit_kernel, network
+from edgecompress.search.families.blocks import Choices, KeepWidth, Residual, Size, conv_unit, fit_kernel, fixed, network
 from edgecompress.search.families.tokens import channel_mixing, token_stem
 from edgecompress.search.knob import Knob
 
@@ -25,14 +25,15 @@ KNOBS = (
 
 
 class Attention(nn.Module):
-    """`project(softmax(Q K' / sqrt(d)) V)` with Q, K and V from 1x1 convolutions, d channels a head; NCHW in and out."""
+    """`project(softmax(Q K' / sqrt(d)) V)` with Q, K and V of `inner` channels from 1x1 convolutions, d channels a head; NCHW in and out."""
 
-    def __init__(self, width: int, grid: Size, heads: int) -> None:
+    def __init__(self, width: int, inner: int, grid: Size, heads: int) -> None:
         super().__init__()
         self.grid = grid
-        self.split = (heads, width // heads)
-        self.factor = (width // heads) ** -0.5
-        self.query, self.key, self.value, self.project = (conv_unit(width, width, (1, 1), activation=None) for _ in range(4))
+        self.split = (heads, inner // heads)
+        self.factor = (inner // heads) ** -0.5
+        self.query, self.key, self.value = (fixed(conv_unit(width, inner, (1, 1), activation=None), "out") for _ in range(3))
+        self.project = fixed(conv_unit(inner, width, (1, 1), activation=None), "in")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW -> NCHW."""
@@ -46,15 +47,16 @@ class Attention(nn.Module):
 def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, keep: KeepWidth) -> nn.Module:
     """Network for NCHW input of `input_shape` (height, width, channels); `keep` maps dense to pruned widths.
 
-    Only the channels inside channel mixing and inside the stem are pruned: those of the tokens run through products of activations.
+    Queries, keys and values are not pruned: their channels run through products of activations and are shared out to the heads.
     """
-    activation, width = choices["activation"], choices["width"]
+    activation, dense = choices["activation"], choices["width"]
+    width, hidden = keep(dense), keep(dense * choices["expansion"])
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stem"], grid = token_stem(input_shape, width, choices["tokens"], activation, keep)
+    layers["stem"], grid = token_stem(input_shape, dense, choices["tokens"], activation, keep)
     for index in range(1, choices["depth"] + 1):
         layers[f"block{index}"] = nn.Sequential(OrderedDict(
             place=Residual(conv_unit(width, width, fit_kernel(3, grid), activation=None, groups=width)),
-            attention=Residual(Attention(width, grid, choices["heads"])),
-            channels=channel_mixing(width, keep(width * choices["expansion"]), activation),
+            attention=Residual(Attention(width, dense, grid, choices["heads"])),
+            channels=channel_mixing(width, hidden, activation),
         ))
     return network(layers, width, classes)

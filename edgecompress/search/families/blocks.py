@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgecompress.compress.prune.widths import FIXED_CHANNELS
 from edgecompress.search.knob import Knob
 
 Size = tuple[int, int]
@@ -80,6 +81,12 @@ def conv_unit(
     if activation is not None:
         layers["activation"] = ACTIVATIONS[activation]()
     return nn.Sequential(layers)
+
+
+def fixed(unit: nn.Sequential, side: str) -> nn.Sequential:
+    """The same conv_unit, its convolution marked: channels on that side ("in" or "out") are not for pruning."""
+    setattr(unit.get_submodule("conv"), FIXED_CHANNELS, side)
+    return unit
 
 
 class Residual(nn.Module):

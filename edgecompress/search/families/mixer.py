@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from edgecompress.search.families.blocks import Choices, KeepWidth, Size, conv_unit, network
+from edgecompress.search.families.blocks import Choices, KeepWidth, Size, conv_unit, fixed, network
 from edgecompress.search.families.tokens import channel_mixing, token_stem
 from edgecompress.search.knob import Knob
 
@@ -27,8 +27,8 @@ class TokenMixing(nn.Module):
         super().__init__()
         tokens = grid[0] * grid[1]
         self.grid = grid
-        self.gather = conv_unit(tokens, hidden, (1, 1), activation=activation)
-        self.spread = conv_unit(hidden, tokens, (1, 1), activation=None)
+        self.gather = fixed(conv_unit(tokens, hidden, (1, 1), activation=activation), "in")
+        self.spread = fixed(conv_unit(hidden, tokens, (1, 1), activation=None), "out")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW -> NCHW."""
@@ -44,7 +44,7 @@ def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, kee
     """
     activation, width = choices["activation"], choices["width"]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stem"], grid = token_stem(input_shape, width, choices["tokens"], activation, keep)
+    layers["stem"], grid = token_stem(input_shape, width, choices["tokens"], activation, keep, prune_tokens=False)
     for index in range(1, choices["depth"] + 1):
         layers[f"block{index}"] = nn.Sequential(OrderedDict(
             tokens=TokenMixing(grid, keep(choices["token_hidden"]), activation),

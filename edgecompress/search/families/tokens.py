@@ -24,20 +24,23 @@ def fit_patch(size: Size, tokens: int) -> Size:
     return patch
 
 
-def token_stem(input_shape: tuple[int, int, int], width: int, tokens: int, activation: str, keep: KeepWidth) -> tuple[nn.Sequential, Size]:
+def token_stem(
+    input_shape: tuple[int, int, int], width: int, tokens: int, activation: str, keep: KeepWidth, *, prune_tokens: bool = True
+) -> tuple[nn.Sequential, Size]:
     """Convolutions from an input (height, width, channels) to at most `tokens` tokens of `width` channels, NCHW, and the grid they lie on.
 
-    Patches overlap by a pixel. Those above 4 take two convolutions; the channels between the two may be pruned.
+    Patches overlap by a pixel. Those above 4 take two convolutions. `prune_tokens` says whether `keep` applies to the tokens' channels too.
     """
     size, patch = input_shape[:2], fit_patch(input_shape[:2], tokens)
     first = min(patch[0], FIRST_STRIDE), min(patch[1], FIRST_STRIDE)
     second = patch[0] // first[0], patch[1] // first[1]
-    channels = width if second == (1, 1) else keep(round_width(width / 2))
+    kept = keep(width) if prune_tokens else width
+    channels = kept if second == (1, 1) else keep(round_width(width / 2))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["first"] = conv_unit(input_shape[2], channels, fit_stem_kernel(3, first, size), first, activation=activation)
     size = strided_size(size, first)
     if second != (1, 1):
-        layers["second"] = conv_unit(channels, width, fit_stem_kernel(1, second, size), second, activation=activation)
+        layers["second"] = conv_unit(channels, kept, fit_stem_kernel(1, second, size), second, activation=activation)
     return nn.Sequential(layers), strided_size(size, second)
 
 

@@ -22,9 +22,7 @@ def jacob_cov(network: nn.Module, batch: Batch) -> float:
     """
     freeze_statistics(network, batch.x)
     x = batch.x.clone().requires_grad_(True)
-    (jacobian,) = torch.autograd.grad(network(x).sum(), x, allow_unused=True)
-    if not isinstance(jacobian, torch.Tensor):  # the output does not depend on the input
-        return math.nan
+    (jacobian,) = torch.autograd.grad(network(x).sum(), x, materialize_grads=True)
     correlation = torch.corrcoef(jacobian.flatten(1).double())
     if not bool(torch.isfinite(correlation).all()):
         return math.nan

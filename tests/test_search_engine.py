@@ -1,0 +1,243 @@
+"""Rungs, the surrogate and the picks that stand before training; and the study under every sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecompress.errors import ConfigError
+from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
+from edgecompress.search.halving import Halving, pick, rungs
+from edgecompress.search.objective import Score
+from edgecompress.search.space import SPACE, Candidate, SpaceSpec, random_candidate
+from edgecompress.search.study import SAMPLERS, Study, StudySettings, Trial, score_task
+from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
+
+
+def _score(candidate: Candidate, macs: int, latency: float) -> Score:
+    return Score({"naswot": float(np.log(macs) * 10)}, macs, macs // 50, 8, latency, 4000, 20_000, {"latency": latency / 0.01 - 1}, latency / 0.01, 0.1, {})
+
+
+def _trials(count: int, seed: int = 0) -> list[Trial]:
+    rng = np.random.default_rng(seed)
+    found: dict[str, Trial] = {}
+    while len(found) < count:
+        candidate = random_candidate(rng)
+        macs = int(10 ** rng.uniform(4, 6))
+        found[candidate.id] = Trial(len(found), candidate, _score(candidate, macs, macs * rng.uniform(4e-9, 8e-9)))
+    return list(found.values())
+
+
+def _truth(trial: Trial) -> float:
+    """An accuracy that grows with the logarithm of the multiply-accumulates, and prefers one family."""
+    return 0.6 + 0.05 * np.log10(trial.score.macs / 1e4) + 0.1 * (trial.candidate.family == "ds_cnn")
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_rungs_narrow_down_to_top_k_and_grow_in_length(screen: int, top_k: int) -> None:
+    found = rungs(screen, top_k)
+    counts, shares = [rung.count for rung in found], [rung.share for rung in found]
+    assert counts[-1] == top_k and shares[-1] == 1.0
+    assert counts == sorted(counts, reverse=True) and len(set(counts)) == len(counts)
+    assert shares == sorted(shares) and shares[0] > 0
+    if screen > top_k:
+        assert counts[0] == screen
+        assert sum(rung.count * rung.share for rung in found[:-1]) <= sum(rung.count * rung.share for rung in found[-1:]) * 1.01
+
+
+def test_the_first_rung_is_half_front_and_half_what_the_surrogate_expects() -> None:
+    trials = _trials(120)
+    halving = Halving(trials, SPACE, 12, 3, "hypervolume", 0)
+    asked: list[list[str]] = []
+
+    def train(chosen: Sequence[Trial]) -> Mapping[str, float]:
+        asked.append([trial.candidate.id for trial in chosen])
+        return {trial.candidate.id: _truth(trial) for trial in chosen}
+
+    first = halving.first(train)
+    assert len(asked) == 1 and len(asked[0]) == 6
+    assert len(first) == 12 and len({trial.candidate.id for trial in first}) == 12
+    assert [trial.candidate.id for trial in first[:6]] == asked[0]
+    guided, blind = np.mean([_truth(t) for t in first[6:]]), np.mean([_truth(t) for t in trials])
+    assert guided > blind + 0.02  # it learned something from six trainings
+    assert [t.candidate.id for t in halving.first(train)] == [t.candidate.id for t in first]  # the same again: a resumed run asks the same
+
+
+def test_a_candidate_that_did_not_train_is_no_observation() -> None:
+    trials = _trials(30)
+    first = Halving(trials, SPACE, 6, 2, "hypervolume", 0).first(lambda chosen: {chosen[0].candidate.id: 0.9})
+    assert len(first) == 6
+
+
+def test_promotion_takes_the_best_as_the_surrogate_sees_them() -> None:
+    trials = _trials(80)
+    halving = Halving(trials, SPACE, 12, 3, "hypervolume", 0)
+    screened = trials[:12]
+    seen = [Observation(trial, halving.rungs[0].share, _truth(trial)) for trial in screened]
+    standing = halving.next(1, seen, screened)
+    assert len(standing) == halving.rungs[1].count
+    ranks = sorted((_truth(trial) for trial in screened), reverse=True)
+    assert np.mean([_truth(trial) for trial in standing]) >= np.mean(ranks[: len(standing)]) - 0.02
+
+
+def test_the_surrogate_predicts_what_it_did_not_see_better_than_the_mean() -> None:
+    trials = _trials(60)
+    surrogate = Surrogate(trials, SPACE, 0)
+    seen = [Observation(trial, 1.0, _truth(trial)) for trial in trials[:30]]
+    mean, deviation = surrogate.predict(seen, trials[30:])
+    truth = np.array([_truth(trial) for trial in trials[30:]])
+    assert np.abs(mean - truth).mean() < 0.6 * np.abs(truth - np.mean([o.accuracy for o in seen])).mean()
+    assert (deviation > 0).all()
+
+
+def test_proxies_that_are_not_finite_do_not_break_the_surrogate() -> None:
+    trials = [replace(t, score=replace(t.score, proxies={"naswot": float("-inf")})) for t in _trials(20)]
+    mean, _ = Surrogate(trials, SPACE, 0).predict([Observation(t, 1.0, _truth(t)) for t in trials[:8]], trials[8:])
+    assert np.isfinite(mean).all()
+
+
+def test_expected_improvement_prefers_better_and_less_sure() -> None:
+    gain = expected_improvement(np.array([0.8, 0.9, 0.8]), np.array([0.01, 0.01, 0.1]), 0.85)
+    assert gain[1] > gain[2] > gain[0] >= 0
+
+
+def test_picks() -> None:
+    trials = _trials(40)
+    most = pick(trials, 4, "macs", 0)
+    assert [t.score.macs for t in most] == sorted((t.score.macs for t in trials), reverse=True)[:4]
+    assert pick(trials, 4, "random", 1) == pick(trials, 4, "random", 1) != pick(trials, 4, "random", 2)
+    assert len(pick(trials, 100, "random", 0)) == 40
+    front = pick(trials, 5, "hypervolume", 0)
+    for trial in front:
+        assert not any(all(a <= b for a, b in zip(o.score.objectives, trial.score.objectives, strict=True)) and o is not trial for o in trials)
+
+
+class _Here:
+    """Answers in this process, with made-up scores, in reversed order: the order of answers must not matter."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.asked: list[str] = []
+        self._broken = broken
+
+    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+        for task in reversed(tasks):
+            self.asked.append(task.key)
+            candidate = Candidate.from_json(task.payload["candidate"])
+            if self._broken and int(candidate.id, 16) % 3 == 0:
+                yield task, Answer({}, error="cannot be lowered")
+                continue
+            macs = 10_000 + int(candidate.id[:6], 16) % 1_000_000
+            yield task, Answer(_score(candidate, macs, macs * 5e-9).to_json())
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_a_study_resumes_to_the_same_questions(tmp_path: Path, sampler: str) -> None:
+    settings = StudySettings(sampler, 8, 5, 3)
+    whole = Study(tmp_path / "whole.log", SPACE, settings).run(_Here(), 24, lambda done, total: None)
+    again = Study(tmp_path / "parts.log", SPACE, settings)
+    again.run(_Here(), 11, lambda done, total: None)
+    resumed = Study(tmp_path / "parts.log", SPACE, settings).run(_Here(), 24, lambda done, total: None)
+    assert [t.candidate for t in resumed] == [t.candidate for t in whole] and len(whole) == 24
+    other = Study(tmp_path / "other.log", SPACE, replace(settings, seed=6)).run(_Here(), 24, lambda done, total: None)
+    assert [t.candidate for t in other] != [t.candidate for t in whole]
+
+
+def test_failed_questions_are_told_and_not_asked_again(tmp_path: Path) -> None:
+    settings = StudySettings("nsga2", 8, 0, 3)
+    study = Study(tmp_path / "study.log", SPACE, settings)
+    here = _Here(broken=True)
+    trials = study.run(here, 16, lambda done, total: None)
+    assert trials and study.failures() and len(trials) + len(study.failures()) == 16
+    assert set(study.failures()) == {"cannot be lowered"}
+    once = _Here(broken=True)
+    Study(tmp_path / "study.log", SPACE, settings).run(once, 16, lambda done, total: None)
+    assert once.asked == []
+
+
+def _double(context: int, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
+    if payload["x"] < 0:
+        raise ConfigError(f"{payload['x']} is negative")
+    return Answer({"y": context * payload["x"]}, {"same": files["given"]} if files else {})
+
+
+def test_the_local_evaluator_shares_its_context_and_turns_errors_into_answers() -> None:
+    tasks = [Task(f"double/{x}", _double, {"x": x}, {"given": bytes([x])} if x > 0 else {}) for x in (3, 4, -1)]
+    with local_evaluator(10, 2) as evaluator:
+        assert isinstance(evaluator, LocalEvaluator)
+        found = {task.key: answer for task, answer in evaluator.answers(tasks)}
+    assert found["double/3"] == Answer({"y": 30}, {"same": b"\x03"}) and found["double/4"].values == {"y": 40}
+    assert found["double/-1"].error == "-1 is negative" and not found["double/-1"].values
+
+
+def test_a_bug_in_the_work_is_not_an_answer() -> None:
+    with pytest.raises(KeyError), local_evaluator(1, 1) as evaluator:
+        list(evaluator.answers([Task("bad", _double, {})]))
+
+
+def test_scoring_for_two_devices_holds_both_budgets() -> None:
+    from edgecompress.data.dataset import load_dataset
+    from edgecompress.run.config import SearchConfig
+    from edgecompress.run.problem import make_devices, make_problem
+
+    config = SearchConfig(latency="3ms", ram="16KiB", flash="40KiB", also="cortex-m4?latency=9ms&ram=8KiB; cortex-m33")
+    devices = make_devices(config)
+    assert [device.target.name for device in devices] == ["cortex-m7", "cortex-m4", "cortex-m33"]
+    assert devices[1].budget.ram_bytes == 8 * 1024 and devices[2].budget.ram_bytes == devices[2].target.defaults.ram_bytes
+    problem = make_problem(config, load_dataset("digits"), devices)
+    candidate = Candidate({**random_candidate(np.random.default_rng(3), SPACE.restricted(("ds_cnn",))).choices, "width": 16, "stages": 2, "depth": 1})
+
+    class Context:
+        pass
+
+    context = Context()
+    context.problem = problem  # type: ignore[attr-defined]
+    found = Score(**score_task(context, {"candidate": candidate.to_json()}, {}).values)  # type: ignore[arg-type]
+    assert set(found.also) == {"cortex-m4", "cortex-m33"}
+    assert found.violations["cortex-m4: ram"] == pytest.approx(found.also["cortex-m4"]["ram_bytes"] / 8192 - 1)
+    assert found.pressure == pytest.approx(max(found.latency_s / 3e-3, found.also["cortex-m4"]["latency_s"] / 9e-3,
+                                               found.also["cortex-m33"]["latency_s"] / devices[2].budget.latency_s))
+    assert found.also["cortex-m4"]["latency_s"] > found.latency_s  # 100 MHz against 216
+
+
+@pytest.mark.parametrize(("also", "message"), [
+    ("cortex-m4; cortex-m4", "again"), ("cortex-m7", "again"), ("cortex-m4?lattency=3ms", "lattency"), ("cortex-m99", "cortex-m99"),
+    ("cortex-m4?macs=many", "whole number"), ("cortex-m4?ram=10GiB", "RAM budget"), ("host", "host"),
+])
+def test_further_devices_that_cannot_be_used(also: str, message: str) -> None:
+    from edgecompress.run.config import SearchConfig
+    from edgecompress.run.problem import make_devices
+
+    with pytest.raises(ConfigError, match=message):
+        make_devices(SearchConfig(also=also))
+
+
+OWN_FAMILY = """
+from collections import OrderedDict
+from edgecompress.search.families.blocks import Family, conv_unit, network
+from edgecompress.search.knob import Knob
+def build(choices, input_shape, classes, keep):
+    width = keep(choices["width"])
+    return network(OrderedDict(stem=conv_unit(input_shape[2], width, (3, 3), activation="relu")), width, classes)
+MINE = Family((Knob("width", (8, 16), "channels"),), build, common_knobs=False)
+NOT_ONE = 3
+"""
+
+
+def test_a_family_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_families_for_test.py").write_text(OWN_FAMILY)
+    monkeypatch.chdir(tmp_path)
+    space = SpaceSpec(("own_families_for_test:MINE", "resnet")).make((8, 8, 1), 10)
+    assert list(space.families) == ["own_families_for_test_MINE", "resnet"]
+    assert [knob.name for knob in space.knobs("own_families_for_test_MINE")] == ["width"]
+    trials = Study(tmp_path / "study.log", space, StudySettings("nsga2", 8, 0, 3)).run(_Here(), 16, lambda done, total: None)
+    assert {t.candidate.family for t in trials} == set(space.families)
+    for spec, message in (("own_families_for_test:NOT_ONE", "is of type int"), ("own_families_for_test:GONE", "cannot be imported"), ("nowhere:X", "nowhere")):
+        with pytest.raises(ConfigError, match=message):
+            SpaceSpec((spec,)).make((8, 8, 1), 10)
