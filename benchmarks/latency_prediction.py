@@ -1,11 +1,14 @@
-"""Predicted latency, flash and RAM against the emulator, on models that the profile never saw.
+"""Predicted latency, flash and RAM against the emulator or this machine's clock, on models that the profile never saw.
 
-    python benchmarks/latency_prediction.py [--target cortex-m7] [--models 20] [--seed 1]     random models of the search space
+    python benchmarks/latency_prediction.py [--target cortex-m7] [--models 50] [--seed 1]     random models of the search space
+    python benchmarks/latency_prediction.py --target host-x86                                 the same, timed on this machine
     python benchmarks/latency_prediction.py --third-party ../shared/data [--target cortex-m4] [--layers]
 
-The first form ends with Spearman's rank correlation as well. The second one takes the models of mcu_models.py and adds the error of single
-layers: the median, and the part of the latency that lies in layers predicted within 15 %. Profiles are fitted on the random layers of
-edgecompress/bench/sweep.py. Where the core has a pipeline model, both sides are estimated cycles, else executed instructions.
+The first two forms end with Spearman's rank correlation, and how many latencies lay in the interval that the profile gives. On this machine
+models are timed in programs of ten, twice, minutes apart, in the moments in which nobody disturbs (edgecompress/bench/timing.py). The third form
+takes the models of mcu_models.py and adds the error of single layers: the median, and the part of the latency that lies in layers predicted within
+15 %. Profiles are fitted on the random layers of edgecompress/bench/sweep.py. Where the core has a pipeline model, both sides are estimated
+cycles, else executed instructions.
 """
 
 from __future__ import annotations
@@ -13,17 +16,24 @@ from __future__ import annotations
 import argparse
 import datetime
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgecompress.bench import bench
 from edgecompress.bench.measurement import Measurement
+from edgecompress.bench.subject import count_differing, load_subject, load_vectors
+from edgecompress.bench.timing import Schedule, fastest_calibration, trust
+from edgecompress.bench.toolchain import program_compiler
+from edgecompress.bench.transport.host import build_program, run_program
 from edgecompress.cli.output import print_table
+from edgecompress.errors import ConfigError, EdgecompressError
 from edgecompress.hw.estimate import Cost, estimate
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
+from edgecompress.hw.uncertainty import COVERAGE
 from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.lower import lower, lowering
 from edgecompress.lower.artifact import Artifact
@@ -33,6 +43,9 @@ from edgecompress.lower.vectors import named_vectors
 SHAPES = ((8, 8, 1, 10), (28, 28, 1, 10), (49, 10, 1, 12), (32, 32, 3, 10), (128, 9, 1, 6))  # height, width, channels, classes
 MAX_MACS = 4_000_000
 CLOSE_PERCENT = 15.0
+MODELS_PER_PROGRAM = 10
+PASSES = 2  # over all programs
+SCHEDULE = Schedule(rounds=3, records=10, patience_s=30)
 
 
 @dataclass(frozen=True)
@@ -97,31 +110,100 @@ def compare(graph: QuantizedGraph, target: Target, profile: HardwareProfile, opt
     return Comparison(artifact, cost, seen, layers)
 
 
-def search_space(target: Target, profile: HardwareProfile, models: int, seed: int) -> None:
-    """Random models of the search space."""
+def unseen_models(models: int, seed: int) -> list[tuple[tuple[str, ...], QuantizedGraph]]:
+    """Random models of the search space: (candidate, family, input and MACs as texts; graph). Those that cannot be lowered are told and left out."""
     import torch
-    from scipy.stats import spearmanr
 
     from edgecompress.compress.quantize.structure import quantize_structure
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.search.space import build, random_candidate, weight_bits
 
     random = np.random.default_rng(seed)
-    found: list[Comparison] = []
-    rows: list[tuple[str, ...]] = []
+    found: list[tuple[tuple[str, ...], QuantizedGraph]] = []
     while len(found) < models:
         height, width, channels, classes = SHAPES[len(found) % len(SHAPES)]
         candidate = random_candidate(random)
         torch.manual_seed(seed)
-        module = build(candidate, (height, width, channels), classes).eval()
-        graph = quantize_structure(from_torch(module, (height, width, channels)), weight_bits(candidate, module))
-        if graph.total_macs > MAX_MACS:
+        try:
+            module = build(candidate, (height, width, channels), classes).eval()
+            graph = quantize_structure(from_torch(module, (height, width, channels)), weight_bits(candidate, module))
+        except EdgecompressError as error:
+            print(f"left out: {candidate.id} ({candidate.family}): {error.message}")
             continue
-        found.append(compare(graph, target, profile, passes=False))
-        rows.append((candidate.id, candidate.family, f"{height}x{width}x{channels}", f"{graph.total_macs}", *_figures(found[-1])))
-    print_table(("model", "family", "input", "MACs", "predicted ms", "emulated ms", "error %", "flash error %", "RAM error %"), rows)
+        if graph.total_macs <= MAX_MACS:
+            facts = (candidate.id, candidate.family, f"{height}x{width}x{channels}", f"{graph.total_macs}")
+            found.append((facts, replace(graph, name=f"model{len(found)}")))
+    return found
+
+
+def search_space(target: Target, profile: HardwareProfile, models: int, seed: int) -> None:
+    """Random models of the search space, against the emulator."""
+    found: list[Comparison] = []
+    rows: list[tuple[str, ...]] = []
+    for facts, graph in unseen_models(models, seed):
+        try:
+            found.append(compare(graph, target, profile, passes=False))
+        except ConfigError as error:  # a kernel that is newer than the profile
+            print(f"left out: {facts[0]} ({facts[1]}): {error.message}")
+            continue
+        rows.append((*facts, *_figures(found[-1]), f"{100 * found[-1].cost.latency_margin_s / found[-1].cost.latency_s:.1f}"))
+    print_table(("model", "family", "input", "MACs", "predicted ms", "emulated ms", "error %", "flash error %", "RAM error %", "+- %"), rows)
     _print_means(found)
-    print(f"rank correlation {spearmanr([c.cost.latency_s for c in found], [c.seen.latency_s for c in found])[0]:.4f}")
+    _print_ranks([comparison.cost for comparison in found], [comparison.seen.latency_s for comparison in found])
+
+
+def this_machine(target: Target, profile: HardwareProfile, models: int, seed: int) -> None:
+    """Random models of the search space, against the wall clock."""
+    drawn = unseen_models(models, seed)
+    parts = [drawn[start:start + MODELS_PER_PROGRAM] for start in range(0, len(drawn), MODELS_PER_PROGRAM)]
+    programs = [_program([graph for _, graph in part], target, profile) for part in parts]
+    passes: list[list[float]] = []
+    calibrations: list[float] = []
+    for _ in range(PASSES):
+        passes.append([])
+        for code, subjects, frames, expected, _ in programs:
+            done = run_program(code, subjects, frames, replace(SCHEDULE, frames=len(frames), fastest_s=profile.calibration_s or 0.0), False, 600.0)
+            if any(count_differing(s.decode([out]), wanted) for s, out, wanted in zip(subjects, done.outputs, expected, strict=True)):
+                raise SystemExit("outputs differ from the reference")
+            readings = [trust(records, fastest_calibration(done.records)) for records in done.records]
+            passes[-1] += [float(reading.seconds[0]) for reading in readings]
+            calibrations += [reading.calibration_s for reading in readings]
+    costs = [cost for *_, part in programs for cost in part]
+    seen = np.mean(passes, axis=0)
+    errors = np.array([percent(cost.latency_s, time) for cost, time in zip(costs, seen, strict=True)])
+    print_table(("model", "family", "input", "MACs", "predicted ms", "+- ms", "measured ms", "two measurements %", "error %"),
+                [(*facts, f"{cost.latency_s * 1e3:.3f}", f"{cost.latency_margin_s * 1e3:.3f}", f"{time * 1e3:.3f}",
+                  f"{abs(percent(first, second)):.1f}", f"{error:+.1f}")
+                 for (facts, _), cost, time, first, second, error in zip(drawn, costs, seen, passes[0], passes[1], errors, strict=True)])
+    print(f"latency: mean absolute error {np.abs(errors).mean():.2f} %, worst {np.abs(errors).max():.2f} %")
+    _print_ranks(costs, list(seen))
+    print(f"calibration loop: {1e6 * np.median(calibrations):.2f} us now, {1e6 * (profile.calibration_s or 0.0):.2f} us in the profile")
+
+
+def _program(graphs: list[QuantizedGraph], target: Target, profile: HardwareProfile) -> tuple[Any, ...]:
+    """(program, subjects, frames, outputs of the reference, predicted costs) of these models."""
+    subjects, frames, expected, costs = [], [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for index, graph in enumerate(graphs):
+            artifact = lowering(target.lowering).lower(graph, target, named_vectors(graph, None), "random", LowerOptions())
+            costs.append(estimate(artifact.plan, profile, target))
+            artifact.write(Path(folder) / graph.name)
+            subjects.append(load_subject(Path(folder) / graph.name))
+            vectors = load_vectors(subjects[-1], 1)
+            frames.append((index, subjects[-1].encode(vectors.inputs)[0]))
+            expected.append(vectors.outputs)
+        code = build_program(subjects, program_compiler(target, None, False))
+    return code, subjects, frames, expected, costs
+
+
+def _print_ranks(costs: list[Cost], seen: list[float]) -> None:
+    from scipy.stats import spearmanr
+
+    inside = [abs(cost.latency_s - time) <= cost.latency_margin_s for cost, time in zip(costs, seen, strict=True)]
+    widths = [100 * cost.latency_margin_s / cost.latency_s for cost in costs]
+    print(f"rank correlation {spearmanr([cost.latency_s for cost in costs], seen)[0]:.4f}")
+    print(f"interval: {sum(inside)} of {len(inside)} latencies inside ({100 * COVERAGE:g} % promised); half its width is {np.median(widths):.1f} % of "
+          f"the latency in the median; {sum(bool(cost.extrapolated) for cost in costs)} models have a layer outside what the profile saw")
 
 
 def third_party(target: Target, profile: HardwareProfile, shared: Path, with_layers: bool) -> None:
@@ -163,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cortex-m7")
     parser.add_argument("--profile", help="name or path (default: the target's)")
-    parser.add_argument("--models", type=int, default=20, help="how many of the search space")
+    parser.add_argument("--models", type=int, default=50, help="how many of the search space")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--third-party", type=Path, metavar="SHARED", help="the folder of the shared data; takes the models there instead")
     parser.add_argument("--layers", action="store_true", help="with --third-party: a table a model")
@@ -173,6 +255,8 @@ def main() -> None:
     print(f"# {datetime.date.today()}  target {target.name}  profile {profile.name} ({profile.date}, {profile.unit})  seed {arguments.seed}")
     if arguments.third_party:
         third_party(target, profile, arguments.third_party, arguments.layers)
+    elif target.family == "host":
+        this_machine(target, profile, arguments.models, arguments.seed)
     else:
         search_space(target, profile, arguments.models, arguments.seed)
 

@@ -243,7 +243,6 @@ def trained(seed: int, data: Dataset, size: Size) -> tuple[float, dict[str, Trai
 def run(seed: int, target: str, size: Size, folder: Path) -> Result:
     """The whole pipeline under one seed, of the simulator and of all training."""
     started = time.perf_counter()
-    load_target(target)  # a wrong name ends here, not after the training
     spec = f"{size.data}&seed={seed}"
     data = load_dataset(spec)
     labels, jnr_db = data.test.y, snapshot_parameters(spec).jnr_db
@@ -303,6 +302,7 @@ def main() -> int:
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else FULL
     try:
+        load_target(arguments.target)  # a wrong name ends here, not after the training
         with tempfile.TemporaryDirectory() as scratch:
             results = run_all(arguments.seeds, max(1, arguments.jobs), arguments.target, size, arguments.output or Path(scratch))
     except EdgecompressError as error:

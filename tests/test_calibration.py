@@ -27,11 +27,11 @@ from edgecompress.search.calibration import (
 )
 from edgecompress.search.calibration_statistics import judge, tau
 from edgecompress.search.calibration_store import Store, source_version
-from edgecompress.search.objective import Device
+from edgecompress.search.objective import Device, costs, structure_of
 from edgecompress.search.proxies import PROXIES
-from edgecompress.search.space import Candidate, SpaceSpec
+from edgecompress.search.space import Candidate, SpaceSpec, build, random_candidate
 
-SPACE = SpaceSpec(("ds_cnn", "resnet"))
+SPACE = SpaceSpec(("ds_cnn", "temporal"))
 SETTINGS = CalibrationConfig(networks=8, epochs=1, seed=3)
 
 
@@ -161,6 +161,13 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         CalibrationConfig(**settings)  # type: ignore[arg-type]
 
 
+def device(latency_s: float) -> Device:
+    return Device(load_target("cortex-m7"), load_profile("cortex-m7-emulated"), Budget(latency_s, 320 * 1024, 2**20))
+
+
+TIGHT = device(1e-3)
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C at a known moment."""
 
@@ -175,10 +182,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Calibratio
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        calibrate(make_data(), SPACE, (), SETTINGS, folder, 1, interrupt)
-    assert load_calibration(make_data(), SPACE, (), folder) is None
+        calibrate(make_data(), SPACE, (TIGHT,), SETTINGS, folder, 1, interrupt)
+    assert load_calibration(make_data(), SPACE, (TIGHT,), folder) is None
     steps: list[int] = []
-    found = calibrate(make_data(), SPACE, (), SETTINGS, folder, 2, lambda done, of: steps.append(done))
+    found = calibrate(make_data(), SPACE, (TIGHT,), SETTINGS, folder, 2, lambda done, of: steps.append(done))
     assert steps == [3, 4, 5, 6, 7, 8]  # what was trained before Ctrl-C is not trained again
     return folder, found
 
@@ -195,9 +202,9 @@ def test_a_second_calibration_only_reads(finished: tuple[Path, Calibration]) -> 
     folder, found = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
     steps: list[int] = []
-    assert calibrate(make_data(), SPACE, (), SETTINGS, folder, 2, lambda done, of: steps.append(done)) == found
+    assert calibrate(make_data(), SPACE, (TIGHT,), SETTINGS, folder, 2, lambda done, of: steps.append(done)) == found
     assert steps == [8] and before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
-    assert load_calibration(make_data(), SPACE, (), folder) == found
+    assert load_calibration(make_data(), SPACE, (TIGHT,), folder) == found
 
 
 def test_a_damaged_file_is_told_and_made_again_with_the_same_result(finished: tuple[Path, Calibration], tmp_path: Path) -> None:
@@ -212,7 +219,7 @@ def test_a_damaged_file_is_told_and_made_again_with_the_same_result(finished: tu
     networks[0].write_text(networks[0].read_text().replace('"accuracy": 0.', '"accuracy": 1.'))
     notes: list[str] = []
     steps: list[int] = []
-    again = calibrate(make_data(), SPACE, (), SETTINGS, copy, 1, lambda done, of: steps.append(done), notes.append)
+    again = calibrate(make_data(), SPACE, (TIGHT,), SETTINGS, copy, 1, lambda done, of: steps.append(done), notes.append)
     assert [replace(n, seconds=0.0) for n in again.networks] == [replace(n, seconds=0.0) for n in found.networks]
     assert again.verdicts == found.verdicts and steps == [7, 8]
     assert len(notes) == 2 and all("is damaged" in note for note in notes) and "checksum is wrong" in notes[1]
@@ -232,28 +239,40 @@ def test_other_data_and_another_space_have_no_verdict(finished: tuple[Path, Cali
     folder, found = finished
     assert load_calibration(make_data(digest="1" * 64), SPACE, (), folder) is None
     assert load_calibration(make_data(), SpaceSpec(("ds_cnn",)), (), folder) is None
-    assert load_calibration(make_data(), SpaceSpec(("ds_cnn", "resnet"), width_multiple=8), (), folder) is None
-    assert load_calibration(make_data(), SPACE, (device(Budget(1.0, 320 * 1024, 2**20)),), folder) == found  # of the same data, for other limits
+    assert load_calibration(make_data(), SpaceSpec(("ds_cnn", "temporal"), width_multiple=8), (), folder) is None
+    assert load_calibration(make_data(), SPACE, (device(0.5),), folder) == found  # of the same data, for other limits
 
 
-def device(budget: Budget) -> Device:
-    return Device(load_target("cortex-m7"), load_profile("cortex-m7-emulated"), budget)
+def test_of_two_verdicts_the_one_for_these_limits_counts(finished: tuple[Path, Calibration], tmp_path: Path) -> None:
+    folder, found = finished
+    (verdict,) = folder.rglob("verdict.json")
+    other = replace(found, limits="cortex-m7: other")
+    store, base = Store(tmp_path, lambda text: None), verdict.relative_to(folder).parts[0]
+    store.write(f"{base}/these/verdict", found.to_json())
+    store.write(f"{base}/others/verdict", other.to_json())
+    assert load_calibration(make_data(), SPACE, (TIGHT,), tmp_path) == found
+    assert load_calibration(make_data(), SPACE, (device(0.5),), tmp_path) == other  # the latest
 
 
-def test_networks_keep_the_limits_of_the_devices(tmp_path: Path) -> None:
-    tight = device(Budget(latency_s=2e-3, ram_bytes=320 * 1024, flash_bytes=2**20))
-    found = calibrate(make_data(), SPACE, (tight,), SETTINGS, tmp_path, 2)
-    largest = max(network.proxies["macs"] for network in found.networks)
-    loose = calibrate(make_data(), SPACE, (), SETTINGS, tmp_path, 2)
-    assert largest < max(network.proxies["macs"] for network in loose.networks)
-    assert load_calibration(make_data(), SPACE, (tight,), tmp_path) == found and load_calibration(make_data(), SPACE, (), tmp_path) == loose
-    assert found.limits.startswith("cortex-m7: ")
+def test_networks_keep_the_limits_of_the_devices(finished: tuple[Path, Calibration]) -> None:
+    """The first candidates drawn that fit, and not all that were drawn do."""
+    _, found = finished
+    space, rng = SPACE.make((8, 8, 1), 3), np.random.default_rng(SETTINGS.seed)
+    fitting: list[str] = []
+    drawn = 0
+    while len(fitting) < 8:
+        candidate = random_candidate(rng, space)
+        ((_, cost),) = costs(structure_of(build(candidate, (8, 8, 1), 3, space=space).eval(), candidate, (8, 8, 1), space), (TIGHT,))
+        drawn += 1
+        fitting += [candidate.to_json()] * TIGHT.budget.allows(cost)
+    assert drawn > 8 and [network.candidate for network in found.networks] == fitting
+    assert found.limits == f"cortex-m7: {TIGHT.budget.describe()}"
 
 
 def test_a_budget_that_nothing_fits_is_told(tmp_path: Path) -> None:
-    nothing = device(Budget(latency_s=1e-7, ram_bytes=320 * 1024, flash_bytes=2**20))
-    with pytest.raises(BudgetError, match="only 0 of [0-9]+ random candidates fit cortex-m7"):
-        calibrate(make_data(), SpaceSpec(("ds_cnn",)), (nothing,), SETTINGS, tmp_path, 2)
+    nothing = device(1e-7)
+    with pytest.raises(BudgetError, match=r"only 0 of [0-9]+ random candidates fit cortex-m7"):
+        calibrate(make_data(), SpaceSpec(("temporal",)), (nothing,), SETTINGS, tmp_path, 2)
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path: Path) -> None:

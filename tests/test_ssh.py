@@ -145,15 +145,15 @@ def test_two_benches_at_a_time_do_not_meet(server: Server, artifact: Path) -> No
     assert results == [True, True]
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "zig"])
-def test_programs_for_64_bit_arm_compute_the_same_bytes(compiler: str, tmp_path: Path) -> None:
+def test_programs_for_64_bit_arm_compute_the_same_bytes(tmp_path: Path) -> None:
+    """With gcc: zig compiles a C library for the first such program, which takes minutes."""
     require_tool("qemu-aarch64", shutil.which("qemu-aarch64") is not None)
-    require_tool("aarch64-gcc", compiler == "zig" or shutil.which("aarch64-linux-gnu-gcc") is not None)
+    require_tool("aarch64-gcc", shutil.which("aarch64-linux-gnu-gcc") is not None)
     target = load_target("raspberry-pi-4")
     lower(small_network(), target).write(tmp_path / "a")
     subject = load_subject(tmp_path / "a")
     vectors = load_vectors(subject, 3)
-    program = build_program([subject], program_compiler(target, compiler, True), time_layers=True)
+    program = build_program([subject], program_compiler(target, "gcc", True), time_layers=True)
     frames = [(0, frame) for frame in subject.encode(vectors.inputs)]
     done = run_program(program, [subject], frames, Schedule(1, 3), True, 60.0, ThisMachine(("qemu-aarch64",), "emulated aarch64"))
     assert count_differing(subject.decode(done.outputs), vectors.outputs) == 0

@@ -19,6 +19,7 @@ from edgecompress.units import format_bytes
 HARNESS_SOURCES = {"cortex-m": ("startup.c", "harness_main.c", "harness_call.c", "harness_fault.c", "harness_semihosting.c"),
                    "riscv": ("riscv_startup.c", "harness_main.c", "harness_riscv_call.c", "harness_semihosting.c")}
 LAYER_SOURCES = ("harness_layers.c",)  # only for cortex-m: there is a qemu board of it
+SEMIHOSTING = "harness_semihosting.c"
 COUNT_LAYERS = ("-DBENCH_COUNT_LAYERS",)
 LAYER_SYMBOL = "bench_layer_done"  # linked only where a model calls it
 LAYER_HOOK = (f"-DEC_LAYER_DONE={LAYER_SYMBOL}",)
@@ -43,17 +44,38 @@ class Firmware:
     model_stack_bytes: int  # room, not use
 
 
-def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Toolchain, count_layers: bool = False) -> Firmware:
+@dataclass(frozen=True)
+class SerialImage:
+    """What a firmware holds that talks over a serial line: the board's C file, a number to know it by, and its inputs (as in input.bin)."""
+
+    board: Path
+    number: int
+    inputs: bytes
+
+    def source(self) -> str:
+        """C of number and inputs."""
+        rows = [", ".join(map(str, self.inputs[start:start + 32])) for start in range(0, len(self.inputs), 32)] or ["0"]
+        return ("#include <stdint.h>\n\nextern const uint32_t bench_serial_number, bench_serial_input_bytes;\nextern const uint8_t bench_serial_input[];\n"
+                f"const uint32_t bench_serial_number = {self.number}u, bench_serial_input_bytes = {len(self.inputs)}u;\n"
+                "const uint8_t bench_serial_input[] = {\n" + ",\n".join(rows) + "};\n")
+
+
+def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Toolchain, count_layers: bool = False,
+                   serial: SerialImage | None = None) -> Firmware:
     """Compiles and links `subjects` with the harness for `machine`. `count_layers`: of the only subject, it reads the timer after each layer.
+    `serial`: for a board on a serial line in place of semihosting.
+
     Raises BuildError when the compiler or linker refuses, DeviceError when the machine is too small."""
     harness = resources.data_dir("firmware_export") / "harness"
     model_stack, main_stack = min(MAX_MODEL_STACK, machine.ram_bytes // 8), min(MAX_MAIN_STACK, machine.ram_bytes // 16)
     with tempfile.TemporaryDirectory(prefix="edgecompress-bench-") as name:
         work = Path(name)
         table = work / "harness_models.c"
-        table.write_text(model_table(subjects, machine, count_layers))
-        sources = HARNESS_SOURCES[machine.family] + (LAYER_SOURCES if count_layers else ())
-        objects = toolchain.compile([*(harness / source for source in sources), table], [harness], work,
+        table.write_text(model_table(subjects, machine, count_layers, serial is None))
+        sources = [harness / source for source in HARNESS_SOURCES[machine.family] + (LAYER_SOURCES if count_layers else ())]
+        if serial is not None:
+            sources = [path for path in sources if path.name != SEMIHOSTING] + _serial_sources(serial, harness, work)
+        objects = toolchain.compile([*sources, table], [harness], work,
                                     HARNESS_FLAGS + (COUNT_LAYERS if count_layers else ()))
         objects += compile_subjects(subjects, toolchain, work, model_flags=LAYER_HOOK if count_layers else ())
         script = work / "bench.ld"
@@ -66,6 +88,14 @@ def build_firmware(subjects: Sequence[Subject], machine: Machine, toolchain: Too
         assert section.name in (*FLASH_SECTIONS, *RAM_SECTIONS, *HARNESS_SECTIONS), f"the linker placed {section.name} by itself"
     return Firmware(elf, image, machine, tuple(subjects), toolchain.version, image.size_of(*FLASH_SECTIONS), image.size_of(*RAM_SECTIONS),
                     image.size_of(".harness_text"), model_stack)
+
+
+def _serial_sources(serial: SerialImage, harness: Path, work: Path) -> list[Path]:
+    """Sources of what replaces semihosting; the board's file by a name that the linker script knows as the harness's."""
+    inputs, board = work / "harness_input.c", work / "harness_board.c"
+    inputs.write_text(serial.source())
+    board.write_bytes(serial.board.read_bytes())
+    return [harness / "harness_serial.c", inputs, board]
 
 
 def _link(toolchain: Toolchain, objects: Sequence[Path], output: Path, machine: Machine, flags: Sequence[str]) -> None:

@@ -19,9 +19,9 @@ class _Entry:
     store: str = "0"
 
 
-def model_table(subjects: Sequence[Subject], machine: Machine | None, count_layers: bool = False) -> str:
+def model_table(subjects: Sequence[Subject], machine: Machine | None, count_layers: bool = False, timer: bool = True) -> str:
     """`machine=None` leaves the timer out (host); `count_layers` adds room for a reading of it after each layer of the only model, without a
-    timer the numbers of layers of all models."""
+    machine the numbers of layers of all models. Without `timer` it is another file's."""
     entries = [_arena_entry(subject) if subject.io == "arena" else _caller_entry(subject) for subject in subjects]
     lines = ["/* Generated for one firmware. */", '#include "bench_harness.h"', "", *(line for entry in entries for line in entry.code)]
     lines += [f"void {subject.name}_reset(void);" for subject in subjects if subject.state_bytes]
@@ -32,10 +32,10 @@ def model_table(subjects: Sequence[Subject], machine: Machine | None, count_laye
     lines += ["};", f"const uint32_t bench_model_count = {len(subjects)}u;"]
     for buffer, size in (("input", max(s.input_bytes for s in subjects)), ("output", max(s.output_bytes for s in subjects))):
         lines.append(f"int8_t bench_{buffer}[{size}] __attribute__((aligned(16)));")
-    if machine is not None:
-        timer = machine.timer
-        registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (timer.control, timer.reload, timer.value))
-        lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{timer.enable:x}u, 0x{timer.mask:x}u}};")
+    if machine is not None and timer:
+        board = machine.timer
+        registers = ", ".join(f"(volatile uint32_t *)0x{address:08x}u" for address in (board.control, board.reload, board.value))
+        lines.append(f"const struct bench_timer bench_timer = {{{registers}, 0x{board.enable:x}u, 0x{board.mask:x}u}};")
     if count_layers and machine is None:
         lines.append(f"const uint32_t bench_layer_counts[] = {{{', '.join(f'{len(subject.layers)}u' for subject in subjects)}}};")
     elif count_layers:

@@ -328,6 +328,7 @@ LAYERS: dict[str, tuple[Callable[[Dice], SweptLayer], int]] = {
     "depthwise_whole": (_whole_depthwise, 3), "depthwise_unusual": (_unusual_depthwise, 3), "dense": (_dense, 6),
     "add": (_add, 3), "mul": (_mul, 2), "average_pool": (_pool(AveragePool2D), 2), "max_pool": (_pool(MaxPool2D), 2),
     "global_average_pool": (_global_average_pool, 2), "pad": (_pad, 2), "concat": (_concat, 3), "copy": (_copy, 1), "softmax": (_softmax, 2),
-    "batch_matmul": (_batch_matmul, 3), "table": (_table, 1), "requantize": (_requantize, 1), "resize": (_resize, 1), "slice": (_slice, 2), "transpose": (_transpose, 2),
+    "batch_matmul": (_batch_matmul, 3),
+    "table": (_table, 1), "requantize": (_requantize, 1), "resize": (_resize, 1), "slice": (_slice, 2), "transpose": (_transpose, 2),
     "delay_line": (_delay_line, 1), "lstm": (_lstm, 2), "svdf": (_svdf, 3),
 }

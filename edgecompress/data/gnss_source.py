@@ -52,7 +52,10 @@ class GnssSpec:
 
 
 def parse_options(name: str, options: Options) -> GnssSpec:
-    """The spec of `gnss` or `gnss-characterization` with the options of docs/data.md; raises ConfigError for one that is unknown or out of range."""
+    """The spec of `gnss` or `gnss-characterization` with the options of docs/data.md.
+
+    Raises ConfigError for one that is unknown or out of range, DataError for more samples than memory holds.
+    """
     options.only(*OPTIONS)
     task, config = make_task(TASKS[name], _DEFAULTS[name]), _DEFAULTS[name]
     config = replace(
@@ -70,6 +73,7 @@ def parse_options(name: str, options: Options) -> GnssSpec:
     if features not in FEATURES:
         raise unknown_name("GNSS feature", features, FEATURES)
     sizes = (("train", train), ("validation", validation), ("test", test))
+    check_size(sum(count for _, count in sizes) * (SPECTROGRAM_SIZE**2 if features == "spectrogram" else 2 * config.samples), f"'{name}' with these sizes")
     return GnssSpec(name, config, sizes, features, _whole(options, "seed", 0, MAX_SEED, 0))
 
 
@@ -106,7 +110,7 @@ def _whole(options: Options, key: str, low: int, high: int, default: int) -> int
 
 
 def read_gnss(name: str) -> Callable[[Options], RawData]:
-    """The reader of one of the two data sets; it raises ConfigError for wrong options and DataError for more samples than memory holds."""
+    """The reader of one of the two data sets; it raises as `parse_options` does."""
 
     def read(options: Options) -> RawData:
         return _read(parse_options(name, options))
@@ -121,8 +125,6 @@ def where_simulated() -> str:
 
 def _read(spec: GnssSpec) -> RawData:
     config = spec.config
-    values = SPECTROGRAM_SIZE**2 if spec.features == "spectrogram" else 2 * config.samples
-    check_size(sum(count for _, count in spec.sizes) * values, f"'{spec.name}' with these sizes")
     task = spec.task
     parts = {part: RawPart(*_samples(spec, task, part, count), f"the {part} part", f"the {part} labels") for part, count in spec.sizes}
     duration = f"{config.samples} complex samples at {config.sample_rate_hz / 1e6:g} MHz, {config.adc_bits} bit"
@@ -155,7 +157,8 @@ def _samples(spec: GnssSpec, task: Task, part: str, count: int) -> tuple[Array, 
 def snapshot_parameters(spec: str, part: str = "test") -> Parameters:
     """What the samples of a part of a spec such as "gnss?test=3000" were made of, row for row as `load_dataset` gives them: JNR, bandwidth, ...
 
-    Takes about 30 microseconds a sample, as no waveform is made. Raises ConfigError for another data set, a wrong option or part.
+    Takes about 30 microseconds a sample, as no waveform is made. Raises ConfigError for another data set or part, and as
+    `parse_options` does.
     """
     from edgecompress.data.sources import parse_spec
 

@@ -72,7 +72,7 @@ class Dataset:
     classes: tuple[str, ...]
     normalization: Normalization
     source: str
-    hash: str  # sha256 of all arrays, labels, class names and the normalisation; not of name or path
+    hash: str  # sha256 of all arrays, labels, class names, the normalisation and a simulator's settings; not of name or path
     notes: tuple[str, ...] = ()  # what a user should know: renumbered labels, ignored files, small classes
 
     @property

@@ -121,8 +121,9 @@ def affine(emitter: Emitter, x: Value, scale: np.ndarray, offset: np.ndarray) ->
     """x * scale + offset, one pair a channel."""
     if (scale == scale[0]).all() and (offset == offset[0]).all() and len(x.shape) > 1:
         channels = emitter.builder.shapes[x.tensor][-1]
-        same = {name: frozen_float(np.full(channels, values[0])) for name, values in (("scale", scale), ("offset", offset))}
-        return Value(emitter.add("batch_norm", x.tensor, **same), x.shape, x.index)
+        factors, offsets = (frozen_float(np.full(channels, values[0])) for values in (scale, offset))
+        output = emitter.add("batch_norm", x.tensor, scale=factors, offset=offsets)
+        return Value(output, x.shape, x.index)
     if len(x.shape) == 1:
         tensor, index = emitter.flat(x, "a normalisation")
         order = slice(None) if index is None else np.argsort(index)

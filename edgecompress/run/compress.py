@@ -32,7 +32,6 @@ from edgecompress.run.files import write_json
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgecompress.compress.prune.groups import Pruned
     from edgecompress.compress.training import TrainConfig
     from edgecompress.ir.graph import QuantizedGraph
 
@@ -279,8 +278,3 @@ def _write(model: _Model, folder: Path, data: Dataset, target: Target, config: C
                 "test_samples": len(data.test), **report}
     write_json(folder / DOCUMENT, document)
     return not seen.misses, document
-
-
-def widths_of(pruned: Pruned) -> dict[str, int]:
-    """Channels of each group after pruning, for the report."""
-    return dict(pruned.widths)

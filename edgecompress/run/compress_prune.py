@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgecompress.compress.prune.groups import Pruned
+    from edgecompress.compress.prune.recover import Recovered
     from edgecompress.compress.training import TrainConfig, TrainResult
     from edgecompress.run.compress import CompressConfig
 
@@ -27,22 +28,32 @@ POLICY_ROWS = 4_096
 def one_shot(module: nn.Module, data: TrainingData, target: Target, config: CompressConfig) -> tuple[nn.Module, dict[str, Any]]:
     """(the pruned module, its layers solved for if the settings say so, what to write about it)."""
     from edgecompress.compress.prune.recover import recover
-    from edgecompress.run.compress import calibration_inputs, widths_of
+    from edgecompress.compress.prune.selection import SELECTIONS
+    from edgecompress.compress.prune.sequential import prune_and_recover
+    from edgecompress.run.compress import calibration_inputs
 
     x = calibration_inputs(data, config)
     report: dict[str, Any] = {}
+    if config.ratio is not None and config.scores in SELECTIONS and config.solves:
+        pruned, recovered = prune_and_recover(module, data.input_shape, config.ratio, x, round_to=target.width_multiple, selection=config.scores,
+                                              seed=config.seed)
+        return recovered.module, {"widths": dict(pruned.widths), "recovered": _rows(recovered)}
     if config.auto:
         pruned, report = _by_policy(module, data, target, config, x)
     elif config.masks is not None or config.method.startswith("nni"):
         pruned, report = _by_masks(module, data, config)
     else:
         pruned = _by_ratio(module, data, target, config, x)
-    report["widths"] = widths_of(pruned)
+    report["widths"] = dict(pruned.widths)
     if not config.solves or not pruned.layers:
         return pruned.module, report
     recovered = recover(module, pruned, x, seed=config.seed)
+    return recovered.module, {**report, "recovered": _rows(recovered)}
+
+
+def _rows(recovered: Recovered) -> list[dict[str, Any]]:
     rows = [asdict(layer) for layer in recovered.layers]
-    return recovered.module, {**report, "recovered": [{**row, "ridge": row["ridge"] if math.isfinite(row["ridge"]) else None} for row in rows]}
+    return [{**row, "ridge": row["ridge"] if math.isfinite(row["ridge"]) else None} for row in rows]  # JSON has no infinity
 
 
 def gradual(module: nn.Module, data: TrainingData, target: Target, config: CompressConfig, recipe: TrainConfig) -> TrainResult:

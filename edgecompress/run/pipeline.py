@@ -30,7 +30,7 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import FREE_KEYS, RunDirectory
 from edgecompress.run.files import read_json, write_json
 from edgecompress.run.problem import make_devices, make_problem
-from edgecompress.run.race import Progress, Race, screened_rows
+from edgecompress.run.race import Progress, Race, screened_rows, train_teacher
 from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
@@ -38,6 +38,7 @@ from edgecompress.search.objective import Device, Problem, Score, violations
 from edgecompress.search.shared_table import Display
 from edgecompress.search.space import Candidate, Space, build
 from edgecompress.search.study import Study, StudySettings, Trial
+from edgecompress.search.teacher import own_of
 from edgecompress.units import format_bytes, format_duration
 
 
@@ -63,8 +64,9 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
             make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
                            study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
-        trials = _study(run, config, space, problem, evaluator, progress)
-        race = Race(run, config, evaluator, feasible(trials, problem.budget), space, progress)
+        files = train_teacher(run, config, evaluator, progress) if problem.space.model else {}
+        trials = _study(run, config, space, problem, evaluator, files, progress)
+        race = Race(run, config, evaluator, feasible(trials, problem.budget), space, progress, files)
         winners = race.winners()
         results = _finish(run, winners, config, data, devices, workers, progress)
         best = choose(results, devices)
@@ -81,9 +83,7 @@ def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
                   "profile_hash": ",".join(_fingerprint(device.profile) for device in problem.devices), "kernel_version": kernels,
                   "proxies": ",".join(problem.proxies)}
     if problem.space.model:
-        from edgecompress.search.own_model import own_model
-
-        provenance["model_hash"] = own_model(problem.space.model, problem.input_shape, problem.classes, problem.space.width_multiple).hash
+        provenance["model_hash"] = own_of(problem).hash
     return provenance
 
 
@@ -124,8 +124,11 @@ def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> No
                      f"'edgecompress profile --target {problem.target.name}' makes a new one")
 
 
-def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, evaluator: Evaluator, progress: Progress) -> list[Trial]:
-    study = Study(run.study_log, space, StudySettings(config.sampler, config.population, config.seed, len(_objective_names(problem))))
+def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, evaluator: Evaluator, files: Mapping[str, bytes],
+           progress: Progress) -> list[Trial]:
+    starts = [Candidate(choices) for choices in own_of(problem).starts()] if problem.space.model else []
+    settings = StudySettings(config.sampler, config.population, config.seed, len(_objective_names(problem)))
+    study = Study(run.study_log, space, settings, starts, files)
     progress.stage("search", config.trials)
     trials = study.run(evaluator, config.trials, lambda done, _: progress.step(done))
     reasons = study.failures()

@@ -15,14 +15,14 @@ from edgecompress.hw.estimate import applies
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.run.config import SearchConfig
-from edgecompress.search.objective import Device, Problem
+from edgecompress.search.objective import INHERITED, Device, Problem
 from edgecompress.search.space import SpaceSpec
 
 if TYPE_CHECKING:
     from edgecompress.data.parts import Dataset
 
 DEVICE_KEYS = ("latency", "ram", "flash", "macs", "profile")
-BATCH = 32  # training samples that proxies see
+BATCH, INHERITED_BATCH = 32, 256  # training samples that proxies see
 DEFAULT_PROXIES = ("naswot",)
 
 
@@ -93,11 +93,13 @@ def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...
     """The search's view: training samples for the proxies, shapes, limits. No validation or test sample. Raises ConfigError for an unknown proxy."""
     from edgecompress.search.proxies import PROXIES
 
-    chosen = names_of(config.proxies) or proxies or DEFAULT_PROXIES
+    known = {**PROXIES, INHERITED: None} if config.model else PROXIES
+    chosen = names_of(config.proxies) or proxies or ((INHERITED,) if config.model else DEFAULT_PROXIES)
     for name in chosen:
-        if name not in PROXIES:
-            raise unknown_name("proxy", name, PROXIES)
-    order = np.sort(np.random.default_rng(config.seed).permutation(len(data.train.y))[:BATCH])
+        if name not in known:
+            raise unknown_name("proxy", name, known)
+    count = INHERITED_BATCH if INHERITED in chosen else BATCH
+    order = np.sort(np.random.default_rng(config.seed).permutation(len(data.train.y))[:count])
     # further devices do not change the space: widths that one of them does not like are still right
     spec = SpaceSpec(names_of(config.families), config.model, getattr(devices[0].target, "width_multiple", 4))
     return Problem(data.input_shape, len(data.classes), devices, spec, np.ascontiguousarray(data.train.x[order]),

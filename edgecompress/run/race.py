@@ -12,12 +12,16 @@ from edgecompress.run.candidate import trained
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_atomic, write_json
-from edgecompress.run.trainer import final_task, rung_task
+from edgecompress.run.trainer import final_task, rung_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.halving import Halving
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation
+from edgecompress.search.teacher import TEACHER
+
+TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
+
 
 
 class Progress(Protocol):
@@ -48,7 +52,10 @@ class Screened:
 class Race:
     """The trainings of one run."""
 
-    def __init__(self, run: RunDirectory, config: SearchConfig, evaluator: Evaluator, feasible: Sequence[Trial], space: Space, progress: Progress) -> None:
+    def __init__(self, run: RunDirectory, config: SearchConfig, evaluator: Evaluator, feasible: Sequence[Trial], space: Space, progress: Progress,
+                 files: Mapping[str, bytes]) -> None:
+        """`files` go with every training: an own model's weights."""
+        self._files = dict(files)
         self._run, self._config, self._evaluator, self._progress = run, config, evaluator, progress
         self._halving = Halving(feasible, space, config.screen, config.top_k, config.pick, config.seed)
         self._inherits = {name for name, family in space.families.items() if family.inherits}
@@ -82,7 +89,7 @@ class Race:
     def _task(self, trial: Trial, number: int, last: bool) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
-        files = {"model.pt": before[1]} if before else {}
+        files = {**self._files, "model.pt": before[1]} if before else self._files
         payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "seconds": self._seconds(number)}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
@@ -153,6 +160,25 @@ class Race:
         for name, content in sorted(answer.files.items()):
             write_atomic(folder / name, content)
         write_json(folder / "training.json", dict(answer.values))  # last: with it the training is done
+
+
+def train_teacher(run: RunDirectory, config: SearchConfig, evaluator: Evaluator, progress: Progress) -> dict[str, bytes]:
+    """Files that all tasks of an own model need: its weights, if they had to be trained first; kept in the run."""
+    values, weights = run.path / "teacher.json", run.path / TEACHER
+    if not values.exists():
+        seconds = TEACHER_SHARE * config.minutes * 60 * (config.workers or default_workers())
+        progress.stage("own model", 1)
+        for _, answer in evaluator.answers([Task("train/teacher", teacher_task, {"seconds": seconds})]):
+            if answer.error:
+                raise TrainingError(f"the own model cannot be judged: {answer.error}")
+            for content in answer.files.values():
+                write_atomic(weights, content)
+            write_json(values, dict(answer.values))
+        progress.step(1)
+    found = read_json(values)
+    how = "was trained first" if found["trained"] else "is trained already"
+    progress.say(f"own model {how}: {100 * found['accuracy']:.1f} % on validation")
+    return {TEACHER: weights.read_bytes()} if found["trained"] else {}
 
 
 def screened_rows(screened: Sequence[Screened]) -> list[Mapping[str, Any]]:

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgecompress.data.parts import TrainingData
 from edgecompress.ir import serialize
 from edgecompress.run.candidate import graph_metadata, input_range, load_weights, short_name
@@ -19,18 +17,21 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.search.evaluator import Answer
 from edgecompress.search.objective import Problem
 from edgecompress.search.space import Candidate, Space
+from edgecompress.search.teacher import TEACHER, own_of, teacher_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgecompress.compress.quantize.config import QuantizeConfig
+    from edgecompress.compress.quantize.fallback import QuantizationOutcome
     from edgecompress.compress.training import TrainConfig, TrainResult
-    from edgecompress.ir.graph import QuantizedGraph
 
 Payload = Mapping[str, Any]
 Files = Mapping[str, bytes]
 
 PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense network's training
-CALIBRATION_SECONDS = 0.0
+FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
+TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +86,16 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
     candidate, data, config = Candidate.from_json(payload["candidate"]), context.data, context.config
     space, seed = context.problem.make_space(), train_seed(config, candidate)
     torch.manual_seed(seed)
+    teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
     recipe = make_recipe(data, config, payload["share"], payload["seconds"])
+    if teacher is not None:
+        recipe = replace(recipe.for_finetuning(), seconds=payload["seconds"])
     if "model.pt" in files:
         module = _with_weights(module, files["model.pt"])
         recipe = replace(recipe, learning_rate=recipe.learning_rate / 2)
         seed += payload["rung"]
-    result = train(module, data.train, data.validation, recipe, seed)
+    result = train(module, data.train, data.validation, recipe, seed, teacher=teacher)
     values = {"accuracy": _quantized_accuracy(result, candidate, context, space), "accuracy_float": result.accuracy, "epochs": len(result.history),
               "loss": result.best.validation_loss, "seconds": result.seconds}
     return Answer(values, {"model.pt": weights_of(result.module)})
@@ -104,12 +108,16 @@ def _built(candidate: Candidate, context: Context, space: Space, dense: bool = F
 
 
 def _quantized_accuracy(result: TrainResult, candidate: Candidate, context: Context, space: Space) -> float:
-    from edgecompress.compress.quantize.evaluate import accuracy_int8
-    from edgecompress.search.space import weight_bits
-
-    if all(bits == 8 for bits in weight_bits(candidate, result.module, space).values()):
+    if not _has_few_bits(candidate, result.module, space):
         return result.accuracy
-    graph, _, _ = _quantize(result.module, candidate, context, space)
+    from edgecompress.compress.quantize.evaluate import accuracy_int8
+    from edgecompress.compress.quantize.fallback import calibration_samples
+    from edgecompress.compress.quantize.static import quantize
+    from edgecompress.frontend.torch_import import from_torch
+
+    settings = replace(_settings(candidate, result.module, context, space), rounding="adaptive")
+    samples = calibration_samples(context.data, context.config.calibration, context.config.seed)
+    graph = quantize(from_torch(result.module, context.data.input_shape), samples, settings)
     return accuracy_int8(graph, context.data.validation.x, context.data.validation.y)
 
 
@@ -120,7 +128,6 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
     """
     import torch
 
-    from edgecompress.compress.quantize.evaluate import accuracy_float, accuracy_int8
     from edgecompress.compress.quantize.sqnr import layer_sqnr
 
     started = time.perf_counter()
@@ -128,37 +135,40 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
     space = context.problem.make_space()
     torch.manual_seed(train_seed(context.config, candidate))
     dense_accuracy, module = _fully_trained(candidate, context, space, payload, files)
-    module.eval()
-    graph, floats, steps = _quantize(module, candidate, context, space)
+    outcome = _quantize(module.eval(), candidate, context, space, payload["seconds"])
     values = {
         "accuracy_dense": dense_accuracy,
-        "accuracy_pruned": accuracy_float(floats, data.validation),
-        "accuracy_int8": accuracy_int8(graph, data.validation.x, data.validation.y),
-        "layers_sqnr": [asdict(row) for row in layer_sqnr(floats, graph, data.validation.x[:64])],
-        "quantization": steps,
+        "accuracy_pruned": outcome.accuracy_float,
+        "accuracy_int8": outcome.accuracy_int8,
+        "layers_sqnr": [asdict(row) for row in layer_sqnr(outcome.floats, outcome.graph, data.validation.x[:64])],
+        "quantization": [asdict(step) for step in outcome.steps],
         "seconds": time.perf_counter() - started,
     }
     with tempfile.TemporaryDirectory(prefix="edgecompress-") as folder:
-        serialize.save(graph, Path(folder) / "graph.json")
+        serialize.save(outcome.graph, Path(folder) / "graph.json")
         stored = {name: (Path(folder) / name).read_bytes() for name in ("graph.json", "graph.npz")}
     return Answer(values, {"model.pt": weights_of(module), **stored})
 
 
 def _fully_trained(candidate: Candidate, context: Context, space: Space, payload: Payload, files: Files) -> tuple[float, nn.Module]:
     """(accuracy before pruning, trained module at the candidate's widths)."""
-    from edgecompress.compress.finetune import train
+    from edgecompress.compress.finetune import evaluate, train
     from edgecompress.compress.prune.structured import prune
 
     data, config, seed = context.data, context.config, train_seed(context.config, candidate)
-    recipe = make_recipe(data, config, 1.0, payload["seconds"])
+    teacher = teacher_of(context.problem, files)
+    module = _built(candidate, context, space)
+    seconds = payload["seconds"] * (1 - (FEW_BITS_QAT if _has_few_bits(candidate, module, space) else QAT))
+    recipe = make_recipe(data, config, 1.0, seconds)
+    if teacher is not None:
+        recipe = replace(recipe.for_finetuning(), seconds=seconds)
     ratio = float(candidate.choices.get("prune", 0.0))
-    if ratio == 0 or "model.pt" in files:
-        module = _built(candidate, context, space)
+    if ratio == 0 or teacher is not None or "model.pt" in files:
         if "model.pt" in files:
             module = _with_weights(module, files["model.pt"])
-        result = train(module, data.train, data.validation, recipe, seed + 7)
-        return result.accuracy, result.module
-    seconds = payload["seconds"]
+        result = train(module, data.train, data.validation, recipe, seed + 7, teacher=teacher)
+        before = result.accuracy if teacher is None else evaluate(teacher, data.validation)[0]
+        return before, result.module
     first = train(_built(candidate, context, space, dense=True), data.train, data.validation, replace(recipe, seconds=PRUNING_SHARE * seconds), seed)
     smaller = prune(first.module, data.input_shape, ratio, round_to=space.width_multiple)
     tuning = replace(recipe.for_finetuning(), seconds=(1 - PRUNING_SHARE) * seconds)
@@ -166,15 +176,51 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     return first.accuracy, second.module
 
 
-def _quantize(module: nn.Module, candidate: Candidate, context: Context, space: Space) -> tuple[QuantizedGraph, Any, list[dict[str, Any]]]:
-    """(integer graph, float graph, steps taken)."""
-    from edgecompress.compress.quantize.static import QuantizeConfig, quantize
-    from edgecompress.frontend.torch_import import from_torch
+def _has_few_bits(candidate: Candidate, module: nn.Module, space: Space) -> bool:
+    from edgecompress.search.space import weight_bits
+
+    return min(weight_bits(candidate, module, space).values(), default=8) < 8
+
+
+def teacher_task(context: Context, payload: Payload, files: Files) -> Answer:
+    """The user's own model on the validation part; trained first, and then with the file teacher.pt, if it does no better than an untrained one."""
+    from edgecompress.compress.finetune import evaluate, train
+
+    data, config = context.data, context.config
+    module = own_of(context.problem).module
+    accuracy, _ = evaluate(module, data.validation)
+    guessing = 1 / len(data.classes)
+    if accuracy > guessing + TRAINED * (1 - guessing):
+        return Answer({"accuracy": accuracy, "trained": False, "seconds": 0.0})
+    result = train(module, data.train, data.validation, make_recipe(data, config, 1.0, payload["seconds"]), config.seed)
+    return Answer({"accuracy": result.accuracy, "trained": True, "seconds": result.seconds}, {TEACHER: weights_of(result.module)})
+
+
+def _settings(candidate: Candidate, module: nn.Module, context: Context, space: Space) -> QuantizeConfig:
+    from edgecompress.compress.quantize.config import QuantizeConfig
     from edgecompress.search.space import weight_bits
 
     data, config = context.data, context.config
+    return QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction, weight_bits=weight_bits(candidate, module, space),
+                          input_range=input_range(data), metadata=graph_metadata(data))
+
+
+def _quantize(module: nn.Module, candidate: Candidate, context: Context, space: Space, seconds: float) -> QuantizationOutcome:
+    """The integer graph. A candidate with weights of fewer than 8 bits gets the bits, layer by layer, that do least damage within the first device's
+    limits; whichever loses more than `max_drop` gets what `quantize_with_fallback` has."""
+    from edgecompress.compress.quantize.assign import BitLimits
+    from edgecompress.compress.quantize.fallback import quantize_with_fallback
+    from edgecompress.compress.quantize.mixed import quantize_mixed
+    from edgecompress.frontend.torch_import import from_torch
+    from edgecompress.search.bit_costs import bit_costs
+
+    data, config, device = context.data, context.config, context.problem.devices[0]
     floats = from_torch(module, data.input_shape, name=short_name(data.name))
-    chosen = np.random.default_rng(config.seed).permutation(len(data.train.y))[: config.calibration]
-    settings = QuantizeConfig(range_method=config.range_method, bias_correction=config.bias_correction,
-                              weight_bits=weight_bits(candidate, module, space), input_range=input_range(data), metadata=graph_metadata(data))
-    return quantize(floats, data.train.x[np.sort(chosen)], settings), floats, []
+    settings, few_bits = _settings(candidate, module, context, space), _has_few_bits(candidate, module, space)
+    training = make_recipe(data, config, 1.0, (FEW_BITS_QAT if few_bits else QAT) * seconds)
+    if few_bits:
+        limits = BitLimits(device.budget.flash_bytes, device.budget.latency_s)
+        costs = bit_costs(floats, device.target, device.profile)
+        return quantize_mixed(floats, data, settings, costs, limits, config.max_drop / 100, calibration=config.calibration, training=training,
+                              seed=config.seed).outcome
+    return quantize_with_fallback(floats, data, settings, config.max_drop / 100, calibration=config.calibration, training=training, seed=config.seed)

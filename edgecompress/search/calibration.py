@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 LEAST_NETWORKS = 8  # with fewer, no rank correlation says anything
 EPOCH_SHARE = 0.25  # of the recipe's epochs
 _LEAST_EPOCHS = 3
-_DRAWS = 40  # candidates looked at for each network that is wanted
+_DRAWS = 20  # candidates looked at for each network that is wanted
 _SAMPLES = 32
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, ConfigError)  # whatever a file may hold
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from edgecompress.ir.graph import QuantizedGraph
 
 
+INHERITED = "inherited"  # the proxy of networks that come with trained weights
+
+
 @dataclass(frozen=True)
 class Device:
     """A target with its latency profile and the limits that a model must keep on it."""
@@ -131,6 +134,7 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     """Builds the candidate at its pruned widths, measures the proxies, plans and estimates. Raises ModelError if it cannot be lowered."""
     import torch
 
+    from edgecompress.search.inherited import inherited
     from edgecompress.search.proxies import PROXIES
     from edgecompress.search.proxies.batch import Batch
     from edgecompress.search.space import build
@@ -142,7 +146,9 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     structure = structure_of(module, candidate, problem.input_shape, space)
     found = tuple(cost for _, cost in costs(structure, problem.devices))
     batch = Batch(torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(problem.labels))
-    proxies = {name: PROXIES[name](module, batch, problem.seed) for name in problem.proxies}
+    bits = weight_bits(candidate, module, space)
+    proxies = {name: inherited(module, batch, problem.seed, bits) if name == INHERITED else PROXIES[name](module, batch, problem.seed)
+               for name in problem.proxies}
     first = found[0]
     return Score(
         proxies, first.macs, structure.parameters, len(first.layers), first.latency_s, first.ram_bytes, first.flash_bytes,

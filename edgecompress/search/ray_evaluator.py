@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,11 +54,11 @@ class RayEvaluator:
         try:
             while pending:
                 (done, *_), _ = ray.wait(list(pending), num_returns=1)
-                answer = _fetch(done)
-                yield pending.pop(done), answer
+                task = pending.pop(done)
+                yield task, _fetch(done)
         finally:
             for reference in pending:
-                ray.cancel(reference, force=True)
+                ray.cancel(reference)  # not by force: Ray 2.60 aborts this process when the task ends at the same moment
 
 
 def _fetch(reference: Any) -> Answer:
@@ -76,6 +78,24 @@ def _fetch(reference: Any) -> Answer:
     return answer
 
 
+def _check_address(address: str) -> None:
+    """Raises ConfigError for what is no address, DeviceError where nobody listens: Ray itself would try for minutes."""
+    if address in ("auto", "local"):
+        return
+    match = re.fullmatch(r"(?:ray://)?(?P<host>[^:/?#@\s]+):(?P<port>[0-9]{1,5})", address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ConfigError(f"'{address}' is no address of a Ray cluster; allowed are auto, local, HOST:6379 and ray://HOST:10001")
+    try:
+        socket.create_connection((match["host"], int(match["port"])), timeout=10).close()
+    except OSError as error:
+        raise _nobody(address, error) from None
+
+
+def _nobody(address: str, error: Exception) -> DeviceError:
+    line = " ".join(str(error).split())[:200]
+    return DeviceError(f"no Ray cluster answers at '{address}' ({line}); start one with 'ray start --head', or give --ray local")
+
+
 @contextmanager
 def ray_evaluator(context: Any, address: str, workers: int) -> Iterator[RayEvaluator]:
     """Connects to a cluster ("auto", "host:6379", "ray://host:10001") or starts one with `workers` CPUs on this machine ("local").
@@ -87,14 +107,14 @@ def ray_evaluator(context: Any, address: str, workers: int) -> Iterator[RayEvalu
         import ray
     except ImportError:
         raise ToolMissingError("--ray needs the package 'ray' (some 250 MB); install edgecompress[ray]") from None
+    _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise DeviceError(f"no Ray cluster answers at '{address}' ({line}); start one with 'ray start --head', or give --ray local") from None
+        raise _nobody(address, error) from None
     try:
         yield RayEvaluator(context, max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:

@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.objective import Problem, Score, score
-from edgecompress.search.space import Candidate, Space
+from edgecompress.search.space import Candidate, Space, trial_parameters
 
 Progress = Callable[[int, int], None]
 
@@ -78,7 +78,11 @@ class HasProblem(Protocol):
 
 
 def score_task(context: HasProblem, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
-    """The work of a question: `payload["candidate"]` scored for the context's problem."""
+    """The work of a question: `payload["candidate"]` scored for the context's problem; an own model may get weights from `files`."""
+    if files:
+        from edgecompress.search.teacher import teacher_of
+
+        teacher_of(context.problem, files)
     return Answer(score(Candidate.from_json(payload["candidate"]), context.problem).to_json())
 
 
@@ -92,12 +96,13 @@ def _shown(trial: optuna.trial.FrozenTrial, candidate: Candidate) -> optuna.tria
 class Study:
     """The journal in `study.log` (any Optuna tool opens it) and the loop that fills it."""
 
-    def __init__(self, log: Path, space: Space, settings: StudySettings) -> None:
+    def __init__(self, log: Path, space: Space, settings: StudySettings, starts: Sequence[Candidate] = (), files: Mapping[str, bytes] | None = None) -> None:
+        """`starts` are the first questions; `files` go with every question."""
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._settings = space, settings
+        self._space, self._settings, self._starts, self._files = space, settings, starts, files or {}
         _drop_torn_line(log)
         try:
             self._journal = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
@@ -139,7 +144,7 @@ class Study:
         asked = {index: self._ask(memory, index) for index in indices}
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
         done = len(answered)
-        for members, answer in _answers(evaluator, [asked[index] for index in missing], known):
+        for members, answer in _answers(evaluator, [asked[index] for index in missing], known, self._files):
             for trial in members:
                 self._tell(memory, trial, answer)
             done += len(members)
@@ -149,6 +154,8 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constraints.txt holds the version that was tried
             memory.sampler = SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
+        if index < len(self._starts):
+            memory.enqueue_trial(trial_parameters(self._starts[index], self._space))
         trial = memory.ask()
         trial.set_user_attr("index", index)
         trial.set_user_attr("candidate", suggest_everywhere(trial, self._space).to_json())
@@ -178,7 +185,7 @@ def _drop_torn_line(log: Path) -> None:
 
 
 def _answers(evaluator: Evaluator, questions: Sequence[optuna.trial.Trial],
-             known: Mapping[str, Answer]) -> Iterator[tuple[list[optuna.trial.Trial], Answer]]:
+             known: Mapping[str, Answer], files: Mapping[str, bytes]) -> Iterator[tuple[list[optuna.trial.Trial], Answer]]:
     """(trials with one candidate, its answer), as they are found; equal candidates are scored once."""
     owners: dict[str, list[optuna.trial.Trial]] = {}
     tasks = []
@@ -188,7 +195,7 @@ def _answers(evaluator: Evaluator, questions: Sequence[optuna.trial.Trial],
         if identity not in owners and identity not in known:
             # Optuna's view of an open question is a copy; its parameters are complete by now
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, trial=_shown(frozen, candidate)))
+            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, files, _shown(frozen, candidate)))
         owners.setdefault(identity, []).append(trial)
     for identity, members in owners.items():
         if identity in known:

@@ -73,8 +73,11 @@ class TracedModule:
             group = self.whole_group(layer)
             members = {dep.target.module for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)}
             seen |= members
-            if not members & self.output_layers and not any(_is_grouped(dep.target.module) or self._is_fixed(dep) for dep, _ in group):
+            if not members & self.output_layers and not any(self._must_stay(dep) for dep, _ in group):
                 yield group
+
+    def _must_stay(self, dep: Any) -> bool:
+        return _is_grouped(dep.target.module) or _is_unsized(dep.target) or self._is_fixed(dep)
 
     def _is_fixed(self, dep: Any) -> bool:
         return getattr(dep.target.module, FIXED_CHANNELS, None) == ("out" if self.graph.is_out_channel_pruning_fn(dep.handler) else "in")
@@ -216,6 +219,12 @@ def _dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
 
 def _is_grouped(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv1d | nn.Conv2d) and 1 < layer.groups < layer.out_channels
+
+
+def _is_unsized(node: Any) -> bool:
+    """A concatenation or split whose parts torch-pruning could not size, as before a flatten: it does not know which channels are whose."""
+    kinds = {tp.ops.OPTYPE.CONCAT: "concat_sizes", tp.ops.OPTYPE.SPLIT: "split_sizes"}
+    return node.type in kinds and getattr(node.module, kinds[node.type], ()) is None
 
 
 def _is_depthwise(layer: nn.Module) -> bool:

@@ -7,7 +7,7 @@ The remaining inputs of a layer learn to give the answers that the layer gave be
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,7 @@ class Recovered:
 
 
 def recover(
-    before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0, renormalize: bool = False,
-    only: Collection[str] | None = None,
+    before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0, renormalize: bool = False
 ) -> Recovered:
     """The pruned module with the weights of its convolutions and linear layers solved for; the modules given stay as they are.
 
@@ -52,7 +51,7 @@ def recover(
     + lambda |W' - W_S|^2, which for equal activations is the optimal-brain-surgeon update. The strength is chosen for the least error on a quarter
     of the samples; a layer whose held-out error would not fall keeps its weights. The intercept goes into the bias, or into the running mean of the
     batch normalisation behind. Depthwise and grouped convolutions and layers that run more than once stay as they are.
-    `renormalize` re-estimates the batch normalisations in the end. `only` are the layers to solve for (None: all).
+    `renormalize` re-estimates the batch normalisations in the end.
     Raises ConfigError for an unknown prior, DataError for fewer than 8 samples.
     """
     if prior not in PRIORS:
@@ -61,7 +60,7 @@ def recover(
         raise DataError(f"closed-form recovery has {len(x)} calibration samples; it needs at least 8")
     module = copy.deepcopy(pruned.module)
     plan = activations.layout(before, x)
-    names = [name for name in plan.order if _solvable(module.get_submodule(name)) and (only is None or name in only)]
+    names = [name for name in plan.order if _solvable(module.get_submodule(name))]
     rng = np.random.default_rng(seed)
     counts = activations.output_positions(before, names, x)
     positions = {name: activations.choose_positions(counts[name], len(x), rows, rng) for name in names}

@@ -21,24 +21,24 @@ def prune_and_recover(
     """A smaller copy of `module` with the weights solved for; `module` stays as it is. Labels and training are not needed.
 
     Widths are those of `prune_channels` with the ranking "local". Group by group, `select` chooses what stays on the calibration samples `x` (float32
-    [n, h, w, c], normalised as in training), and the layers that lose inputs learn the answers that `module` gives; in the end all layers do once more.
-    The module of `Pruned` is the recovered one. Raises as `select` and `recover` do.
+    [n, h, w, c], normalised as in training), and all layers learn the answers that `module` gives. The module of `Pruned` is the recovered one.
+    Raises as `select` and `recover` do.
     """
     traced = TracedModule(module, input_shape)
     if isinstance(ratio, Mapping):
         traced.check_names(ratio)
     wanted = {name: kept_width(traced.width(name), ratio.get(name, 0.0) if isinstance(ratio, Mapping) else ratio, round_to) for name in traced.groups}
     pruned = Pruned(traced.module.train(module.training), {name: traced.width(name) for name in traced.groups}, {})
+    recovered = Recovered(pruned.module, ())
     for name, width in wanted.items():
         if width >= pruned.widths[name]:
             continue
         current = TracedModule(pruned.module, input_shape)
         cut = current.cut(select(current, x, {name: width}, selection=selection, seed=seed))
         pruned = Pruned(cut.module, cut.widths, _composed(pruned.layers, cut.layers))
-        repaired = recover(module, pruned, x, prior=prior, seed=seed, only=cut.layers)
-        pruned = Pruned(repaired.module, pruned.widths, pruned.layers)
-    recovered = recover(module, pruned, x, prior=prior, seed=seed)
-    return Pruned(recovered.module, pruned.widths, pruned.layers), recovered
+        recovered = recover(module, pruned, x, prior=prior, seed=seed)
+        pruned = Pruned(recovered.module, pruned.widths, pruned.layers)
+    return pruned, recovered
 
 
 def _composed(first: Mapping[str, LayerChannels], second: Mapping[str, LayerChannels]) -> dict[str, LayerChannels]:

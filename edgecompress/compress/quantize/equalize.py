@@ -71,8 +71,8 @@ def _takes_channels(graph: FloatGraph, first: FloatNode, second: FloatNode) -> b
         return False
     channels = graph.shapes[first.output][-1]
     if second.kind == "conv2d":
-        return second.attributes["groups"] == 1
-    return second.kind == "dense" or second.attributes["weights"].shape[2] == channels
+        return int(second.attributes["groups"]) == 1
+    return second.kind == "dense" or int(second.attributes["weights"].shape[2]) == channels
 
 
 def equalize(graph: FloatGraph, x: Array, method: str, batch_size: int = 64) -> FloatGraph:
@@ -119,7 +119,7 @@ def _input_rows(node: FloatNode, channels: int) -> Array:
     weights = node.attributes["weights"]
     if node.kind == "depthwise_conv2d":
         return to_rows(weights, True)
-    return np.moveaxis(weights.reshape(len(weights), -1, channels), 2, 0).reshape(channels, -1)
+    return np.asarray(np.moveaxis(weights.reshape(len(weights), -1, channels), 2, 0).reshape(channels, -1))
 
 
 def _factors(first: FloatNode, second: FloatNode, peaks: Array, ceiling: float, method: str) -> Array:

@@ -59,7 +59,7 @@ def _step(graph: QuantizedGraph, node: Node) -> Step:
 
 
 def _finisher(op: Layer, rows: Array, elements: int) -> Callable[[Array], Array]:
-    """`rows` are the weights [channels, taps]. What it returns takes sums of products float32 [n, elements], whole numbers, to int8: bias, rescaling, zero point, clamp."""
+    """What takes sums of products, whole numbers float32 [n, elements], to int8: bias, rescaling, zero point, clamp. `rows`: weights [channels, taps]."""
     channels = len(op.bias)
     multiplier, shift = (np.broadcast_to(np.asarray(values, np.int64), channels) for values in (op.requant.multiplier, op.requant.shift))
     real = np.broadcast_to(op.requant.real, channels)
@@ -81,7 +81,7 @@ def _finisher(op: Layer, rows: Array, elements: int) -> Callable[[Array], Array]
             exact = multiply_by_quantized_multiplier(sums.reshape(-1)[near].astype(np.int64) + op.bias[channel], multiplier[channel], shift[channel])
             rounded.reshape(-1)[near] = np.clip(exact, low, high)
         rounded += op.output_zero_point
-        return rounded.astype(np.int8)
+        return np.asarray(rounded.astype(np.int8))
 
     return finish
 

@@ -6,7 +6,7 @@ the gradient that follows (Esser et al., "Learned Step Size Quantization", 2020)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class FakeQuantized(nn.Module):
         """Logits as the integer graph gives them, up to single codes at ties."""
         graph, tensors = self._constants.graph, self._constants.tensors
         values = {graph.input: _through_codes(x, tensors[graph.input])}
-        layers = iter(self.layers)
+        layers: Iterator[nn.Module] = iter(self.layers)
         for node in graph.nodes:
             inputs = [values[name] for name in node.inputs]
             result = next(layers)(*inputs) if node.kind in WEIGHTED else execute_node(node, *inputs, clamp=False)
@@ -59,8 +59,12 @@ class FakeQuantized(nn.Module):
     def trained_graph(self) -> FloatGraph:
         """The float graph whose weights lie on their integers now: quantizing it to the same bits rounds nothing."""
         graph = self._constants.graph
-        layers = {node.name: layer for node, layer in zip(graph.weighted, self.layers, strict=True)}
-        return graph.rebuilt(layers[node.name].finished(node) if node.name in layers else node for node in graph.nodes)
+        layers = dict(zip((node.name for node in graph.weighted), self.layers, strict=True))
+        nodes = []
+        for node in graph.nodes:
+            layer = layers.get(node.name)
+            nodes.append(layer.finished(node) if isinstance(layer, _Layer) else node)
+        return graph.rebuilt(nodes)
 
 
 class FloatModule(nn.Module):
@@ -88,7 +92,7 @@ class _Layer(nn.Module):
     def __init__(self, node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, output: Tensor) -> None:
         super().__init__()
         self.kind, self.bits = node.kind, weights.bits
-        self.stride, self.dilation = node.attributes.get("stride"), node.attributes.get("dilation")
+        self.stride, self.dilation = node.attributes.get("stride", (1, 1)), node.attributes.get("dilation", (1, 1))
         self.padding = node.attributes.get("padding", (0, 0, 0, 0))
         depthwise = node.kind == "depthwise_conv2d"
         integers = to_rows(weights.values, depthwise).astype(np.float64)

@@ -65,13 +65,13 @@ def calibration_samples(data: TrainingData, count: int, seed: int) -> np.ndarray
 
 def quantize_with_fallback(
     model: nn.Module | FloatGraph, data: TrainingData, settings: QuantizeConfig, max_drop: float, *, calibration: int = 512,
-    training: TrainConfig | None = None, seed: int = 0, name: str = "model", stop: Callable[[], bool] | None = None,
+    training: TrainConfig | None = None, allow_training: bool = True, seed: int = 0, name: str = "model", stop: Callable[[], bool] | None = None,
 ) -> QuantizationOutcome:
     """Integer graph of a trained classifier that loses at most `max_drop` of its validation accuracy, as far as that can be had.
 
     Steps, each only if those before it lost too much: `settings` as they are; with weights below 8 bits adaptive rounding; equalised
-    activations (with adaptive rounding); training with the integers in the loop for QAT_SHARE of the epochs of `training` (None: the data's recipe; 0 epochs: no
-    training), the model as teacher. `stop` ends that training early. Runs in one thread; the same arguments give the same bytes.
+    activations (with adaptive rounding); unless `allow_training` is False, training with the integers in the loop for QAT_SHARE of the epochs of
+    `training` (None: the data's recipe), the model as teacher. `stop` ends that training early. The same arguments give the same bytes.
     Raises ConfigError for a negative `max_drop`, and as `quantize` and `train` do.
     """
     if not max_drop >= 0:
@@ -85,7 +85,7 @@ def quantize_with_fallback(
         search.attempt(STEP_ADAPTIVE, replace(settings, rounding=rounding))
     if settings.equalize == "none":
         search.attempt(STEP_EQUALIZED, replace(settings, rounding=rounding, equalize="activations"))
-    if training is None or training.epochs > 0:
+    if allow_training:
         search.train(replace(settings, rounding=rounding), training, seed, stop)
     return search.outcome()
 

@@ -38,7 +38,8 @@ class MixedOutcome:
 
 def quantize_mixed(
     model: nn.Module | FloatGraph, data: TrainingData, settings: QuantizeConfig, costs: BitCosts, limits: BitLimits, max_drop: float, *,
-    calibration: int = 512, training: TrainConfig | None = None, seed: int = 0, name: str = "model", stop: Callable[[], bool] | None = None,
+    calibration: int = 512, training: TrainConfig | None = None, allow_training: bool = True, seed: int = 0, name: str = "model",
+    stop: Callable[[], bool] | None = None,
 ) -> MixedOutcome:
     """The assignment of least predicted damage within `limits`, quantized; `settings.weight_bits` is ignored.
 
@@ -63,6 +64,6 @@ def quantize_mixed(
         graph = quantize_calibrated(calibrated, replace(settings, weight_bits=bits))
         tried.append((bits, accuracy_int8(graph, data.validation.x, data.validation.y)))
     best = max(tried, key=lambda one: one[1])[0]
-    outcome = quantize_with_fallback(floats, data, replace(settings, weight_bits=best), max_drop, calibration=calibration, training=training, seed=seed,
-                                     name=name, stop=stop)
+    outcome = quantize_with_fallback(floats, data, replace(settings, weight_bits=best), max_drop, calibration=calibration, training=training,
+                                     allow_training=allow_training, seed=seed, name=name, stop=stop)
     return MixedOutcome(best, outcome, table, costs.flash_bytes(best), costs.seconds(best), tuple(tried))

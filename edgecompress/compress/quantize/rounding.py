@@ -97,7 +97,7 @@ class _Problem:
 
     def valid(self, scales: Array) -> Array:
         """float32 numbers, not below the least ones."""
-        return np.maximum(scales, self.least).astype(np.float32).astype(np.float64)
+        return np.asarray(np.maximum(scales, self.least).astype(np.float32).astype(np.float64))
 
     def solve(self) -> tuple[Array, Array]:
         """Integers [groups, outputs, taps] and scales [groups, outputs]."""
@@ -120,7 +120,7 @@ class _Problem:
         return np.where(better[..., None], values, best), np.where(better, scales, best_scales)
 
     def _nearest(self, scales: Array) -> Array:
-        return np.clip(np.rint(self.target / scales[..., None]), self.low, self.high)
+        return np.asarray(np.clip(np.rint(self.target / scales[..., None]), self.low, self.high))
 
     def _best_scales(self, scales: Array) -> Array:
         """Of several sizes the scale whose nearest rounding has the least error in the output."""

@@ -65,11 +65,11 @@ class BatchMatmul(Op):
     def reference(self, *inputs: np.ndarray) -> np.ndarray:
         a, b = inputs
         depth = a.shape[-2 if self.transpose_left else -1]
-        exact = np.float32 if depth <= FLOAT32_DEPTH else np.float64
+        exact = np.dtype(np.float32 if depth <= FLOAT32_DEPTH else np.float64)
         left, right = a.astype(exact) - self.left_zero_point, b.astype(exact) - self.right_zero_point
         left = left.swapaxes(-1, -2) if self.transpose_left else left
         right = right.swapaxes(-1, -2) if self.transpose_right else right
-        accumulator = (left @ right).astype(np.int32)
+        accumulator = np.matmul(left, right).astype(np.int32)
         return rescale_to_int8(accumulator, self.requant, self.output_zero_point, self.activation_min, self.activation_max)
 
     def macs(self, *shapes: Shape) -> int:

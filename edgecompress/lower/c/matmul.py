@@ -25,7 +25,7 @@ class BatchMatmulEmitter(SimpleEmitter):
     def scratch_bytes(self, call: Call) -> int:
         op = call.op
         _, _, columns, depth = op.sizes(*(tensor.shape for tensor in call.inputs))
-        return 4 * columns + (0 if op.transpose_right else columns * depth) + (depth if op.transpose_left else 0)
+        return int(4 * columns + (0 if op.transpose_right else columns * depth) + (depth if op.transpose_left else 0))
 
     def features(self, call: Call) -> dict[str, float]:
         op = call.op

@@ -37,7 +37,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW -> NCHW."""
-        query, key, value = (made.flatten(2).unflatten(1, self.split) for made in (self.query(x), self.key(x), self.value(x)))  # [n, heads, d, tokens]
+        # each [n, heads, d, tokens]
+        query, key, value = (made.flatten(2).unflatten(1, self.split) for made in (self.query(x), self.key(x), self.value(x)))
         weights = torch.softmax(torch.matmul(query.transpose(2, 3), key) * self.factor, dim=-1)
         mixed = torch.matmul(weights, value.transpose(2, 3)).transpose(2, 3)
         result: torch.Tensor = self.project(mixed.flatten(1, 2).unflatten(2, self.grid))

@@ -21,7 +21,7 @@ KNOBS = (
 
 
 class TokenMixing(nn.Module):
-    """Two 1x1 convolutions over the transposed image, in which tokens are channels and channels are pixels, and a skip connection; NCHW in and out."""
+    """Two 1x1 convolutions over the transposed image, in which tokens are channels, and a skip connection; NCHW in and out."""
 
     def __init__(self, grid: Size, hidden: int, activation: str) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class TokenMixing(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW -> NCHW."""
         transposed = x.flatten(2).transpose(1, 2).unsqueeze(3)
-        mixed: torch.Tensor = self.spread(self.gather(transposed))
-        return x + mixed.squeeze(3).transpose(1, 2).unflatten(2, self.grid)
+        result: torch.Tensor = x + self.spread(self.gather(transposed)).squeeze(3).transpose(1, 2).unflatten(2, self.grid)
+        return result
 
 
 def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, keep: KeepWidth) -> nn.Module:
