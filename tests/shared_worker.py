@@ -11,14 +11,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgecompress.errors import EdgecompressError, ModelError
 from edgecompress.search.evaluator import Answer, Task, local_evaluator
-from edgecompress.search.shared import SharedEvaluator, Timing
+from edgecompress.search.shared import SharedEvaluator
+from edgecompress.search.shared_life import Timing
 from edgecompress.search.shared_table import Display
 
 DISPLAY = Display(("square", "index"), lambda values: ((values["square"], values["index"]), {"small": values["index"] - 100.0}))
@@ -79,7 +80,7 @@ def run(evaluator: Any, scores: int, trainings: int) -> dict[str, Any]:
         return found
 
     ask(scoring_tasks(scores))
-    weights = {index: b"" for index in range(trainings)}
+    weights = dict.fromkeys(range(trainings), b"")
     for rung in range(2):
         answers = ask([Task(f"train/{index}/{rung}", train, {"index": index, "rung": rung}, {"weights": weights[index]} if rung else {})
                        for index in weights])
@@ -112,9 +113,10 @@ def main(settings: Mapping[str, Any]) -> int:
     """Works as one machine and prints a line of JSON: the answers, or the error."""
     context = Context(settings["log"], settings["seconds"], settings["answer_bytes"])
     try:
-        with (local_evaluator(context, settings["workers"]) if settings["processes"] else nullcontext(Inline(context))) as inner:
-            with shared(inner, settings, lambda text: print(text, file=sys.stderr, flush=True)) as evaluator:
-                result = run(evaluator, settings["scores"], settings["trainings"])
+        with ExitStack() as stack:
+            inner = stack.enter_context(local_evaluator(context, settings["workers"])) if settings["processes"] else Inline(context)
+            evaluator = stack.enter_context(shared(inner, settings, lambda text: print(text, file=sys.stderr, flush=True)))
+            result = run(evaluator, settings["scores"], settings["trainings"])
     except EdgecompressError as error:
         print(json.dumps({"error": error.message, "code": int(error.exit_code)}))
         return int(error.exit_code)

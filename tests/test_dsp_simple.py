@@ -27,7 +27,7 @@ from edgecompress.lower.c.dsp_simple import fit_add, fit_requantize
 from edgecompress.lower.c.emitter import Call
 from edgecompress.lower.c.table import select
 
-KINDS = ("add", "average_pool2d", "max_pool2d", "global_average_pool", "requantize")
+KINDS = ("add", "average_pool2d", "max_pool2d", "global_average_pool", "requantize", "batch_matmul")
 BYTES = np.arange(-128, 128, dtype=np.int8)
 TURNED = Table(BYTES[::-1])  # no pass takes it away
 

@@ -15,7 +15,7 @@ import pytest
 import shared_worker
 from tools import require_tool
 
-from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
+from edgecompress.errors import ConfigError, DeviceError, ModelError, ToolMissingError
 from edgecompress.search import ray_evaluator, shared_identity
 from edgecompress.search.evaluator import Answer, Task
 from edgecompress.search.evaluators import make_evaluator
@@ -44,6 +44,11 @@ def work(context: Shared, payload: Mapping[str, Any], files: Mapping[str, bytes]
     return Answer(facts, {"copy": bytes(reversed(files["weights"]))})
 
 
+def refuse(context: Shared, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
+    """A user's error."""
+    raise ModelError("this model cannot be lowered")
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     require_tool("ray", importlib.util.find_spec("ray") is not None)
@@ -63,9 +68,18 @@ def test_tasks_are_answered_on_the_cluster(cluster: Any) -> None:
     assert found == {f"task/{index}": Answer({"sum": float(index), "threads": 1, "size": 100_000}, {"copy": b"cba"}) for index in range(12)}
 
 
+def test_a_cluster_is_one_machine_of_a_shared_search(cluster: Any, tmp_path: Path) -> None:
+    settings = {"storage": f"sqlite:///{tmp_path}/study.db", "study": "study", "identity": shared_worker.IDENTITY, "workers": cluster.workers, "grace": 5.0,
+                "outage": 5.0, "folder": str(tmp_path / "machine")}
+    tasks = [_task(index) for index in range(50, 58)]
+    with shared_worker.shared(cluster, settings, print) as evaluator:
+        found = {task.key: answer for task, answer in evaluator.answers(tasks)}
+    assert found == {task.key: answer for task, answer in cluster.answers(tasks)}
+
+
 def test_a_users_error_is_an_answer_and_a_bug_is_raised(cluster: Any) -> None:
-    ((_, answer),) = cluster.answers([Task("score/6", shared_worker.score, {"index": 6})])
-    assert answer.error == "candidate 6 cannot be lowered"
+    ((_, answer),) = cluster.answers([Task("refused", refuse, {})])
+    assert answer == Answer({}, error="this model cannot be lowered")
     with pytest.raises(KeyError, match="index"):
         list(cluster.answers([Task("bug", work, {})]))
 

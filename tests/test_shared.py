@@ -238,7 +238,8 @@ def test_another_version_is_refused(key: str, value: str, settings: dict[str, An
     assert machines("one").result()[0] == 0
     code, answer, _ = machines("two", identity={**shared_worker.IDENTITY, key: value}).result()
     assert code == 2
-    assert answer["error"].startswith(f"this machine cannot join the study '{settings['study']}': {key} is {shared_worker.IDENTITY[key]} there and {value} here;")
+    both = f"{key} is {shared_worker.IDENTITY[key]} there and {value} here"
+    assert answer["error"].startswith(f"this machine cannot join the study '{settings['study']}': {both};")
     code, result, _ = machines("three").result()
     assert (code, result) == (0, alone(settings))
     assert set(begun(settings).values()) == {1}, "the study is as usable as before"
@@ -255,7 +256,7 @@ def test_machines_that_ask_differently_are_stopped(settings: dict[str, Any], tmp
         assert len(list(one.answers(tasks))) == 4
     tasks[2] = replace(tasks[2], payload={"index": 20})
     other = {**settings, "folder": str(tmp_path / "other")}
-    with shared_worker.shared(shared_worker.Inline(context), other, lambda text: None) as two, pytest.raises(ConfigError, match="'score/2'.*have diverged"):
+    with shared_worker.shared(shared_worker.Inline(context), other, lambda text: None) as two, pytest.raises(ConfigError, match=r"'score/2'.*have diverged"):
         list(two.answers(tasks))
 
 

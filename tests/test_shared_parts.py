@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
-from edgecompress.search import shared, shared_identity
+from edgecompress.search import shared_identity, shared_life
 from edgecompress.search.evaluator import Answer, Task
 from edgecompress.search.evaluators import make_evaluator
 from edgecompress.search.shared_answers import Unsent, as_stored, assembled, checked, chunks, described, joined, question
@@ -229,8 +229,8 @@ def test_a_foreign_study_is_left_alone(tmp_path: Path) -> None:
 
 def test_silence_is_measured_with_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(shared.time, "monotonic", lambda: now[0])
-    watch = shared.Watch(30.0)
+    monkeypatch.setattr(shared_life.time, "monotonic", lambda: now[0])
+    watch = shared_life.Watch(30.0)
 
     def after(seconds: float, beats: dict[str, str]) -> tuple[bool, bool]:
         now[0] += seconds

@@ -13,6 +13,7 @@ INSTRUCTIONS_OVER_CLOCK = "instructions / clock"
 CYCLES_OVER_CLOCK = "estimated cycles / clock"
 CYCLES_AND_WAITS_OVER_CLOCK = "estimated cycles with flash waits / clock"
 WALL_CLOCK = "wall clock"
+MEASURED_CYCLES_OVER_CLOCK = "measured cycles / clock"
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,15 @@ class Measurement:
     """One bench run. None means: this transport cannot see it (this machine has no flash, qemu no cycles)."""
 
     target: str
-    where: str  # unicorn, qemu, host
+    where: str  # unicorn, qemu, host, ssh, serial
     instructions: int | None  # median of the counted frames
     instruction_spread: InstructionSpread | None
     estimated_cycles: int | None  # bench/pipeline.py; None where it has no model of the core
     memory_words: int | None  # registers loaded and stored
     flash_wait_cycles: int | None  # on top of estimated_cycles, bench/flash_wait.py; None where the target's file has no flash_timing
     latency_s: float
-    latency_basis: str  # CYCLES_AND_WAITS_OVER_CLOCK, CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK or WALL_CLOCK
-    latency_spread_s: tuple[float, float] | None  # fastest and slowest batch, wall clock only
+    latency_basis: str  # CYCLES_AND_WAITS_OVER_CLOCK, CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK, MEASURED_CYCLES_OVER_CLOCK or WALL_CLOCK
+    latency_spread_s: tuple[float, float] | None  # fastest and slowest record or frame, measured times only
     flash_bytes: int | None  # model, kernels, compiler runtime, startup
     harness_flash_bytes: int | None  # what the bench added, not in flash_bytes
     ram_bytes: int | None  # static data of the model (its arena included) + stack

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgecompress import __version__, resources
 from edgecompress.bench import bench, check_tools, pipeline
+from edgecompress.bench.board import time_layers
 from edgecompress.bench.firmware import build_firmware
 from edgecompress.bench.machines import machine_for
 from edgecompress.bench.measurement import Measurement
@@ -24,15 +25,18 @@ from edgecompress.bench.runner import is_program
 from edgecompress.bench.subject import load_subject
 from edgecompress.bench.sweep import OPTIONS, Draw, choose, lowered, make_graph, reduced
 from edgecompress.bench.toolchain import select_compiler
+from edgecompress.bench.transport import serial
+from edgecompress.bench.transport.serial import Board
 from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.hw.plan import LayerPlan, LoweredPlan
-from edgecompress.hw.profile import FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
+from edgecompress.hw.profile import FLOORS, FirmwareRow, HardwareProfile, LayerRow, fit_code, fit_layers, fit_overhead, judge
 from edgecompress.hw.target import EXTENSIONS, Target
 from edgecompress.lower import lowering
 from edgecompress.lower.artifact import Artifact
 from edgecompress.lower.vectors import named_vectors
 from edgecompress.processes import default_workers, process_pool
 
+BOARD_TIMEOUT_S = 30.0  # longest silence
 HELD_BACK_EVERY = 6  # of the rows of each kernel
 
 
@@ -175,12 +179,17 @@ def hold_back(rows: Sequence[LayerRow]) -> tuple[LayerRow, ...]:
 
 
 def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | None, emulator: str | None, progress: Any,
-                 on: str | None = None) -> HardwareProfile:
-    """Runs a choice of the first `layers` random layers; `on` as in `bench`: this machine and those behind ssh are timed, emulators count.
+                 on: str | None = None, flash_command: str | None = None, board: Path | None = None) -> HardwareProfile:
+    """Runs a choice of the first `layers` random layers; `on`, `flash_command` and `board` as in `bench`: this machine, those behind ssh and boards
+    are timed, emulators count.
 
     Raises ConfigError for a target or emulator that cannot count a layer's instructions, ToolMissingError without a compiler or emulator,
     DeviceError if outputs differ from the reference.
     """
+    if on is not None and on.startswith(serial.SCHEME):
+        wired = serial.parse_serial(on, flash_command, board)
+        sweep, graphs = Sweep(target, seed, cc, None), choose(target, seed, layers)
+        return _assemble(sweep, name, graphs, _board_samples(sweep, graphs, wired, progress), "measured", target.description)
     where = check_tools(target, cc, emulator, on)
     if is_program(where):
         from edgecompress.bench.timed_profiling import make_timed_profile
@@ -190,20 +199,40 @@ def make_profile(target: Target, name: str, layers: int, seed: int, cc: str | No
         if target.family == "linux" and where == "host":
             raise ConfigError(f"target '{target.name}' is another machine: profile it with --on ssh://user@host")
         return make_timed_profile(target, name, layers, seed, cc, where, progress)
-    emulator = where
-    sweep, graphs = Sweep(target, seed, cc, emulator), choose(target, seed, layers)
-    samples = _samples(sweep, graphs, progress)
+    sweep, graphs = Sweep(target, seed, cc, where), choose(target, seed, layers)
+    return _assemble(sweep, name, graphs, _samples(sweep, graphs, progress), "simulated", f"emulated {target.core}")
+
+
+def _board_samples(sweep: Sweep, graphs: Sequence[Sequence[Draw]], board: Board, progress: Any) -> list[Sample]:
+    """All graphs, one after another: there is one board."""
+    progress.stage("profile", len(graphs))
+    samples = []
+    for draws in graphs:
+        artifact = lower_graph(sweep, draws)
+        firmware, stack, costs, outside, unit = time_layers(artifact, sweep.target, sweep.cc, board, BOARD_TIMEOUT_S)
+        called = [layer for layer in artifact.plan.layers if layer.kernel]
+        rows = tuple(LayerRow(layer.kernel, shape_text(layer), {k: v for k, v in layer.features.items() if v}, cost, False)
+                     for layer, cost in zip(called, costs, strict=True))
+        whole = FirmwareRow(artifact.plan.kernels, len(called), firmware.flash_bytes - artifact.plan.constant_bytes, stack, outside, False)
+        samples.append(Sample(rows, whole, unit, firmware.compiler, "serial line"))
+        progress.step(len(samples))
+    return samples
+
+
+def _assemble(sweep: Sweep, name: str, graphs: Sequence[Sequence[Draw]], samples: Sequence[Sample], source: str, board: str) -> HardwareProfile:
+    """Fits what was seen."""
+    target, floor = sweep.target, FLOORS[samples[0].unit]
     layer_rows = hold_back([row for sample in samples for row in sample.rows])
     firmware_rows = tuple(sample.firmware for sample in samples)
-    coefficients = fit_layers(layer_rows)
+    coefficients = fit_layers(layer_rows, floor)
     functions = _kernel_functions(sweep, graphs)
     code_base, code_layer, code_kernel = fit_code(firmware_rows, functions)
-    overhead_base, overhead_layer = fit_overhead(firmware_rows)
+    overhead_base, overhead_layer = fit_overhead(firmware_rows, 1.0 if samples[0].unit != "seconds" else 1e-9)
     return HardwareProfile(
-        name=name, target=target.name, board=f"emulated {target.core}", source="simulated", unit=samples[0].unit, clock_hz=target.clock_hz,
+        name=name, target=target.name, board=board, source=source, unit=samples[0].unit, clock_hz=target.clock_hz,
         compiler=samples[0].compiler, runner=samples[0].runner, kernel_version=kernel_version(target), tool_version=__version__,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=seed, layer_rows=layer_rows, firmware_rows=firmware_rows,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(), seed=sweep.seed, layer_rows=layer_rows, firmware_rows=firmware_rows,
         coefficients=coefficients, overhead_base=overhead_base, overhead_per_layer=overhead_layer, code_base_bytes=code_base,
         code_layer_bytes=code_layer, code_kernel_bytes=code_kernel, code_functions=functions, stack_bytes=max(row.stack_bytes for row in firmware_rows),
-        fit_error=judge(layer_rows, coefficients),
+        fit_error=judge(layer_rows, coefficients, floor),
     )

@@ -20,7 +20,7 @@ from edgecompress.bench.protocol import Execution, Frame, FrameCount
 from edgecompress.bench.subject import Subject, Values, Vectors, count_differing, load_subject, load_vectors
 from edgecompress.bench.timing import Schedule, fastest_calibration, trust
 from edgecompress.bench.toolchain import program_compiler, select_compiler
-from edgecompress.bench.transport import host, qemu, unicorn
+from edgecompress.bench.transport import host, qemu, serial, unicorn
 from edgecompress.bench.transport.host import THIS_MACHINE, Place
 from edgecompress.bench.transport.ssh import SCHEME, parse_ssh
 from edgecompress.errors import ConfigError, EdgecompressError, ModelError, unknown_name
@@ -44,20 +44,28 @@ def _disk_errors() -> Iterator[None]:
 
 @_disk_errors()
 def bench(folder: Path, on: str | None = None, cc: str | None = None, emulator: str | None = None, samples: int = 10,
-          target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Measurement:
+          target: Target | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, flash_command: str | None = None,
+          board: Path | None = None) -> Measurement:
     """Builds the artifact in `folder`, runs up to `samples` of its test vectors and compares them with the reference.
 
-    `on`: emulator (default for Cortex-M), host, ssh://user@host:port, or an emulator's name. `cc`: zig, gcc or a path. `emulator`: unicorn or qemu.
-    `target` replaces the manifest's. `timeout_s` bounds a frame (unicorn) or the run (qemu, host, ssh).
+    `on`: emulator (default for Cortex-M), host, ssh://user@host:port, serial:PORT?baud=N (with `flash_command` and `board`, see
+    transport/serial.py), or an emulator's name. `cc`: zig, gcc or a path. `emulator`: unicorn or qemu.
+    `target` replaces the manifest's. `timeout_s` bounds a frame (unicorn), the run (qemu, host, ssh)
+    or a silence (serial).
     Raises ConfigError and ModelError for a bad folder or choice, ToolMissingError, BuildError, DeviceError.
     """
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}")
+    wired = None if on is None or not on.startswith(serial.SCHEME) else serial.parse_serial(on, flash_command, board)
     subject = load_subject(folder)
     target = target or _target_of(subject)
-    where = _where(target, on, emulator)
+    where = "" if wired else _where(target, on, emulator)
     vectors = load_vectors(subject, samples)
     frames = _frames(subject, vectors.inputs)
+    if wired is not None:
+        from edgecompress.bench.board import bench_on_board
+
+        return bench_on_board(subject, target, cc, wired, frames, vectors, timeout_s)
     if is_program(where):
         return _bench_program(subject, target, where, cc, frames, vectors, timeout_s)
     firmware = build_firmware([subject], machine_for(target, where), select_compiler(target, cc))
@@ -127,7 +135,7 @@ def _where(target: Target, on: str | None, emulator: str | None) -> str:
     if on is not None and on.startswith(SCHEME):
         return _where_ssh(target, on, emulator)
     if on is not None and on not in PLACES:
-        raise unknown_name("place to bench on", on, (*PLACES, "ssh://user@host"))
+        raise unknown_name("place to bench on", on, (*PLACES, "ssh://user@host", "serial:PORT"))
     if emulator is not None and emulator not in EMULATORS:
         raise unknown_name("emulator", emulator, EMULATORS)
     if target.family == "linux" and on is None and emulator is None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgecompress.cli.board_input import add_board
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ExitCode
 from edgecompress.units import format_bytes, format_duration
@@ -16,8 +17,9 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("bench", help="build an artifact, run it on the emulated core, this host or another one, compare with the reference")
     parser.add_argument("folder", type=Path, help="artifact folder, as 'lower' and 'search' write it")
     parser.add_argument("--target", help="device name or the path of its TOML file (default: the one the artifact was lowered for)")
-    parser.add_argument("--on", metavar="WHERE", help="where to run: emulator, unicorn, qemu, host or ssh://user@host[:port] (default: the target's "
-                                                      "emulator; this machine for host targets)")
+    parser.add_argument("--on", metavar="WHERE", help="where to run: emulator, unicorn, qemu, host, ssh://user@host[:port] or serial:/dev/ttyACM0"
+                                                      "[?baud=115200] (default: the target's emulator; this machine for host targets)")
+    add_board(parser)
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="same as --on with that name")
     parser.add_argument("--cc", help="compiler: zig, gcc or a path (default: zig for cores, the system's for the host)")
     parser.add_argument("--samples", type=int, default=10, help="inputs to compare, at least 10 where the artifact has them (default: 10)")
@@ -33,7 +35,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
     target = load_target(arguments.target) if arguments.target else None
     on = None if arguments.on == "emulator" else arguments.on
-    measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples, target=target)
+    measurement = bench(arguments.folder, on=on, cc=arguments.cc, emulator=arguments.emulator, samples=arguments.samples, target=target,
+                        flash_command=arguments.flash_command, board=arguments.board)
     if arguments.format == "json":
         print_json(measurement.to_document())
     else:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgecompress.cli.board_input import add_board
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ConfigError, ExitCode
 
@@ -21,8 +22,9 @@ def register(subparsers: Any) -> None:
                              "the fit (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, help="which layers (default: 0)")
     parser.add_argument("--on", metavar="WHERE",
-                        help="emulator, host (this machine) or ssh://user@host[:port] (default: the target's emulator; this machine for host "
-                             "targets)")
+                        help="emulator, host (this machine), ssh://user@host[:port] or serial:/dev/ttyACM0[?baud=115200] (default: the target's "
+                             "emulator; this machine for host targets)")
+    add_board(parser)
     parser.add_argument("--cc", help="compiler: zig, gcc or a path")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn, where it has the core)")
     add_format(parser)
@@ -48,7 +50,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     path.parent.mkdir(parents=True, exist_ok=True)  # first: minutes of work would be lost to a folder that cannot be made
     on = None if arguments.on == "emulator" else arguments.on
     with progress_display() as progress:
-        profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress, on)
+        profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress, on,
+                               arguments.flash_command, arguments.board)
     profile.save(path)
     error = profile.fit_error
     summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),

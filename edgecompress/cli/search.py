@@ -54,6 +54,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--config", type=Path, help="TOML file with any of these settings; flags win over it")
     parser.add_argument("--output", type=Path, default=Path("runs/search"), help="run folder (default: runs/search)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
+    parser.add_argument("--calibrate-proxies", action="store_true",
+                        help="first train some 20 candidates on the data and keep the zero-shot scores that rank them better than their MACs do")
     for field in fields(SearchConfig):
         flag = "--" + field.name.replace("_", "-")
         text = HELP[field.name] + ("" if field.default in ("", 0) else f" (default: {field.default})")
@@ -81,6 +83,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     from edgecompress.run.pipeline import search
 
     with progress_display() as progress:
+        if arguments.calibrate_proxies:
+            _calibrate(config, progress)
         outcome = search(config, arguments.output, arguments.resume, progress)
         write_report(outcome.run)
     if arguments.format == "json":
@@ -88,6 +92,19 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     else:
         print_table(("chosen model", str(outcome.summary["chosen"])), _rows(outcome.summary, outcome.run))
     return ExitCode.DONE if outcome.within_budget else ExitCode.ANSWER_IS_NO
+
+
+def _calibrate(config: SearchConfig, progress: Any) -> None:
+    """Its table goes to stderr: stdout is for the result."""
+    from edgecompress.run.problem import calibrate_proxies
+    from edgecompress.search.calibration import calibration_table
+
+    calibration = calibrate_proxies(config, progress)
+    titles, rows = calibration_table(calibration)
+    widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
+    for row in (titles, *rows):
+        progress.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    progress.say(f"kept: {', '.join(calibration.kept)}")
 
 
 def _rows(summary: Any, run: Path) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from edgecompress.hw.uncertainty import KernelFit, deviation, fit_statistics
 
 FORMAT_VERSION = 1
 SOURCES = ("measured", "simulated", "datasheet")
-UNITS = ("instructions", "cycles", "seconds")  # cycles are estimated, see bench/pipeline.py
+UNITS = ("instructions", "cycles", "seconds")  # cycles: measured, or estimated as in bench/pipeline.py
 FLOORS = {"instructions": 0.0, "cycles": 0.0, "seconds": 1e-7}  # a cost's error is relative to cost + floor: clocks are read to some 10 ns
 
 
@@ -217,10 +217,10 @@ def fit_code(rows: Sequence[FirmwareRow], functions: Mapping[str, Mapping[str, i
     return float(solution[0]), float(solution[1]), dict(zip(kernels, solution[2:].tolist(), strict=True))
 
 
-def fit_overhead(rows: Sequence[FirmwareRow]) -> tuple[float, float]:
-    """(base, a layer) of the cost outside all kernels."""
+def fit_overhead(rows: Sequence[FirmwareRow], least: float = 1.0) -> tuple[float, float]:
+    """(base, a layer) of the cost outside all kernels, which is taken to be `least` at least."""
     matrix = np.array([[1.0, row.layers] for row in rows])
-    solution = _relative_least_squares(matrix, np.array([max(row.overhead, 1.0) for row in rows]))
+    solution = _relative_least_squares(matrix, np.array([max(row.overhead, least) for row in rows]))
     return float(solution[0]), float(solution[1])
 
 

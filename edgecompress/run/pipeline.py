@@ -29,8 +29,8 @@ from edgecompress.run.candidate import CandidateResult, finish_candidate, finish
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import FREE_KEYS, RunDirectory
 from edgecompress.run.files import read_json, write_json
-from edgecompress.run.problem import make_devices, make_problem
-from edgecompress.run.race import Progress, Race, screened_rows, train_teacher
+from edgecompress.run.problem import Progress, known_proxies, make_devices, make_problem, make_spec, names_of
+from edgecompress.run.race import Race, screened_rows, train_teacher
 from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
@@ -55,11 +55,11 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     """Runs or resumes a whole search. Raises ConfigError, DataError, BudgetError or DeviceError; finished work stays in `output`."""
     devices = make_devices(config)
     data = load_dataset(config.data, seed=config.seed)
-    problem = make_problem(config, data, devices)
+    problem = make_problem(config, data, devices, recorded_proxies(output, resume) or known_proxies(config, data, devices, progress.say))
     space = problem.make_space()
     provenance = _provenance(problem, data)
     workers = config.workers or default_workers()
-    context = Context(problem, data.without_test(), config)
+    context = Context(problem, data.without_test(), config, config.minutes * 60 * workers)
     with RunDirectory.open(output, config, provenance, resume) as run, \
             make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
                            study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
@@ -73,6 +73,12 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
         summary = _prove(run, best, config, data, devices, progress)
         _write_document(run, config, data, problem, trials, winners, race, results, summary, provenance)
         return Outcome(summary, output, within(best, devices))
+
+
+def recorded_proxies(output: Path, resume: bool) -> tuple[str, ...]:
+    """The proxies of the run that is resumed: a calibration made since then must not change it."""
+    recorded = output / "provenance.json"
+    return names_of(str(read_json(recorded).get("proxies", ""))) if resume and recorded.exists() else ()
 
 
 def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
@@ -281,7 +287,7 @@ def _test_accuracy_float(folder: Path, data: Dataset, config: SearchConfig, devi
     from edgecompress.run.candidate import load_weights
 
     candidate = Candidate.from_json((folder / "candidate.json").read_text())
-    module = build(candidate, data.input_shape, len(data.classes), space=make_problem(config, data, devices).make_space())
+    module = build(candidate, data.input_shape, len(data.classes), space=make_spec(config, devices).make(data.input_shape, len(data.classes)))
     load_weights(module, folder / "model.pt")
     return accuracy_float(from_torch(module.eval(), data.input_shape), data.test)
 

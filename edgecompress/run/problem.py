@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from edgecompress.bench import check_tools
+from edgecompress.bench.cache import cache_directory
+from edgecompress.data.dataset import load_dataset
 from edgecompress.errors import ConfigError, unknown_name
 from edgecompress.hw.estimate import applies
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
+from edgecompress.processes import default_workers
 from edgecompress.run.config import SearchConfig
 from edgecompress.search.objective import INHERITED, Device, Problem
 from edgecompress.search.space import SpaceSpec
 
 if TYPE_CHECKING:
     from edgecompress.data.parts import Dataset
+    from edgecompress.search.calibration import Calibration
+
+
+class Progress(Protocol):
+    """Where the pipeline says how far it is."""
+
+    def stage(self, name: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+
+    def step(self, done: int) -> None:
+        """`done` steps of the stage are finished."""
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+
 
 DEVICE_KEYS = ("latency", "ram", "flash", "macs", "profile")
 BATCH, INHERITED_BATCH = 32, 256  # training samples that proxies see
@@ -89,6 +108,43 @@ def names_of(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.replace(" ", "").split(",") if name)
 
 
+def calibrations() -> Path:
+    """Where verdicts about proxies are kept: in the user's cache, for all runs."""
+    return cache_directory() / "calibrations"
+
+
+def make_spec(config: SearchConfig, devices: tuple[Device, ...]) -> SpaceSpec:
+    """The space in words. Further devices do not change it: widths that one of them does not like are still right."""
+    return SpaceSpec(names_of(config.families), config.model, devices[0].target.width_multiple)
+
+
+def known_proxies(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], say: Callable[[str], None]) -> tuple[str, ...]:
+    """What a calibration for this data kept, if there is one; () otherwise."""
+    from edgecompress.search.calibration import load_calibration
+
+    if config.proxies or config.model:
+        return ()
+    found = load_calibration(data.without_test(), make_spec(config, devices), devices, calibrations(), say)
+    return () if found is None else found.kept
+
+
+def calibrate_proxies(config: SearchConfig, progress: Progress) -> Calibration:
+    """Trains candidates of the search's space on its data and says which proxies rank them better than their multiply-accumulates.
+
+    Raises ConfigError for an own model, whose proxy looks at its trained weights, and as `calibrate` does.
+    """
+    from edgecompress.search.calibration import CalibrationConfig, calibrate
+
+    if config.model:
+        raise ConfigError("--calibrate-proxies is for families of untrained networks; candidates of --model inherit trained weights and are judged by those")
+    devices = make_devices(config)
+    data = load_dataset(config.data, seed=config.seed)
+    settings = CalibrationConfig(seed=config.seed)
+    progress.stage("calibrate", settings.networks)
+    return calibrate(data.without_test(), make_spec(config, devices), devices, settings, calibrations(), config.workers or default_workers(),
+                     lambda done, _: progress.step(done), progress.say)
+
+
 def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], proxies: tuple[str, ...] = ()) -> Problem:
     """The search's view: training samples for the proxies, shapes, limits. No validation or test sample. Raises ConfigError for an unknown proxy."""
     from edgecompress.search.proxies import PROXIES
@@ -100,7 +156,5 @@ def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...
             raise unknown_name("proxy", name, known)
     count = INHERITED_BATCH if INHERITED in chosen else BATCH
     order = np.sort(np.random.default_rng(config.seed).permutation(len(data.train.y))[:count])
-    # further devices do not change the space: widths that one of them does not like are still right
-    spec = SpaceSpec(names_of(config.families), config.model, getattr(devices[0].target, "width_multiple", 4))
-    return Problem(data.input_shape, len(data.classes), devices, spec, np.ascontiguousarray(data.train.x[order]),
+    return Problem(data.input_shape, len(data.classes), devices, make_spec(config, devices), np.ascontiguousarray(data.train.x[order]),
                    np.ascontiguousarray(data.train.y[order]), tuple(name for name in chosen if name != "macs"), config.seed)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from edgecompress.errors import ConfigError, TrainingError
-from edgecompress.processes import default_workers
 from edgecompress.run.candidate import trained
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_atomic, write_json
+from edgecompress.run.problem import Progress
 from edgecompress.run.trainer import final_task, rung_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.halving import Halving
@@ -22,19 +22,6 @@ from edgecompress.search.teacher import TEACHER
 
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
 
-
-
-class Progress(Protocol):
-    """Where the pipeline says how far it is."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-
-    def step(self, done: int) -> None:
-        """`done` steps of the stage are finished."""
-
-    def say(self, text: str) -> None:
-        """One line for people."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +67,16 @@ class Race:
             self._progress.stage("train", len(standing))
         return self._train_fully(standing, len(rungs) - 1)
 
-    def _seconds(self, number: int) -> float:
-        """CPU seconds of one training of a rung; 0: by epochs."""
+    def _portion(self, number: int) -> float:
+        """Part of all training that one training of a rung is."""
         rungs = self._halving.rungs
-        everything = self._config.minutes * 60 * (self._config.workers or default_workers())
-        return everything * rungs[number].share / sum(rung.count * rung.share for rung in rungs)
+        return rungs[number].share / sum(rung.count * rung.share for rung in rungs)
 
     def _task(self, trial: Trial, number: int, last: bool) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
         files = {**self._files, "model.pt": before[1]} if before else self._files
-        payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "seconds": self._seconds(number)}
+        payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "portion": self._portion(number)}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
     def _goes_on(self, candidate: Candidate) -> bool:
@@ -166,9 +152,8 @@ def train_teacher(run: RunDirectory, config: SearchConfig, evaluator: Evaluator,
     """Files that all tasks of an own model need: its weights, if they had to be trained first; kept in the run."""
     values, weights = run.path / "teacher.json", run.path / TEACHER
     if not values.exists():
-        seconds = TEACHER_SHARE * config.minutes * 60 * (config.workers or default_workers())
         progress.stage("own model", 1)
-        for _, answer in evaluator.answers([Task("train/teacher", teacher_task, {"seconds": seconds})]):
+        for _, answer in evaluator.answers([Task("train/teacher", teacher_task, {"portion": TEACHER_SHARE})]):
             if answer.error:
                 raise TrainingError(f"the own model cannot be judged: {answer.error}")
             for content in answer.files.values():

@@ -36,11 +36,12 @@ TRAINED = 0.2  # of the way from guessing to always right: a model that is not a
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What all tasks of a search share."""
+    """What all tasks of a search share. `seconds` of CPU time are for all trainings together; 0: trainings are measured in epochs."""
 
     problem: Problem
     data: TrainingData
     config: SearchConfig
+    seconds: float
 
 
 def train_seed(config: SearchConfig, candidate: Candidate) -> int:
@@ -75,7 +76,8 @@ def _with_weights(module: nn.Module, content: bytes) -> nn.Module:
 
 
 def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate at its pruned widths for a share of a full training. Payload: candidate, share, seconds; file model.pt: go on from it.
+    """Trains a candidate at its pruned widths for a share of a full training. Payload: candidate, rung, share of the epochs or portion of the seconds;
+    file model.pt: go on from it.
 
     The accuracy is that of the quantized network where weights have fewer than 8 bits, which cost accuracy of their own.
     """
@@ -88,9 +90,9 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
     torch.manual_seed(seed)
     teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
-    recipe = make_recipe(data, config, payload["share"], payload["seconds"])
+    recipe = make_recipe(data, config, payload["share"], seconds := context.seconds * payload["portion"])
     if teacher is not None:
-        recipe = replace(recipe.for_finetuning(), seconds=payload["seconds"])
+        recipe = replace(recipe.for_finetuning(), seconds=seconds)
     if "model.pt" in files:
         module = _with_weights(module, files["model.pt"])
         recipe = replace(recipe, learning_rate=recipe.learning_rate / 2)
@@ -122,7 +124,7 @@ def _quantized_accuracy(result: TrainResult, candidate: Candidate, context: Cont
 
 
 def final_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate to the end and quantizes it. Payload: candidate, seconds; file model.pt: weights of its last rung.
+    """Trains a candidate to the end and quantizes it. Payload: candidate, portion of the seconds; file model.pt: weights of its last rung.
 
     Answers with the files model.pt, graph.json and graph.npz, and the values of training.json.
     """
@@ -135,7 +137,7 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
     space = context.problem.make_space()
     torch.manual_seed(train_seed(context.config, candidate))
     dense_accuracy, module = _fully_trained(candidate, context, space, payload, files)
-    outcome = _quantize(module.eval(), candidate, context, space, payload["seconds"])
+    outcome = _quantize(module.eval(), candidate, context, space, context.seconds * payload["portion"])
     values = {
         "accuracy_dense": dense_accuracy,
         "accuracy_pruned": outcome.accuracy_float,
@@ -158,7 +160,7 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     data, config, seed = context.data, context.config, train_seed(context.config, candidate)
     teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
-    seconds = payload["seconds"] * (1 - (FEW_BITS_QAT if _has_few_bits(candidate, module, space) else QAT))
+    seconds = context.seconds * payload["portion"] * (1 - (FEW_BITS_QAT if _has_few_bits(candidate, module, space) else QAT))
     recipe = make_recipe(data, config, 1.0, seconds)
     if teacher is not None:
         recipe = replace(recipe.for_finetuning(), seconds=seconds)
@@ -192,7 +194,7 @@ def teacher_task(context: Context, payload: Payload, files: Files) -> Answer:
     guessing = 1 / len(data.classes)
     if accuracy > guessing + TRAINED * (1 - guessing):
         return Answer({"accuracy": accuracy, "trained": False, "seconds": 0.0})
-    result = train(module, data.train, data.validation, make_recipe(data, config, 1.0, payload["seconds"]), config.seed)
+    result = train(module, data.train, data.validation, make_recipe(data, config, 1.0, context.seconds * payload["portion"]), config.seed)
     return Answer({"accuracy": result.accuracy, "trained": True, "seconds": result.seconds}, {TEACHER: weights_of(result.module)})
 
 

@@ -78,7 +78,9 @@ def _tau_of_resamples(values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarra
         return np.asarray(((drawn @ matrix) * drawn).sum(axis=1))
 
     scale = np.sqrt(weighted(np.abs(a)) * weighted(np.abs(b)))
-    return np.divide(weighted(a * b), scale, out=np.full(len(drawn), np.nan), where=scale > 0)
+    taus = np.full(len(drawn), np.nan)
+    np.divide(weighted(a * b), scale, out=taus, where=scale > 0)
+    return taus
 
 
 def _measured(name: str, values: np.ndarray, accuracy: np.ndarray, depth: np.ndarray, same_family: np.ndarray, drawn: np.ndarray,

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import nn
 
 from edgecompress.compress.low_rank import can_be_split, rank_for_share, split_layer
-from edgecompress.compress.prune.groups import ChannelGroup, channel_groups
-from edgecompress.compress.prune.structured import prune
+from edgecompress.compress.prune.groups import ChannelGroup, Pruned, channel_groups
+from edgecompress.compress.prune.structured import prune, prune_channels
 from edgecompress.compress.prune.widths import kept_width
 from edgecompress.compress.replace import replaced
 from edgecompress.compress.separable import can_be_separable, separable
+from edgecompress.compress.statistics import Source, match_statistics
 from edgecompress.errors import ConfigError, ModelError
 from edgecompress.frontend.factory import load_module
 from edgecompress.frontend.float_graph import WEIGHTED, FloatGraph
@@ -27,6 +28,8 @@ from edgecompress.search.inherited import inherited
 from edgecompress.search.knob import Choice, Knob
 
 if TYPE_CHECKING:
+    import torch
+
     from edgecompress.search.space import Space
 
 __all__ = ["OwnModel", "check_unchanged", "inherited", "model_hash", "own_model", "own_model_space"]
@@ -78,11 +81,29 @@ class OwnModel:
         if (input_shape, classes) != (self.input_shape, self.classes):
             raise ConfigError(f"the model '{self.spec}' was loaded for inputs of shape {self.input_shape} and {self.classes} classes, not for {input_shape} "
                               f"and {classes}; load it again")
+        return self._compressed(choices).module
+
+    def build_settled(self, choices: Choices, x: torch.Tensor) -> nn.Module:
+        """As `build`, then corrected on samples (float32 NCHW, some hundred) so that channels have the means and spreads they had in the user's module.
+
+        The same shapes and names as `build` gives, with weights that are a better start for fine-tuning (see compress/statistics.py).
+        """
+        compressed = self._compressed(choices)
+        known, sources = set(self.layers), dict[str, Source]()
+        for name, layer in compressed.module.named_modules():
+            origin = _origin(name, known)
+            inner = origin != name and name.endswith((".depthwise", ".reduce"))
+            if origin in known and isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear) and not inner:
+                left = compressed.layers.get(name)
+                sources[name] = Source(origin, None if left is None else left.outputs)
+        return match_statistics(compressed.module, self.module, sources, x)
+
+    def _compressed(self, choices: Choices) -> Pruned:
         wanted = {name: str(choices[knob]) for name, knob in self.factor_knobs.items()}
         factored = {name: choice for name, choice in wanted.items() if self._applies(name, choice)}
-        module = replaced(self.module, {name: self._maker(name, choice) for name, choice in factored.items()})
+        module = replaced(self.module, {name: self._maker(name, choice) for name, choice in factored.items()}).eval()
         ratios = self._ratios(module, factored, choices)
-        return (prune(module, input_shape, ratios, round_to=self.width_multiple) if any(ratios.values()) else module).eval()
+        return prune_channels(module, self.input_shape, ratios, round_to=self.width_multiple) if any(ratios.values()) else Pruned(module, {}, {})
 
     def bits(self, choices: Choices, module: nn.Module) -> dict[str, int]:
         """Stored weight bits of the layers of a built module by name; both parts of a factored layer have its bits, depthwise ones always 8."""

@@ -6,8 +6,9 @@ import os
 import pickle
 import re
 import socket
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -116,6 +117,7 @@ def ray_evaluator(context: Any, address: str, workers: int) -> Iterator[RayEvalu
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise _nobody(address, error) from None
     try:
-        yield RayEvaluator(context, max(1, int(ray.cluster_resources().get("CPU", 1))))
+        with redirect_stdout(sys.stderr):  # Ray prints what happened to its workers to stdout, where results go
+            yield RayEvaluator(context, max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:
         ray.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,113 +16,9 @@ from edgecompress.errors import ConfigError, DeviceError
 from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.shared_answers import Unsent, as_stored, question
 from edgecompress.search.shared_identity import check_name, default_name
+from edgecompress.search.shared_life import Heart, Outage, Timing, Watch
 from edgecompress.search.shared_storage import is_deleted, is_lost, open_storage, reason, redact
 from edgecompress.search.shared_table import NO_DISPLAY, AnswerTable, Claim, Display
-from edgecompress.units import format_duration
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds: silence after which a machine counts as dead, how long a lost database is waited for, and between two looks at the table."""
-
-    grace: float = 30.0
-    outage: float = 300.0
-    look: float = 0.1
-
-
-class Watch:
-    """Which machines have been silent. Only their own counters are compared, over this machine's clock: clocks may differ."""
-
-    def __init__(self, grace: float) -> None:
-        self._grace, self._looked = grace, -float("inf")
-        self._seen: dict[str, tuple[str, float]] = {}
-
-    def due(self) -> bool:
-        """Whether it is time to read the counters again."""
-        return time.monotonic() - self._looked > self._grace / 6
-
-    def look(self, beats: Mapping[str, str]) -> None:
-        """Takes note of the counters."""
-        self._looked = time.monotonic()
-        for owner, beat in beats.items():
-            if self._seen.get(owner, ("", 0.0))[0] != beat:
-                self._seen[owner] = (beat, self._looked)
-
-    def is_silent(self, owner: str) -> bool:
-        """Whether the machine has given no sign for longer than the grace time."""
-        _, since = self._seen.setdefault(owner, ("", self._looked))
-        return self._looked - since > self._grace
-
-    def forget(self) -> None:
-        """After the database was away: nobody could give a sign."""
-        self._seen.clear()
-
-
-class Heart(threading.Thread):
-    """Tells the table that this machine lives. An outage is the main loop's to report; anything else is kept as `failure`."""
-
-    def __init__(self, table: AnswerTable, interval: float) -> None:
-        super().__init__(daemon=True)
-        self._table, self._interval, self._stop_event = table, interval, threading.Event()
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        """Beats until `stop`."""
-        count = 1
-        while not self._stop_event.wait(self._interval):
-            try:
-                self._table.beat(count)
-            except Exception as error:
-                if not is_lost(error):
-                    self.failure = error
-                    return
-            count += 1
-
-    def stop(self) -> None:
-        """Ends the thread; one that waits for a lost database is left behind."""
-        self._stop_event.set()
-        self.join(timeout=1)
-
-
-class Outage:
-    """The time that the database has been away, and when to try again."""
-
-    def __init__(self, url: str, timing: Timing, unsent: Unsent, say: Callable[[str], None]) -> None:
-        self._url, self._timing, self._unsent, self._say = url, timing, unsent, say
-        self._since: float | None = None
-        self._reason = ""
-        self._pause = 0.0
-
-    @property
-    def now(self) -> bool:
-        """Whether the database is away."""
-        return self._since is not None
-
-    @property
-    def pause(self) -> float:
-        """Seconds until the next try."""
-        return self._pause
-
-    def note(self, error: Exception) -> None:
-        """The database did not answer."""
-        self._reason = reason(error, self._url)
-        if self._since is None:
-            self._since, self._pause = time.monotonic(), min(0.1, self._timing.outage / 10)
-            self._say(f"note: the storage '{redact(self._url)}' does not answer ({self._reason}); trying again for {format_duration(self._timing.outage)}, "
-                      "work goes on meanwhile")
-        self._pause = min(2 * self._pause, 10.0)
-
-    def end(self) -> None:
-        """The database answered."""
-        if self._since is not None:
-            self._say(f"note: the storage '{redact(self._url)}' answers again")
-        self._since, self._pause = None, 0.0
-
-    def give_up(self) -> None:
-        """Raises DeviceError when the time is over."""
-        if self._since is not None and time.monotonic() - self._since > self._timing.outage:
-            raise DeviceError(f"the storage '{redact(self._url)}' has not answered for {format_duration(self._timing.outage)} ({self._reason}); "
-                              f"{self._unsent.count()} finished answers are kept in the run folder; run the same command again with --resume when it is back")
 
 
 @dataclass(frozen=True)
@@ -154,6 +49,7 @@ class Batch:
         self._spare: dict[str, Answer] = {}  # computed here for a claim that was taken over: worth keeping until somebody's answer is there
         self._damaged: set[int] = set()
         self._at_once = False  # whether the next look cannot wait
+        self._looked = False
 
     def run(self) -> Iterator[tuple[Task, Answer]]:
         """Yields until all are answered."""
@@ -181,17 +77,17 @@ class Batch:
             self._leave()
 
     def _step(self) -> None:
-        """One look at the table: write, read, give out, claim."""
+        """Writes, claims by what the last look showed, and looks: that tells which claims hold. One look costs as much as a claim."""
         self._at_once = False
         if self._shared.heart.failure is not None:
             raise self._shared.heart.failure
         for key in list(self._found):
             self._write(key)
-        self._read()
+        if not self._looked:
+            self._read()
         self._release_dead()
-        free = self._shared.workers - len(self._lanes)
-        chosen = self._claim(free)
-        if chosen:
+        chosen = self._claim(self._shared.workers - len(self._lanes))
+        if self._missing:
             self._read()
             self._begin(chosen)
 
@@ -216,7 +112,7 @@ class Batch:
         everything: dict[str, list[Claim]] = {}
         for scored in kinds:
             everything |= self._table.read(scored)
-        self._claims = {key: everything[key] for key in self._missing if key in everything}
+        self._claims, self._looked = {key: everything[key] for key in self._missing if key in everything}, True
         for key, claims in self._claims.items():
             for claim in claims:
                 self._check_question(claim)

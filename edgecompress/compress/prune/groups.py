@@ -223,8 +223,7 @@ def _is_grouped(layer: nn.Module) -> bool:
 
 def _is_unsized(node: Any) -> bool:
     """A concatenation or split whose parts torch-pruning could not size, as before a flatten: it does not know which channels are whose."""
-    kinds = {tp.ops.OPTYPE.CONCAT: "concat_sizes", tp.ops.OPTYPE.SPLIT: "split_sizes"}
-    return node.type in kinds and getattr(node.module, kinds[node.type], ()) is None
+    return node.type in (tp.ops.OPTYPE.CONCAT, tp.ops.OPTYPE.SPLIT) and getattr(node.module, "offsets", ()) is None
 
 
 def _is_depthwise(layer: nn.Module) -> bool:

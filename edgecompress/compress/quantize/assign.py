@@ -70,6 +70,15 @@ def assign_bits(sensitivity: Sensitivity, costs: BitCosts, limits: BitLimits, ex
     return found
 
 
+def least_flash(costs: BitCosts) -> float:
+    """Bytes below which no assignment gets."""
+    indifferent = Sensitivity({name: dict.fromkeys(row, 0.0) for name, row in costs.layers.items()}, "")
+    programme = _Programme(indifferent, costs)
+    smallest = programme.solve(programme.flash / max(float(programme.flash.max()), 1.0), BitLimits())
+    assert smallest is not None, "without limits every assignment is allowed"
+    return costs.flash_bytes(smallest)
+
+
 class _Programme:
     """Variables: one 0/1 a layer and width, then one a kernel and one a function of code, which the rows below force to 1 where they are used."""
 
@@ -140,9 +149,8 @@ def _infeasible(programme: _Programme, limits: BitLimits, excluded: bool) -> Bud
     if excluded:
         return BudgetError("no other assignment of bits keeps the limits")
     costs = programme.costs
-    smallest, fastest = programme.solve(programme.flash, BitLimits()), programme.solve(programme.latency, BitLimits())
-    assert smallest is not None and fastest is not None
-    flash, seconds = costs.flash_bytes(smallest), costs.seconds(fastest)
+    fastest = {name: min(row, key=lambda bits: row[bits].seconds) for name, row in costs.layers.items()}
+    flash, seconds = least_flash(costs), costs.seconds(fastest)
     details = [f"least flash of any assignment: {format_bytes(int(np.ceil(flash)))}, least latency: {format_duration(seconds)}"]
     asked = [text for text, limit in ((f"{format_bytes(int(limits.flash_bytes or 0))} of flash", limits.flash_bytes),
                                       (f"{format_duration(limits.latency_s or 0.0)}", limits.latency_s)) if limit is not None]

@@ -1,4 +1,4 @@
-"""Emitter of the product of two computed matrices."""
+"""Emitters of the product of two computed matrices."""
 
 from __future__ import annotations
 
@@ -36,3 +36,31 @@ class BatchMatmulEmitter(SimpleEmitter):
         return {"call": 1, "lines": lines, "columns": batches * columns, "summed": batches * (rows + columns) * depth, "gathered": gathered,
                 "outputs": lines * columns, "blocks_x4": lines * fours, "quads_x4": lines * fours * quads, "tails_x4": lines * fours * tails,
                 "quads_x1": lines * ones * quads, "tails_x1": lines * ones * tails}
+
+
+class BatchMatmulDspEmitter(BatchMatmulEmitter):
+    """ec_batch_matmul_s8_dsp."""
+
+    extensions = frozenset({"dsp"})
+
+    def kernel(self, call: Call) -> str:
+        return "ec_batch_matmul_s8_dsp"
+
+    def files(self, call: Call) -> tuple[str, ...]:
+        return ("ec_batch_matmul_dsp.c", "ec_dsp.h")
+
+    def scratch_bytes(self, call: Call) -> int:
+        _, _, columns, depth = call.op.sizes(*(tensor.shape for tensor in call.inputs))
+        return int(8 * -(-depth // 4) * (columns + 2))
+
+    def features(self, call: Call) -> dict[str, float]:
+        op = call.op
+        batches, rows, columns, depth = op.sizes(*(tensor.shape for tensor in call.inputs))
+        quads, lines = -(-depth // 4), batches * rows
+        tiles = batches * (rows // 2) * (columns // 2)
+        ones = lines * columns - 4 * tiles
+        side_by_side = batches * ((columns if op.transpose_right else 0) + (0 if op.transpose_left else rows))
+        unpacked = batches * (rows + columns)
+        return {"call": 1, "lines": lines, "unpacked": unpacked, "quads_together": side_by_side * (depth // 4),
+                "quads_apart": (unpacked - side_by_side) * (depth // 4), "tails": unpacked * (depth % 4 != 0), "tiles": tiles,
+                "quads_x4": tiles * quads, "outputs_x1": ones, "quads_x1": ones * quads}

@@ -11,7 +11,7 @@ from edgecompress.lower.c.dsp_simple import AddDspEmitter, GlobalAveragePoolDspE
 from edgecompress.lower.c.dsp_winograd import WinogradDspEmitter
 from edgecompress.lower.c.emitter import Call, Emitter
 from edgecompress.lower.c.float_emitters import FLOAT_EMIT
-from edgecompress.lower.c.matmul import BatchMatmulEmitter
+from edgecompress.lower.c.matmul import BatchMatmulDspEmitter, BatchMatmulEmitter
 from edgecompress.lower.c.mve_convolution import Conv2DMveEmitter
 from edgecompress.lower.c.mve_dense import DenseMveEmitter
 from edgecompress.lower.c.mve_depthwise import DepthwiseMveEmitter
@@ -70,6 +70,7 @@ FAST: dict[str, tuple[Emitter, ...]] = {
     "max_pool2d": (Pool2DMveEmitter("max_pool2d"), Pool2DDspEmitter("max_pool2d")),
     "global_average_pool": (GlobalAveragePoolMveEmitter("global_average_pool"), GlobalAveragePoolDspEmitter("global_average_pool")),
     "requantize": (RequantizeDspEmitter("requantize"),),
+    "batch_matmul": (BatchMatmulDspEmitter("batch_matmul"),),
 }
 
 UNSUPPORTED: dict[str, str] = {}

@@ -312,7 +312,7 @@ void ec_softmax_s8(const ec_softmax_params *params, const int8_t *input, int8_t 
 
 /* Product of two computed matrices for each of `batches` pairs: left [rows][depth], or [depth][rows] if transpose_left, by right
  * [depth][columns], or [columns][depth] if transpose_right. Scratch: int32_t[columns], then int8_t[columns * depth] unless
- * transpose_right, then int8_t[depth] if transpose_left. */
+ * transpose_right, then int8_t[depth] if transpose_left; _dsp: uint32_t[(columns + 2) * 2 * ceil(depth / 4)]. */
 typedef struct {
     int32_t batches;
     int32_t rows;
@@ -330,6 +330,7 @@ typedef struct {
 } ec_batch_matmul_params;
 
 void ec_batch_matmul_s8(const ec_batch_matmul_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);
+void ec_batch_matmul_s8_dsp(const ec_batch_matmul_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch);
 
 /* Nearest-neighbour resize: output row r is input row r * input_height / output_height, columns alike. */
 typedef struct {
