@@ -119,8 +119,9 @@ def main() -> None:
         uniform_rows(graph, data, calibration_samples(data.without_test(), 512, seed), config, seed, note)
         mixed_rows(graph, data, arguments, config, seed, note)
     parameters = sum(node.attributes["weights"].size + node.attributes["bias"].size for node in graph.weighted)
+    minutes = (time.perf_counter() - begun) / 60
     print(f"{datetime.date.today()}: {Path(arguments.data).stem}, {len(data.test)} test samples, seeds {' '.join(map(str, arguments.seeds))}, "
-          f"{arguments.family} of width {arguments.width}, {parameters} parameters, {arguments.epochs} epochs, {(time.perf_counter() - begun) / 60:.1f} minutes in all")
+          f"{arguments.family} of width {arguments.width}, {parameters} parameters, {arguments.epochs} epochs, {minutes:.1f} minutes in all")
     rows = [(*row, f"{np.mean(values):.2f}", f"{np.ptp(values):.2f}", f"{np.mean(sizes[row]):.0f}" if sizes[row] else "",
              f"{np.mean(seconds[row]):.1f}" if seconds[row] else "") for row, values in accuracies.items()]
     print_table(("weights", "method", "mean accuracy %", "max - min", "constant bytes", "CPU seconds"), rows)

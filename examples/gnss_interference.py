@@ -34,7 +34,7 @@ from edgecompress.compress.quantize.evaluate import predict_float, predict_int8
 from edgecompress.compress.quantize.input_range import choose_input_range
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
 from edgecompress.compress.recipes import recipe
-from edgecompress.compress.training import Progress, TrainResult
+from edgecompress.compress.training import EpochMetrics, Progress, TrainResult
 from edgecompress.data.dataset import load_dataset
 from edgecompress.data.gnss_source import accuracy_by_jnr, snapshot_parameters
 from edgecompress.data.parts import Dataset
@@ -182,8 +182,10 @@ def rows_of(first: Deployed, second: Deployed, labels: np.ndarray) -> list[tuple
         row("RAM", *(format_bytes(one.ram_bytes or 0) for one in seen), fewer(seen[0].ram_bytes or 0, seen[1].ram_bytes or 0)),
         row("flash", *(format_bytes(one.flash_bytes or 0) for one in seen), fewer(seen[0].flash_bytes or 0, seen[1].flash_bytes or 0)),
         row("latency (emulated)", *(format_duration(one.latency_s) for one in seen), fewer(seen[0].latency_s, seen[1].latency_s)),
-        row("accuracy, float", *(share(one.predicted_float == labels) for one in both), difference(first.predicted_float, second.predicted_float, labels)),
-        row("accuracy, int8", *(share(one.predicted_int8 == labels) for one in both), difference(first.predicted_int8, second.predicted_int8, labels)),
+        row("accuracy, float", *(share(one.predicted_float == labels) for one in both),
+            difference(first.predicted_float, second.predicted_float, labels)),
+        row("accuracy, int8", *(share(one.predicted_int8 == labels) for one in both),
+            difference(first.predicted_int8, second.predicted_int8, labels)),
         row("equals the reference", *("yes" if is_exact(one) else "NO" for one in both), ""),
     ]
 
@@ -226,8 +228,11 @@ class Result:
 def trained(seed: int, data: Dataset, size: Size) -> tuple[float, dict[str, TrainResult]]:
     """(share of channels removed, baseline, pruned and control network). Sees the training and validation parts."""
     def told(name: str) -> Progress:
-        return lambda epoch, epochs, metrics: print(
-            f"seed {seed}, {name}: epoch {epoch} of {epochs}, {100 * metrics.validation_accuracy:.1f} % on validation", file=sys.stderr, flush=True)
+        def tell(epoch: int, epochs: int, metrics: EpochMetrics) -> None:
+            accuracy = 100 * metrics.validation_accuracy
+            print(f"seed {seed}, {name}: epoch {epoch} of {epochs}, {accuracy:.1f} % on validation", file=sys.stderr, flush=True)
+
+        return tell
 
     torch.manual_seed(seed)
     settings = training_recipe(data, size.epochs)
@@ -250,9 +255,10 @@ def run(seed: int, target: str, size: Size, folder: Path) -> Result:
     models = [deploy(name, network.module, data, target, size, folder / str(seed)) for name, network in networks.items()]
     accuracies = [float((model.predicted_int8 == labels).mean()) for model in models]
     validation = ", ".join(f"{100 * network.accuracy:.1f} % {name}" for name, network in networks.items())
+    minutes = (time.perf_counter() - started) / 60
     text = "\n".join([
-        f"seed {seed}: {ratio:.0%} of each group's channels removed; validation, float: {validation}; {len(labels)} test snapshots, {size.on_core} of them "
-        f"on the core; {(time.perf_counter() - started) / 60:.1f} minutes",
+        f"seed {seed}: {ratio:.0%} of each group's channels removed; validation, float: {validation}; {len(labels)} test snapshots, "
+        f"{size.on_core} of them on the core; {minutes:.1f} minutes",
         as_table(("", "baseline", "pruned", "change"), rows_of(models[0], models[1], labels)),
         as_table(("int8 accuracy by JNR", "baseline", "pruned", "control", "snapshots"), jnr_rows(models, labels, jnr_db)),
         f"control, the pruned widths from random weights: {share(models[2].predicted_int8 == labels)} int8, "
@@ -265,8 +271,11 @@ def run(seed: int, target: str, size: Size, folder: Path) -> Result:
 def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, the first to the left."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return "\n".join("  " + "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
-                     .rstrip() for row in (header, *rows))
+    lines = []
+    for first, *others in (header, *rows):
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def run_all(seeds: Sequence[int], jobs: int, target: str, size: Size, folder: Path) -> list[Result]:
@@ -286,8 +295,9 @@ def summarise(results: Sequence[Result]) -> bool:
         return f"{100 * statistics.mean(values):.2f}{deviation}"
 
     exact, lost = all(result.exact for result in results), [result.lost for result in results]
-    print(f"{len(results)} seed(s): {spread([1 - result.parameters_left for result in results])} % fewer parameters, int8 accuracy lower by {spread(lost)} "
-          f"points (control: {spread([result.control_lost for result in results])}), emulated core {'equal to' if exact else 'DIFFERENT from'} the reference")
+    fewer, control = [1 - result.parameters_left for result in results], [result.control_lost for result in results]
+    print(f"{len(results)} seed(s): {spread(fewer)} % fewer parameters, int8 accuracy lower by {spread(lost)} points (control: {spread(control)}), "
+          f"emulated core {'equal to' if exact else 'DIFFERENT from'} the reference")
     return exact and max(result.parameters_left for result in results) <= PARAMETERS_LEFT and statistics.mean(lost) <= MOST_LOST
 
 

@@ -27,18 +27,22 @@ WHERE = ("DATA is a folder CLASS/*.wav (16 kHz, 16 bit, mono) or an .npz file of
 def make_config(arguments: argparse.Namespace) -> SearchConfig:
     """What to search, for which core, within which limits."""
     config = SearchConfig(
-        data=arguments.data, target=arguments.target, latency=arguments.latency, ram=arguments.ram, flash=arguments.flash, minutes=arguments.minutes,
-        seed=arguments.seed,
+        data=arguments.data, target=arguments.target, latency=arguments.latency, ram=arguments.ram, flash=arguments.flash,
+        minutes=arguments.minutes, seed=arguments.seed,
     )
-    return replace(config, trials=6, population=4, screen=0, top_k=1, epochs=2, minutes=0.0, test_samples=10, samples=10) if arguments.quick else config
+    if arguments.quick:
+        return replace(config, trials=6, population=4, screen=0, top_k=1, epochs=2, minutes=0.0, test_samples=10, samples=10)
+    return config
 
 
 def show(outcome: Outcome) -> None:
     """What was found, and where it is."""
     chosen = outcome.summary
-    print(f"test accuracy   {100 * chosen['accuracy_int8']:.2f} % int8, {100 * chosen['accuracy_float']:.2f} % float ({chosen['test_samples']} clips)")
-    print(f"cost            {format_duration(chosen['latency_s'])} on {chosen['target']} ({chosen['latency_basis']}), RAM {format_bytes(chosen['ram_bytes'])}, "
-          f"flash {format_bytes(chosen['flash_bytes'])}, {chosen['parameters']:,} parameters, {chosen['macs']:,} MACs")
+    float_accuracy, clips = 100 * chosen["accuracy_float"], chosen["test_samples"]
+    print(f"test accuracy   {100 * chosen['accuracy_int8']:.2f} % int8, {float_accuracy:.2f} % float ({clips} clips)")
+    print(f"latency         {format_duration(chosen['latency_s'])} on {chosen['target']} ({chosen['latency_basis']})")
+    print(f"memory          RAM {format_bytes(chosen['ram_bytes'])}, flash {format_bytes(chosen['flash_bytes'])}")
+    print(f"network         {chosen['parameters']:,} parameters, {chosen['macs']:,} MACs")
     print(f"emulated core   {'equals' if chosen['matches_reference'] else 'DIFFERS FROM'} the reference; "
           f"{chosen['on_core_mismatches']} of {chosen['test_samples_on_core']} test clips differ")
     print(f"budget          {'kept' if outcome.within_budget else 'MISSED'}")

@@ -12,6 +12,7 @@ from edgecompress.ir.graph import QuantizedGraph
 from edgecompress.ir.op import Op
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D
 from edgecompress.ir.ops.dense import Dense
@@ -188,6 +189,12 @@ def _softmax(m: Maker, x: str, pool: list[str]) -> str:
     return m.add(Softmax.from_scale(SCALE), x)
 
 
+def _matmul(m: Maker, x: str, pool: list[str]) -> str:
+    """A tensor by one of its shape, either side transposed."""
+    left = m.pick(0, 1)
+    return m.add(BatchMatmul(Requant.from_real(0.01), m.zero_point(), ZERO_POINT, ZERO_POINT, left, 1 - left, *m.activation()), x, _partner(m, x, pool))
+
+
 def _recurrent(m: Maker, x: str, pool: list[str]) -> str:
     """An op with a state, between reshapes where it needs another rank."""
     height, width, channels = m.shape(x)
@@ -205,7 +212,7 @@ def _recurrent(m: Maker, x: str, pool: list[str]) -> str:
 
 STEPS: tuple[Callable[[Maker, str, list[str]], str], ...] = (
     _conv, _conv, _conv, _depthwise, _depthwise, _dense, _add, _mul, _concat, _pool, _pad, _unary, _unary, _reshape, _transpose, _slice, _resize,
-    _softmax)
+    _softmax, _matmul)
 
 
 def rich_network(seed: int, stateful: bool = False) -> QuantizedGraph:

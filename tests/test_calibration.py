@@ -165,7 +165,7 @@ def device(latency_s: float) -> Device:
     return Device(load_target("cortex-m7"), load_profile("cortex-m7-emulated"), Budget(latency_s, 320 * 1024, 2**20))
 
 
-TIGHT = device(1e-3)
+TIGHT = device(5e-4)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -32,11 +32,12 @@ def test_every_example_is_run_here() -> None:
 def test_gnss_interference_from_the_simulator_to_the_core(tmp_path: Path) -> None:
     result = run(tmp_path, "gnss_interference.py", "--quick", "--output", "firmware")
     assert result.returncode == 0, result.stderr
-    rows = {line.split("  ")[0].strip(): line for line in result.stdout.splitlines()}
+    rows = {line.strip().split("  ")[0]: line for line in result.stdout.splitlines()}
     assert rows["equals the reference"].split()[-2:] == ["yes", "yes"] and "emulated core equal to the reference" in result.stdout
     before, after = (int(cell.replace(",", "")) for cell in rows["parameters"].split()[1:3])
     assert after <= 0.2 * before
-    assert sum(int(line.split()[-1]) for line in result.stdout.splitlines() if line.split()[1:2] == ["to"] or line.startswith("no interference")) == 70
+    by_jnr = [line for line in result.stdout.splitlines() if line.split()[1:2] == ["to"] or line.strip().startswith("no interference")]
+    assert len(by_jnr) == 8 and sum(int(line.split()[-1]) for line in by_jnr) == 70
     for name in ("baseline", "pruned", "control"):
         assert (tmp_path / "firmware" / "0" / name / "manifest.json").is_file()
 

@@ -75,6 +75,19 @@ class Attention(nn.Module):
         return self.head(y.bmm(y.transpose(1, 2)).softmax(1).bmm(y).flatten(1))
 
 
+class OneCall(nn.Module):
+    """Attention as one function, of two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.ModuleList(nn.Conv2d(3, 8, 1) for _ in range(3))
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (layer(x).view(-1, 2, 4, 80).transpose(2, 3) for layer in self.qkv)
+        return self.head(F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(-1, 8, 8, 10))
+
+
 class InvertedResidual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -156,6 +169,7 @@ NETS = {
     "branches": (Branches, (8, 10, 3)),
     "temporal": (Temporal, (1, 66, 3)),
     "attention": (Attention, (8, 10, 3)),
+    "attention_in_one_call": (OneCall, (8, 10, 3)),
     "moved_channels": (lambda: sequential(Function(lambda x: x.permute(0, 2, 3, 1).relu())), (8, 10, 3)),
     "flattened": (lambda: sequential(nn.Flatten()), (8, 10, 3)),
     "arithmetic": (Arithmetic, (8, 10, 3)),
@@ -287,6 +301,7 @@ REFUSED = {
     "shuffle": (sequential(nn.PixelShuffle(1)), "PixelShuffle is not supported"),
     "irregular": (Function(lambda x: x.reshape(-1, 20, 12).relu()), "no transposition gives"),
     "product of a constant": (Function(lambda x: torch.ones(1, 3, 8, 8) @ x), "write it as nn.Linear"),
+    "causal attention": (Function(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True)), "every query sees every key"),
     "product that does not fit": (Function(lambda x: x @ x), "cannot be multiplied as matrices"),
     "slice": (Function(lambda x: x[:, :, ::2]), "takes a part"),
     "batch": (Function(lambda x: x.flatten(0)), "batch dim"),

@@ -137,7 +137,9 @@ def test_what_does_not_fit_is_refused_before_it_is_made() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.sampled_from([*gnss_source.OPTIONS, "other"]), st.text(max_size=12), max_size=4), st.sampled_from(sorted(gnss_source.TASKS)))
+@given(
+    st.dictionaries(st.sampled_from([*gnss_source.OPTIONS, "other"]), st.text(max_size=12), max_size=4), st.sampled_from(sorted(gnss_source.TASKS))
+)
 def test_hostile_options_end_in_our_own_errors(values: dict[str, str], name: str) -> None:
     from edgecompress.data.raw import Options
 
@@ -164,5 +166,5 @@ def test_accuracy_by_jnr() -> None:
 
 
 def test_the_simulator_needs_no_torch() -> None:
-    code = "import sys; from edgecompress.data.dataset import load_dataset; load_dataset('gnss?train=7&validation=7&test=7'); print('torch' in sys.modules)"
+    code = "import sys; from edgecompress.data.dataset import load_dataset as f; f('gnss?train=7&validation=7&test=7'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

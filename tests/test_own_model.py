@@ -16,10 +16,11 @@ from tools import require_tool
 from torch import nn
 
 from edgecompress.bench import bench
-from edgecompress.compress.finetune import train
+from edgecompress.compress.finetune import evaluate, train
 from edgecompress.compress.prune.structured import channel_groups
 from edgecompress.compress.quantize.evaluate import accuracy_int8
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
+from edgecompress.compress.statistics import Source, match_statistics
 from edgecompress.compress.training import TrainConfig
 from edgecompress.data.dataset import load_dataset
 from edgecompress.errors import ConfigError, ModelError
@@ -269,6 +270,48 @@ def test_inherited_ranks_what_is_left_of_a_network() -> None:
     assert inherited(untrained, batch, 0) < pruned[0]
 
 
+@pytest.mark.parametrize("spec", [f"{NAME}:make", "digits.onnx"])
+def test_settled_channels_behave_as_in_the_users_module(spec: str) -> None:
+    """Half of all channels go: outputs that mean nothing get the mean and spread back that later layers expect, with batch norms and without."""
+    model, data = own_model(spec, SHAPE, CLASSES), load_dataset("digits")
+    choices = {knob.name: 0.5 if knob.name.startswith("prune.") else knob.choices[0] for knob in model.knobs}
+    x = digits_batch().x
+    plain, settled = model.build(choices, SHAPE, CLASSES, lambda width: width), model.build_settled(choices, x)
+    assert [(n, p.shape) for n, p in plain.named_parameters()] == [(n, p.shape) for n, p in settled.named_parameters()] and not settled.training
+    accuracies = [evaluate(module, data.validation)[0] for module in (plain, settled, model.module)]
+    assert accuracies[1] > accuracies[0] + 0.1 and accuracies[2] > 0.9
+    whole = {knob.name: knob.choices[0] for knob in model.knobs}
+    if spec.endswith("onnx"):  # nothing was taken and there are no statistics to take anew
+        torch.testing.assert_close(model.build_settled(whole, x)(x), model.module(x), atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_are_those_of_the_layers_named() -> None:
+    torch.manual_seed(2)
+    original = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3, bias=False), nn.Flatten(), nn.Linear(80, 4)).eval()
+    smaller = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 5, 3, bias=False), nn.Flatten(), nn.Linear(80, 4)).train()
+    x = torch.randn(64, 1, 8, 8)
+    settled = match_statistics(smaller, original, {"0": Source("0", (1, 3, 4)), "2": Source("2"), "4": Source("4")}, x)
+    assert settled.training and not any(layer._forward_hooks for layer in settled.modules())
+    with torch.no_grad():
+        for stop, kept in ((1, [1, 3, 4]), (3, list(range(5))), (5, list(range(4)))):
+            wanted, found = original[:stop](x).transpose(0, 1).flatten(1)[kept], settled[:stop](x).transpose(0, 1).flatten(1)
+            torch.testing.assert_close(found.std(1), wanted.std(1), atol=1e-4, rtol=1e-4)
+            if stop != 3:  # a layer without a bias cannot move its mean
+                torch.testing.assert_close(found.mean(1), wanted.mean(1), atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_of_layers_called_twice_and_before_batch_norms_stay() -> None:
+    torch.manual_seed(3)
+    conv, twice = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+    original = nn.Sequential(conv, nn.BatchNorm2d(4), twice, nn.ReLU(), twice, nn.Flatten(), nn.Linear(256, 3)).eval()
+    other = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), (shared := nn.Conv2d(4, 4, 1)), nn.ReLU(), shared, nn.Flatten(), nn.Linear(256, 3))
+    x = 2 + torch.randn(40, 1, 8, 8)
+    settled = match_statistics(other.eval(), original, {name: Source(name) for name in ("0", "2", "6")}, x)
+    assert torch.equal(settled[0].weight, other[0].weight) and torch.equal(settled[2].weight, shared.weight)
+    torch.testing.assert_close(settled[1].running_mean, other[0](x).mean((0, 2, 3)).detach())
+    assert settled[1].momentum == 0.1 and not torch.equal(settled[6].weight, other[6].weight)
+
+
 def test_leave_one_out_error_is_that_of_really_leaving_out() -> None:
     from edgecompress.search.inherited import _PENALTIES, _left_out_error
 
@@ -298,8 +341,8 @@ def test_from_a_name_to_the_bytes_of_a_device(spec: str, tmp_path: Path) -> None
     drawn = dict(random_candidate(rng, space).choices)
     widths = dict(zip((name for name in drawn if name.startswith("bits.")), (2, 4, 8, 4, 8, 4, 8), strict=False))
     candidate = Candidate({**drawn, **widths})
-    module = space.families["own"].build(candidate.choices, SHAPE, CLASSES, lambda width: width)
-    tuned = train(module, data.train, data.validation, TrainConfig(epochs=2), 0, teacher=model.module)
+    x = digits_batch().x
+    tuned = train(model.build_settled(candidate.choices, x), data.train, data.validation, TrainConfig(epochs=2), 0, teacher=model.module)
     bits = weight_bits(candidate, tuned.module, space)
     assert set(bits.values()) == {2, 4, 8}
     graph = quantize(from_torch(tuned.module, SHAPE), data.train.x[:128], QuantizeConfig(weight_bits=bits))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
-from edgecompress.search.halving import Halving, pick, rungs
+from edgecompress.search.halving import Halving, neighbours, pick, rungs
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, SpaceSpec, random_candidate
 from edgecompress.search.study import SAMPLERS, Study, StudySettings, Trial, score_task
@@ -52,36 +52,47 @@ def test_rungs_narrow_down_to_top_k_and_grow_in_length(screen: int, top_k: int) 
         assert sum(rung.count * rung.share for rung in found[:-1]) <= sum(rung.count * rung.share for rung in found[-1:]) * 1.01
 
 
-def test_the_first_rung_is_half_front_and_half_what_the_surrogate_expects() -> None:
+def _seen(trials: Sequence[Trial], share: float) -> list[Observation]:
+    return [Observation(trial, share, _truth(trial)) for trial in trials]
+
+
+def test_the_first_rung_covers_families_and_then_follows_the_surrogate() -> None:
     trials = _trials(120)
-    halving = Halving(trials, SPACE, 12, 3, "hypervolume", 0)
-    asked: list[list[str]] = []
-
-    def train(chosen: Sequence[Trial]) -> Mapping[str, float]:
-        asked.append([trial.candidate.id for trial in chosen])
-        return {trial.candidate.id: _truth(trial) for trial in chosen}
-
-    first = halving.first(train)
-    assert len(asked) == 1 and len(asked[0]) == 6
-    assert len(first) == 12 and len({trial.candidate.id for trial in first}) == 12
-    assert [trial.candidate.id for trial in first[:6]] == asked[0]
-    guided, blind = np.mean([_truth(t) for t in first[6:]]), np.mean([_truth(t) for t in trials])
-    assert guided > blind + 0.02  # it learned something from six trainings
-    assert [t.candidate.id for t in halving.first(train)] == [t.candidate.id for t in first]  # the same again: a resumed run asks the same
+    halving = Halving(SPACE, 16, 3, "hypervolume", 0)
+    first = halving.first(trials)
+    assert len(first) in (7, 8) and {t.candidate.family for t in first} == {t.candidate.family for t in trials}
+    second = halving.second(trials, _seen(first, halving.rungs[0].share), first)
+    assert len(first) + len(second) == 16 and not {t.candidate.id for t in first} & {t.candidate.id for t in second}
+    guided, blind = np.mean([_truth(t) for t in second]), np.mean([_truth(t) for t in trials])
+    assert guided > blind + 0.02  # it learned something from eight trainings
+    assert halving.second(trials, _seen(first, halving.rungs[0].share), first) == second  # a resumed run asks the same
 
 
 def test_a_candidate_that_did_not_train_is_no_observation() -> None:
     trials = _trials(30)
-    first = Halving(trials, SPACE, 6, 2, "hypervolume", 0).first(lambda chosen: {chosen[0].candidate.id: 0.9})
-    assert len(first) == 6
+    halving = Halving(SPACE, 6, 2, "hypervolume", 0)
+    first = halving.first(trials)
+    assert len(halving.second(trials, _seen(first[:1], 0.1), first)) == 3
+    assert len(halving.second(trials, [], first)) == 3
+
+
+def test_neighbours_are_new_candidates_of_the_space_near_their_parents() -> None:
+    parents = [trial.candidate for trial in _trials(3)]
+    known = {parents[0].id}
+    found = neighbours(parents, SPACE, known, 40, 7)
+    assert len(found) == 40 == len({c.id for c in found}) and not known & {c.id for c in found}
+    for candidate in found:
+        SPACE.check(candidate)
+        nearest = min(sum(candidate.choices[k] != p.choices[k] for k in p.choices) for p in parents if p.family == candidate.family)
+        assert nearest <= 3
+    assert neighbours(parents, SPACE, known, 40, 7) == found != neighbours(parents, SPACE, known, 40, 8)
 
 
 def test_promotion_takes_the_best_as_the_surrogate_sees_them() -> None:
     trials = _trials(80)
-    halving = Halving(trials, SPACE, 12, 3, "hypervolume", 0)
+    halving = Halving(SPACE, 12, 3, "hypervolume", 0)
     screened = trials[:12]
-    seen = [Observation(trial, halving.rungs[0].share, _truth(trial)) for trial in screened]
-    standing = halving.next(1, seen, screened)
+    standing = halving.next(1, trials, _seen(screened, halving.rungs[0].share), screened)
     assert len(standing) == halving.rungs[1].count
     ranks = sorted((_truth(trial) for trial in screened), reverse=True)
     assert np.mean([_truth(trial) for trial in standing]) >= np.mean(ranks[: len(standing)]) - 0.02
@@ -114,9 +125,9 @@ def test_picks() -> None:
     assert [t.score.macs for t in most] == sorted((t.score.macs for t in trials), reverse=True)[:4]
     assert pick(trials, 4, "random", 1) == pick(trials, 4, "random", 1) != pick(trials, 4, "random", 2)
     assert len(pick(trials, 100, "random", 0)) == 40
-    front = pick(trials, 5, "hypervolume", 0)
-    for trial in front:
-        assert not any(all(a <= b for a, b in zip(o.score.objectives, trial.score.objectives, strict=True)) and o is not trial for o in trials)
+    for trial in pick(trials, 5, "hypervolume", 0):
+        family = [o for o in trials if o.candidate.family == trial.candidate.family and o is not trial]
+        assert not any(all(a <= b for a, b in zip(o.score.capacity, trial.score.capacity, strict=True)) for o in family)
 
 
 class _Here:
@@ -147,6 +158,20 @@ def test_a_study_resumes_to_the_same_questions(tmp_path: Path, sampler: str) -> 
     assert [t.candidate for t in resumed] == [t.candidate for t in whole] and len(whole) == 24
     other = Study(tmp_path / "other.log", SPACE, replace(settings, seed=6)).run(_Here(), 24, lambda done, total: None)
     assert [t.candidate for t in other] != [t.candidate for t in whole]
+
+
+def test_further_candidates_are_scored_behind_the_questions(tmp_path: Path) -> None:
+    settings = StudySettings("nsga2", 8, 5, 3)
+    study = Study(tmp_path / "study.log", SPACE, settings)
+    trials = study.run(_Here(), 8, lambda done, total: None)
+    more = neighbours([trials[0].candidate], SPACE, {t.candidate.id for t in trials}, 5, 0)
+    found = study.score_also(_Here(), more, 8, lambda done, total: None)
+    assert [t.candidate for t in found] == more and [t.number for t in found] == [8, 9, 10, 11, 12]
+    again = _Here()
+    assert Study(tmp_path / "study.log", SPACE, settings).score_also(again, more, 8, lambda done, total: None) == found and not again.asked
+    starts = [trials[3].candidate, trials[5].candidate]
+    begun = Study(tmp_path / "starts.log", SPACE, settings, starts).run(_Here(), 8, lambda done, total: None)
+    assert [t.candidate for t in begun[:2]] == starts
 
 
 def test_failed_questions_are_told_and_not_asked_again(tmp_path: Path) -> None:

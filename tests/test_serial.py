@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,7 +19,9 @@ from graph_cases import small_network
 from tools import require_tool
 
 from edgecompress.bench import bench
+from edgecompress.bench.board import time_layers
 from edgecompress.bench.elf import ElfImage
+from edgecompress.bench.sweep import choose
 from edgecompress.bench.transport.serial import MAGIC, example_board, flat_image, parse_serial
 from edgecompress.cli.main import main
 from edgecompress.errors import ConfigError, DeviceError, ExitCode
@@ -74,10 +77,8 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
     threading.Thread(target=pump, daemon=True).start()
     yield Wire(tmp_path, os.ttyname(port), os.ttyname(far))
     if (tmp_path / "pid").exists():
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
-        except ProcessLookupError:
-            pass
     for end in (far, theirs, port, ours):
         os.close(end)
 
@@ -106,14 +107,28 @@ def test_an_artifact_is_benched_over_a_serial_line(wire: Wire, artifact: Path, c
     assert main(arguments) == ExitCode.DONE and "serial (board on" in capsys.readouterr().out
 
 
-def test_a_profile_is_made_over_a_serial_line(wire: Wire, artifact: Path, tmp_path: Path) -> None:
+def test_layers_are_timed_over_a_serial_line(wire: Wire, artifact: Path) -> None:
+    """Against instructions: with -icount one takes a nanosecond, a tick of the board's timer is 40 of them."""
+    target = load_target(target_file(artifact))
+    board = parse_serial(f"serial:{wire.port}", wire.command(), example_board())
+    _, stack, costs, outside, unit = time_layers(lower(small_network(), target), target, None, board, 20.0)
+    exact = bench(artifact, samples=1, target=load_target("cortex-m4"))
+    assert unit == "seconds" and stack == exact.stack_bytes and 0 < outside < 1e-6
+    for cost, layer in zip(costs, exact.layers, strict=True):
+        assert cost == pytest.approx(layer.instructions * 1e-9, rel=0.05, abs=80e-9), layer.node
+
+
+def test_a_profile_is_made_over_a_serial_line(wire: Wire, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two graphs of the sweep: each is a firmware of its own."""
+    monkeypatch.setattr("edgecompress.bench.profiling.choose", lambda target, seed, layers: choose(target, seed, layers)[:2])
     path = tmp_path / "board.json"
     assert main(["profile", "--target", target_file(artifact), "--on", f"serial:{wire.port}", "--flash-command", wire.command(), "--board",
                  str(example_board()), "--layers", "50", "--output", str(path)]) == ExitCode.DONE
     profile = load_profile(str(path))
     assert (profile.source, profile.unit, profile.target) == ("measured", "seconds", "mps2")  # the example has a timer of its own
-    assert len(profile.layer_rows) >= 30 and profile.fit_error.mean_absolute_percent < 40.0
+    assert len(profile.layer_rows) >= 14 and len(profile.firmware_rows) == 2
     assert all(row.code_bytes > 100 and row.stack_bytes > 50 for row in profile.firmware_rows)
+    assert all(0 < row.cost < 1.0 for row in profile.layer_rows)
 
 
 def test_what_a_boot_loader_prints_is_passed_over(wire: Wire, artifact: Path) -> None:

@@ -38,7 +38,7 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Of a machine on a database file, with a study of this test's own."""
     name = request.node.name.replace("[", "-").rstrip("]")
     return {"log": str(tmp_path / "log"), "seconds": 0.02, "answer_bytes": 200_000, "storage": f"sqlite:///{tmp_path}/study.db", "study": name,
-            "identity": shared_worker.IDENTITY, "workers": 2, "folder": str(tmp_path / "machine"), "grace": 2.0, "outage": 60.0, "scores": 20,
+            "identity": shared_worker.IDENTITY, "workers": 2, "folder": str(tmp_path / "machine"), "grace": 30.0, "outage": 60.0, "scores": 20,
             "trainings": 3, "processes": False}
 
 
@@ -164,7 +164,7 @@ def _check_as_optuna_sees_it(storage: str, settings: Mapping[str, Any], expected
 
 
 def test_two_killed_machines_lose_only_what_was_in_flight(server: Postgres, settings: dict[str, Any], machines: Any) -> None:
-    settings |= {"storage": server.url, "seconds": 0.3, "processes": True}
+    settings |= {"storage": server.url, "seconds": 0.3, "processes": True, "grace": 2.0}
     pair = [machines("one"), machines("two")]
     wait_until(lambda: len(begun(settings)) >= 10)
     for machine in pair:
@@ -179,7 +179,7 @@ def test_two_killed_machines_lose_only_what_was_in_flight(server: Postgres, sett
 
 
 def test_a_machine_takes_over_from_a_killed_one(server: Postgres, settings: dict[str, Any], machines: Any) -> None:
-    settings |= {"storage": server.url, "scores": 12, "workers": 1}
+    settings |= {"storage": server.url, "scores": 12, "workers": 1, "grace": 2.0}
     stuck = machines("stuck", seconds=60.0)
     wait_until(lambda: begun(settings))
     stuck.kill()
@@ -188,8 +188,8 @@ def test_a_machine_takes_over_from_a_killed_one(server: Postgres, settings: dict
     assert sorted(begun(settings).values())[-2:] == [1, 2]
 
 
-def test_a_machine_that_slept_uses_what_the_others_found(settings: dict[str, Any], machines: Any) -> None:
-    settings |= {"scores": 6, "workers": 1, "grace": 1.0}
+def test_a_machine_that_slept_uses_what_the_others_found(server: Postgres, settings: dict[str, Any], machines: Any) -> None:
+    settings |= {"storage": server.url, "scores": 6, "workers": 1, "grace": 1.0}
     sleeper = machines("sleeper", seconds=1.0)
     wait_until(lambda: begun(settings))
     sleeper.process.send_signal(signal.SIGSTOP)

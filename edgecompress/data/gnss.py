@@ -16,8 +16,8 @@ from edgecompress.data.gnss_config import KINDS, SIMULATOR_VERSION, SnapshotConf
 from edgecompress.data.gnss_parameters import DRAWS, Parameters, Task, check_stream, draw_parameters, make_task, parameters_of, sample_generator
 from edgecompress.data.gnss_waveforms import GAUSSIAN_KINDS, Complex, interference, oscillation, phasor
 
-__all__ = ["KINDS", "SIMULATOR_VERSION", "Components", "Parameters", "SnapshotConfig", "Task", "components", "draw_parameters", "front_end", "make_task",
-           "simulate", "spectrograms"]
+__all__ = ["KINDS", "SIMULATOR_VERSION", "Components", "Parameters", "SnapshotConfig", "Task", "components", "draw_parameters", "front_end",
+           "make_task", "simulate", "spectrograms"]
 
 SPECTROGRAM_SIZE = 32
 DECIBEL_STEPS = 4  # codes a dB

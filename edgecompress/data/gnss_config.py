@@ -27,11 +27,13 @@ _LIMITS = MappingProxyType({  # name: smallest, largest, unit
     "jnr_db": (-40.0, 60.0, "dB"), "bandwidth_hz": (1e4, 1e9, "Hz"), "offset_hz": (0.0, 5e8, "Hz"), "tones": (2, MAX_TONES, ""),
     "sweep_period_s": (1e-7, 1.0, "s"), "pulse_period_s": (1e-7, 1.0, "s"), "duty_cycle": (0.001, 0.95, ""), "echoes": (0, MAX_ECHOES, ""),
     "echo_delay_s": (0.0, 1e-4, "s"), "echo_level_db": (-60.0, 0.0, "dB"), "gain_imbalance_db": (0.0, 6.0, "dB"),
-    "phase_imbalance_deg": (0.0, 30.0, "degrees"), "dc_offset_db": (-120.0, 0.0, "dB"), "adc_bits": (0, 16, ""), "agc_headroom_db": (0.0, 40.0, "dB"),
+    "phase_imbalance_deg": (0.0, 30.0, "degrees"), "dc_offset_db": (-120.0, 0.0, "dB"), "adc_bits": (0, 16, ""),
+    "agc_headroom_db": (0.0, 40.0, "dB"),
 })
 _WHOLE = frozenset({"samples", "satellites", "tones", "echoes", "adc_bits"})
 _PAIRS = frozenset({
-    "satellites", "carrier_to_noise_dbhz", "jnr_db", "bandwidth_hz", "tones", "sweep_period_s", "pulse_period_s", "duty_cycle", "echoes", "echo_level_db",
+    "satellites", "carrier_to_noise_dbhz", "jnr_db", "bandwidth_hz", "tones", "sweep_period_s", "pulse_period_s", "duty_cycle",
+    "echoes", "echo_level_db",
 })
 
 
@@ -78,8 +80,9 @@ class SnapshotConfig:
         shortest = self.duty_cycle[0] * self.pulse_period_s[0] * self.sample_rate_hz
         if shortest < 4:
             raise ConfigError(f"the shortest pulse lasts {shortest:.1f} samples; raise duty_cycle or pulse_period_s to 4 samples or more")
-        if self.sweep_period_s[0] * self.sample_rate_hz < 8:
-            raise ConfigError(f"the shortest sweep lasts {self.sweep_period_s[0] * self.sample_rate_hz:.1f} samples; raise sweep_period_s to 8 or more")
+        sweep = self.sweep_period_s[0] * self.sample_rate_hz
+        if sweep < 8:
+            raise ConfigError(f"the shortest sweep lasts {sweep:.1f} samples; raise sweep_period_s to 8 samples or more")
         if self.echo_samples >= self.samples:
             raise ConfigError(f"echo_delay_s = {self.echo_delay_s:g} is longer than the snapshot of {duration:g} s")
 

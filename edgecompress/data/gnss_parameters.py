@@ -60,8 +60,9 @@ def make_task(name: str, config: SnapshotConfig) -> Task:
     if name != "characterization":
         raise unknown_name("GNSS task", name, ("kinds", "characterization"))
     for range_name in ("bandwidth_hz", "jnr_db"):
-        if getattr(config, range_name)[0] == getattr(config, range_name)[1]:
-            raise ConfigError(f"{range_name} is the single value {getattr(config, range_name)[0]:g}; characterization cuts it into bins and needs a range")
+        low, high = getattr(config, range_name)
+        if low == high:
+            raise ConfigError(f"{range_name} is the single value {low:g}; characterization cuts it into bins and needs a range")
     jnr, bandwidth = _edges(*config.jnr_db, JNR_BINS, False), _edges(*config.bandwidth_hz, BANDWIDTH_BINS, True) / 1e6
     rows = [(NONE, 0, 0, KINDS[NONE])]
     for kind in range(TONE, len(KINDS)):

@@ -67,13 +67,15 @@ def parse_options(name: str, options: Options) -> GnssSpec:
         make_task(TASKS[name], config)  # refuses what cannot be cut into bins
     least, defaults = len(task.classes), _SIZES[name]
     train = _whole(options, "train", least, _MOST_SAMPLES, defaults["train"])
-    validation = _whole(options, "validation", least, _MOST_SAMPLES, defaults["validation"] if "train" not in options.values else max(least, train // 5))
+    usual = max(least, train // 5) if "train" in options.values else defaults["validation"]
+    validation = _whole(options, "validation", least, _MOST_SAMPLES, usual)
     test = _whole(options, "test", least, _MOST_SAMPLES, defaults["test"])
     features = options.text("features", FEATURES[0])
     if features not in FEATURES:
         raise unknown_name("GNSS feature", features, FEATURES)
     sizes = (("train", train), ("validation", validation), ("test", test))
-    check_size(sum(count for _, count in sizes) * (SPECTROGRAM_SIZE**2 if features == "spectrogram" else 2 * config.samples), f"'{name}' with these sizes")
+    values = SPECTROGRAM_SIZE**2 if features == "spectrogram" else 2 * config.samples
+    check_size((train + validation + test) * values, f"'{name}' with these sizes")
     return GnssSpec(name, config, sizes, features, _whole(options, "seed", 0, MAX_SEED, 0))
 
 
@@ -131,8 +133,8 @@ def _read(spec: GnssSpec) -> RawData:
     if spec.features == "iq":
         front_end = f"{duration}, as the converter gives them: I and Q of every sample"
     else:
-        front_end = (f"{duration}; power of 64-sample Hann windows every 32, averaged to {SPECTROGRAM_SIZE} times x {SPECTROGRAM_SIZE} frequencies (lowest "
-                     "first), 4 codes a dB, 144 is the mean power")
+        front_end = (f"{duration}; power of 64-sample Hann windows every 32, averaged to {SPECTROGRAM_SIZE} times x {SPECTROGRAM_SIZE} frequencies "
+                     "(lowest first), 4 codes a dB, 144 is the mean power")
     return RawData(
         spec.name, "image" if spec.features == "spectrogram" else "series", f"simulated (version {SIMULATOR_VERSION}, seed {spec.seed})", front_end,
         parts, task.classes, provenance=spec.provenance,
@@ -144,7 +146,8 @@ def _samples(spec: GnssSpec, task: Task, part: str, count: int) -> tuple[Array, 
     config = spec.config
     iq_type = np.int8 if config.adc_bits <= 8 else np.int16
     is_image = spec.features == "spectrogram"
-    x: Array = np.empty((count, SPECTROGRAM_SIZE, SPECTROGRAM_SIZE, 1) if is_image else (count, config.samples, 1, 2), np.uint8 if is_image else iq_type)
+    shape = (SPECTROGRAM_SIZE, SPECTROGRAM_SIZE, 1) if is_image else (config.samples, 1, 2)
+    x: Array = np.empty((count, *shape), np.uint8 if is_image else iq_type)
     y = np.empty(count, dtype=np.int64)
     for start in range(0, count, _AT_ONCE):
         rows = slice(start, min(start + _AT_ONCE, count))

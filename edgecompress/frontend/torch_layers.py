@@ -77,21 +77,6 @@ def _convolution_padding(padding: Sizes | str, kernel: tuple[int, ...], dilation
     return symmetric_padding(padding, x)
 
 
-def matmul(emitter: Emitter, a: Any, b: Any) -> Value:
-    """Product of two computed matrices, with equal axes before them if there are any; a matrix that lies transposed in memory stays there."""
-    if not isinstance(a, Value) or not isinstance(b, Value):
-        raise ModelError("multiplies a tensor and a constant matrix, which is not supported as a product; write it as nn.Linear")
-    if len(a.shape) < 2 or len(a.shape) != len(b.shape) or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
-        raise ModelError(f"tensors [n, {', '.join(map(str, a.shape))}] and [n, {', '.join(map(str, b.shape))}] cannot be multiplied as matrices; "
-                         "supported: [n, ..., i, j] by [n, ..., j, k] with equal axes before the last two")
-    rank = len(a.shape)
-    natural, swapped = tuple(range(rank)), (*range(rank - 2), rank - 1, rank - 2)
-    (left, transpose_left), (right, transpose_right) = ((emitter.arranged(x, swapped if flag else natural), flag) for x, flag in (
-        (x, not x.is_ordered(natural) and (x.is_ordered(swapped) or x.steps_by_one(rank - 2))) for x in (a, b)))
-    product = emitter.add("batch_matmul", left, right, transpose_left=transpose_left, transpose_right=transpose_right, factor=1.0)
-    return ordered(product, (*a.shape[:-1], b.shape[-1]), natural)
-
-
 def linear(emitter: Emitter, x: Value, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Value:
     """Fully connected; after a flatten of an image the columns are put into the order of the NHWC memory. Several rows: a 1x1 convolution."""
     if len(x.shape) > 1:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgecompress.errors import ModelError
+from edgecompress.frontend import torch_attention as attention
 from edgecompress.frontend import torch_layers as layers
 from edgecompress.frontend import torch_shapes as shapes
 from edgecompress.frontend.torch_values import Emitter, Value
@@ -173,9 +174,10 @@ FUNCTIONS: dict[Any, Handler] = {
     operator.mul: layers.multiply,
     operator.imul: layers.multiply,
     torch.mul: layers.multiply,
-    operator.matmul: layers.matmul,
-    torch.matmul: layers.matmul,
-    torch.bmm: layers.matmul,
+    operator.matmul: attention.matmul,
+    torch.matmul: attention.matmul,
+    torch.bmm: attention.matmul,
+    F.scaled_dot_product_attention: attention.attention,
     operator.truediv: layers.divide,
     operator.itruediv: layers.divide,
     torch.div: layers.divide,
@@ -214,8 +216,8 @@ METHODS: dict[str, Handler] = {
     "sub": layers.subtract,
     "mul": layers.multiply,
     "mul_": layers.multiply,
-    "matmul": layers.matmul,
-    "bmm": layers.matmul,
+    "matmul": attention.matmul,
+    "bmm": attention.matmul,
     "div": layers.divide,
     "softmax": shapes.softmax,
     "flatten": shapes.flatten,

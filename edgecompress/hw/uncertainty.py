@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgecompress.hw.profile import LayerRow
 
 LIKENESS = 0.5  # correlation of the scatter of two calls of one kernel in one model
-BEYOND = 1.25  # a loop count over the largest seen, from which on a prediction is an extrapolation
+BEYOND = 2.0  # a loop count over the largest seen, from which on a prediction is an extrapolation
 UNSURE = 0.25  # likewise for the part of a call's cost that the uncertainty of the coefficients makes
 COVERAGE = 0.9  # of `interval`
 DEVIATIONS = 1.645  # standard deviations to each side that hold COVERAGE of a normal distribution

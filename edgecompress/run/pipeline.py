@@ -30,7 +30,7 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import FREE_KEYS, RunDirectory
 from edgecompress.run.files import read_json, write_json
 from edgecompress.run.problem import Progress, known_proxies, make_devices, make_problem, make_spec, names_of
-from edgecompress.run.race import Race, screened_rows, train_teacher
+from edgecompress.run.race import Course, Race, screened_rows, train_teacher
 from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
@@ -65,13 +65,19 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
                            study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
         files = train_teacher(run, config, evaluator, progress) if problem.space.model else {}
-        trials = _study(run, config, space, problem, evaluator, files, progress)
-        race = Race(run, config, evaluator, feasible(trials, problem.budget), space, progress, files)
-        winners = race.winners()
+        study = _study(run, config, space, problem, files)
+        trials = _scored(study, config, problem, evaluator, progress)
+
+        def score_more(candidates: Sequence[Candidate]) -> list[Trial]:
+            progress.stage("neighbours", len(candidates))
+            return study.score_also(evaluator, candidates, config.trials, lambda done, _: progress.step(done))
+
+        race = Race(run, config, evaluator, Course(space, score_more, files, context.seconds), progress)
+        winners = race.winners(feasible(trials, problem.budget))
         results = _finish(run, winners, config, data, devices, workers, progress)
         best = choose(results, devices)
         summary = _prove(run, best, config, data, devices, progress)
-        _write_document(run, config, data, problem, trials, winners, race, results, summary, provenance)
+        _write_document(run, config, data, problem, study.trials(), winners, race, results, summary, provenance)
         return Outcome(summary, output, within(best, devices))
 
 
@@ -130,13 +136,16 @@ def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> No
                      f"'edgecompress profile --target {problem.target.name}' makes a new one")
 
 
-def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, evaluator: Evaluator, files: Mapping[str, bytes],
-           progress: Progress) -> list[Trial]:
+def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, files: Mapping[str, bytes]) -> Study:
     starts = [Candidate(choices) for choices in own_of(problem).starts()] if problem.space.model else []
     settings = StudySettings(config.sampler, config.population, config.seed, len(_objective_names(problem)))
-    study = Study(run.study_log, space, settings, starts, files)
+    return Study(run.study_log, space, settings, starts, files)
+
+
+def _scored(study: Study, config: SearchConfig, problem: Problem, evaluator: Evaluator, progress: Progress) -> list[Trial]:
+    """The first `trials` candidates, without those that could not be scored."""
     progress.stage("search", config.trials)
-    trials = study.run(evaluator, config.trials, lambda done, _: progress.step(done))
+    trials = [trial for trial in study.run(evaluator, config.trials, lambda done, _: progress.step(done)) if trial.number < config.trials]
     reasons = study.failures()
     if not trials:
         raise ConfigError(f"none of the {config.trials} candidates could be scored for {problem.target.name}", *reasons[:1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,16 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_atomic, write_json
 from edgecompress.run.problem import Progress
-from edgecompress.run.trainer import final_task, rung_task, teacher_task
+from edgecompress.run.trainer import final_task, rung_task, speed_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
-from edgecompress.search.halving import Halving
+from edgecompress.search.halving import Halving, neighbours
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation
 from edgecompress.search.teacher import TEACHER
 
+LEAST_EPOCHS = 3  # of a short training: less says little about a longer one
+LEAST_SCREEN = 4
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
 
 
@@ -36,36 +38,84 @@ class Screened:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a race runs on: how to score more candidates, the files that go with every training, and whether time limits the trainings."""
+
+    space: Space
+    score: Callable[[Sequence[Candidate]], list[Trial]]
+    files: Mapping[str, bytes]
+    seconds: float
+
+
 class Race:
     """The trainings of one run."""
 
-    def __init__(self, run: RunDirectory, config: SearchConfig, evaluator: Evaluator, feasible: Sequence[Trial], space: Space, progress: Progress,
-                 files: Mapping[str, bytes]) -> None:
-        """`files` go with every training: an own model's weights."""
-        self._files = dict(files)
-        self._run, self._config, self._evaluator, self._progress = run, config, evaluator, progress
-        self._halving = Halving(feasible, space, config.screen, config.top_k, config.pick, config.seed)
-        self._inherits = {name for name, family in space.families.items() if family.inherits}
+    def __init__(self, run: RunDirectory, config: SearchConfig, evaluator: Evaluator, course: Course, progress: Progress) -> None:
+        self._run, self._config, self._evaluator, self._course, self._progress = run, config, evaluator, course, progress
+        self._inherits = {name for name, family in course.space.families.items() if family.inherits}
         self._failures: list[str] = []
         self._left_out: set[str] = set()
+        self._halving = Halving(course.space, 0, 1, config.pick, config.seed)
         self.screened: list[Screened] = []
 
-    def winners(self) -> list[Trial]:
+    def winners(self, feasible: Sequence[Trial]) -> list[Trial]:
         """The candidates of the last rung that trained; their folders hold the weights and the integer graph. Raises TrainingError when none did."""
+        (self._run.path / "screen").mkdir(exist_ok=True)
+        self._halving = self._planned(feasible)
         rungs = self._halving.rungs
-        self._progress.stage("screen" if len(rungs) > 1 else "train", sum(rung.count for rung in rungs[:-1]) or rungs[-1].count)
-        standing = self._halving.first(lambda trials: self._train_rung(trials, 0))
-        seen: list[Observation] = []
-        for number, rung in enumerate(rungs[:-1]):
-            accuracies = self._train_rung(standing, number)
-            standing = [trial for trial in standing if trial.candidate.id in accuracies]
-            seen += [Observation(trial, rung.share, accuracies[trial.candidate.id]) for trial in standing]
-            self.screened += [Screened(trial.candidate.id, number, rung.share, accuracies[trial.candidate.id], *self._cost(trial, number))
-                              for trial in standing]
-            standing = self._halving.next(number + 1, seen, standing)
         if len(rungs) > 1:
-            self._progress.stage("train", len(standing))
+            self._progress.stage("screen", sum(rung.count for rung in rungs[:-1]))
+        standing = self._halving.first(feasible)
+        seen: list[Observation] = []
+        if self._halving.guided:
+            feasible = [*feasible, *self._near_the_best(self._observed(standing, 0), feasible)]
+            standing += self._halving.second(feasible, self._observed(standing, 0), standing)
+        for number, _ in enumerate(rungs[:-1]):
+            observed = self._observed(standing, number)
+            seen += observed
+            self.screened += [Screened(o.trial.candidate.id, number, o.share, o.accuracy, *self._cost(o.trial, number)) for o in observed]
+            standing = self._halving.next(number + 1, feasible, seen, [o.trial for o in observed])
+        self._progress.stage("train", len(standing))
         return self._train_fully(standing, len(rungs) - 1)
+
+    def _planned(self, feasible: Sequence[Trial]) -> Halving:
+        """The rungs. Where time is limited, only as many candidates as can be told apart in it: each gets LEAST_EPOCHS in the first rung."""
+        config, space = self._config, self._course.space
+        screen, top_k = min(config.screen, len(feasible)), min(config.top_k, len(feasible))
+        whole = Halving(space, screen, top_k, config.pick, config.seed)
+        if not self._course.seconds or not whole.guided:
+            return whole
+        portion = whole.rungs[0].count * whole.rungs[0].share / sum(rung.count * rung.share for rung in whole.rungs)
+        affordable = int(self._course.seconds * portion / (LEAST_EPOCHS * self._epoch_seconds(whole.first(feasible))))
+        fewer = min(screen, max(affordable, LEAST_SCREEN))
+        return Halving(space, fewer, min(top_k, max(1, round(fewer / 3))), config.pick, config.seed)
+
+    def _epoch_seconds(self, trials: Sequence[Trial]) -> float:
+        """CPU seconds of an epoch of the middle one of these candidates, measured once a run."""
+        path = self._run.path / "screen" / "speed.json"
+        if not path.exists():
+            middle = sorted(trials, key=lambda t: (t.score.macs, t.candidate.id))[len(trials) // 2]
+            for _, answer in self._evaluator.answers([Task("train/speed", speed_task, {"candidate": middle.candidate.to_json()}, self._course.files)]):
+                if answer.error:
+                    raise TrainingError(answer.error)
+                write_json(path, dict(answer.values))
+        return float(read_json(path)["epoch_seconds"])
+
+    def _observed(self, trials: Sequence[Trial], number: int) -> list[Observation]:
+        """Trains for this rung what has not been; those that failed are left out."""
+        accuracies = self._train_rung(trials, number)
+        share = self._halving.rungs[number].share
+        return [Observation(trial, share, accuracies[trial.candidate.id]) for trial in trials if trial.candidate.id in accuracies]
+
+    def _near_the_best(self, seen: Sequence[Observation], feasible: Sequence[Trial]) -> list[Trial]:
+        """Feasible neighbours of the best candidates so far."""
+        if not seen:
+            return []
+        known = {trial.candidate.id for trial in feasible}
+        children = neighbours(self._halving.parents(seen), self._course.space, known, self._config.trials // 4, self._config.seed)
+        found = [trial for trial in self._course.score(children) if trial.score.feasible]
+        return list({trial.candidate.id: trial for trial in found}.values())
 
     def _portion(self, number: int) -> float:
         """Part of all training that one training of a rung is."""
@@ -75,7 +125,7 @@ class Race:
     def _task(self, trial: Trial, number: int, last: bool) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
-        files = {**self._files, "model.pt": before[1]} if before else self._files
+        files = {**self._course.files, "model.pt": before[1]} if before else dict(self._course.files)
         payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "portion": self._portion(number)}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
@@ -103,7 +153,6 @@ class Race:
         known = {trial.candidate.id: stored[0]["accuracy"] for trial in trials if (stored := self._stored(trial.candidate, number)) is not None}
         tasks = [self._task(trial, number, False) for trial in trials if trial.candidate.id not in known and trial.candidate.id not in self._left_out]
         owners = {f"train/{trial.candidate.id}/{number}": trial.candidate for trial in trials}
-        (self._run.path / "screen").mkdir(exist_ok=True)
         for task, answer in self._evaluator.answers(tasks):
             candidate = owners[task.key]
             if self._failed(candidate, answer):
@@ -111,7 +160,7 @@ class Race:
             write_atomic(self._run.path / "screen" / f"{candidate.id}-{number}.pt", answer.files["model.pt"])
             write_json(self._run.path / "screen" / f"{candidate.id}-{number}.json", dict(answer.values))
             known[candidate.id] = answer.values["accuracy"]
-            self._progress.step(len(list((self._run.path / "screen").glob("*.json"))))
+            self._progress.step(len(list((self._run.path / "screen").glob("*.pt"))))
         return {trial.candidate.id: known[trial.candidate.id] for trial in trials if trial.candidate.id in known}
 
     def _failed(self, candidate: Candidate, answer: Answer) -> bool:

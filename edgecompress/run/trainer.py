@@ -31,6 +31,7 @@ Files = Mapping[str, bytes]
 
 PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense network's training
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
+SPEED_BATCHES = 12
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
 
 
@@ -121,6 +122,25 @@ def _quantized_accuracy(result: TrainResult, candidate: Candidate, context: Cont
     samples = calibration_samples(context.data, context.config.calibration, context.config.seed)
     graph = quantize(from_torch(result.module, context.data.input_shape), samples, settings)
     return accuracy_int8(graph, context.data.validation.x, context.data.validation.y)
+
+
+def speed_task(context: Context, payload: Payload, files: Files) -> Answer:
+    """CPU seconds that an epoch of a candidate takes, from SPEED_BATCHES batches."""
+    from edgecompress.compress.batches import steps_per_epoch
+    from edgecompress.compress.finetune import train
+
+    candidate, data = Candidate.from_json(payload["candidate"]), context.data
+    teacher_of(context.problem, files)
+    stamps: list[float] = []
+
+    def enough() -> bool:
+        stamps.append(time.process_time())
+        return len(stamps) > SPEED_BATCHES
+
+    recipe = make_recipe(data, context.config, 1.0, 0.0)
+    train(_built(candidate, context, context.problem.make_space()), data.train, data.validation, recipe, 0, stop=enough)
+    batch = (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1)
+    return Answer({"epoch_seconds": max(batch * steps_per_epoch(recipe, len(data.train)), 1e-3)})
 
 
 def final_task(context: Context, payload: Payload, files: Files) -> Answer:

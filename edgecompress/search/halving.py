@@ -1,23 +1,26 @@
 """Successive halving (Jamieson & Talwalkar, arXiv 1502.07943): many candidates trained briefly, few to the end.
 
-Half of the first rung is picked to cover the Pareto front of the zero-shot search; the surrogate picks the other half from what the first half
-taught it. Later rungs take the best, as the surrogate's smoothed view of all trainings so far has them.
+Half of the first rung covers the families' fronts as the zero-shot search left them; the surrogate picks the other half from what the first half
+taught it, neighbours of the best included. Later rungs take the best, as the surrogate's smoothed view of all trainings so far has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgecompress.search.knob import Choice, Knob
 from edgecompress.search.pareto import non_dominated
 from edgecompress.search.pareto import select as hypervolume_subset
-from edgecompress.search.space import Space
+from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
 
 BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.2, 0.55)}  # of all training, a rung
+PARENTS = 3
+NEAR = 0.75  # probability that a changed knob goes one step up or down
 LEAST_NARROWING = 1.5  # from a rung to the next; less is not worth a rung
 
 
@@ -44,57 +47,113 @@ def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
 
 
 def pick(trials: Sequence[Trial], count: int, how: str, seed: int) -> list[Trial]:
-    """At most `count` of these feasible trials: "hypervolume" of the Pareto front, most "macs", or "random"."""
+    """At most `count` of these feasible trials: to cover the families ("hypervolume"), with the most "macs", or "random"."""
     if how == "random":
         order = np.random.default_rng(seed).permutation(len(trials))[:count]
         return [trials[int(index)] for index in order]
     if how == "macs":
         return sorted(trials, key=lambda t: (-t.score.macs, t.score.latency_s, t.candidate.id))[:count]
-    points = np.array([t.score.objectives for t in trials])
+    return _cover(trials, count)
+
+
+def _cover(trials: Sequence[Trial], count: int) -> list[Trial]:
+    """Each family in turn, the next of those that cover most of its front over capacity: proxies compare networks of one family, not families.
+
+    Latency is no objective here: all these trials keep its limit, and what is below it is of no use to accuracy.
+    """
+    families: dict[str, list[Trial]] = {}
+    for trial in trials:
+        families.setdefault(trial.candidate.family, []).append(trial)
+    queues = [_ranked(members, count) for _, members in sorted(families.items())]
+    queues.sort(key=lambda queue: (-queue[0].score.macs, queue[0].candidate.id))  # when there is room for few, the more able families
+    turns = [queue[place] for place in range(count) for queue in queues if place < len(queue)]
+    return turns[:count]
+
+
+def _ranked(trials: Sequence[Trial], count: int) -> list[Trial]:
+    points = np.array([trial.score.capacity for trial in trials])
     front = non_dominated(points)
     return [trials[front[index]] for index in hypervolume_subset(points[front], count)]
+
+
+def neighbours(parents: Sequence[Candidate], space: Space, known: Collection[str], count: int, seed: int) -> list[Candidate]:
+    """At most `count` candidates that differ from one of the parents, taken in turn, in one to three knobs, and are not `known` by id."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, Candidate] = {}
+    for attempt in range(20 * count):
+        if len(found) == count:
+            break
+        parent = parents[attempt % len(parents)]
+        knobs = [knob for knob in space.knobs(parent.family) if len(knob.choices) > 1]
+        choices = dict(parent.choices)
+        for index in rng.permutation(len(knobs))[: int(rng.integers(1, 4))]:
+            knob = knobs[int(index)]
+            choices[knob.name] = _step(knob, choices[knob.name], rng)
+        child = Candidate(choices)
+        if child.id not in known:
+            found.setdefault(child.id, child)
+    return list(found.values())
+
+
+def _step(knob: Knob, value: Choice, rng: np.random.Generator) -> Choice:
+    """Another choice: mostly the next one up or down, as choices are in rising order where they are numbers."""
+    place = knob.choices.index(value)
+    if rng.random() < NEAR:
+        return knob.choices[min(max(place + int(rng.choice((-1, 1))), 0), len(knob.choices) - 1)]
+    return knob.choices[int(rng.integers(len(knob.choices)))]
 
 
 class Halving:
     """What to train next. Decisions depend only on the trials, the seed and the accuracies handed in."""
 
-    def __init__(self, feasible: Sequence[Trial], space: Space, screen: int, top_k: int, how: str, seed: int) -> None:
-        self._feasible, self._how, self._seed = list(feasible), how, seed
-        self.rungs = rungs(min(screen, len(feasible)), min(top_k, len(feasible)))
-        self._surrogate = Surrogate(self._feasible, space, seed)
+    def __init__(self, space: Space, screen: int, top_k: int, how: str, seed: int) -> None:
+        self._space, self._how, self._seed = space, how, seed
+        self.rungs = rungs(screen, top_k)
 
-    def first(self, train: Callable[[Sequence[Trial]], Mapping[str, float]]) -> list[Trial]:
-        """The candidates of the first rung. `train` trains some of them for that rung and gives their accuracies by candidate."""
-        rung = self.rungs[0]
-        if len(self.rungs) == 1 or self._how != "hypervolume":
-            return pick(self._feasible, rung.count, self._how, self._seed)
-        chosen = pick(self._feasible, rung.count // 2, self._how, self._seed)
-        accuracies = train(chosen)
-        seen = [Observation(trial, rung.share, accuracies[trial.candidate.id]) for trial in chosen if trial.candidate.id in accuracies]
-        while len(chosen) < rung.count:
-            chosen.append(self._promising(seen, chosen, rung))
-        return chosen
+    @property
+    def guided(self) -> bool:
+        """Whether half of the first rung is picked by what the other half taught."""
+        return len(self.rungs) > 1 and self._how == "hypervolume"
 
-    def _promising(self, seen: list[Observation], chosen: Sequence[Trial], rung: Rung) -> Trial:
-        """The candidate with the largest expected improvement; what was chosen counts as if it had met its expectation, so that the next one differs."""
+    def first(self, feasible: Sequence[Trial]) -> list[Trial]:
+        """Those of the first rung that can be picked without having trained any."""
+        count = self.rungs[0].count
+        return pick(feasible, -(-count // 2) if self.guided else count, self._how, self._seed)
+
+    def parents(self, seen: Sequence[Observation]) -> list[Candidate]:
+        """The best trained candidates, whose neighbourhood is worth a look."""
+        ordered = sorted(seen, key=lambda o: (-o.accuracy, o.trial.candidate.id))
+        return [observation.trial.candidate for observation in ordered[:PARENTS]]
+
+    def second(self, feasible: Sequence[Trial], seen: Sequence[Observation], chosen: Sequence[Trial]) -> list[Trial]:
+        """The rest of the first rung: the candidates with the largest expected improvement, one after the other."""
+        surrogate = Surrogate(feasible, self._space, self._seed)
+        added: list[Trial] = []
+        while len(chosen) + len(added) < min(self.rungs[0].count, len(feasible)):
+            added.append(self._promising(surrogate, list(seen), [*chosen, *added], feasible))
+        return added
+
+    def _promising(self, surrogate: Surrogate, seen: list[Observation], chosen: Sequence[Trial], feasible: Sequence[Trial]) -> Trial:
+        """What was chosen and has not trained counts as if it had met its expectation, so that the next one differs."""
         taken = {trial.candidate.id for trial in chosen}
-        rest = [trial for trial in self._feasible if trial.candidate.id not in taken]
+        rest = [trial for trial in feasible if trial.candidate.id not in taken]
         if len(seen) < 2:
             return rest[0]
-        waiting = [trial for trial in chosen if trial.candidate.id not in {o.trial.candidate.id for o in seen}]
+        share, trained = self.rungs[0].share, {observation.trial.candidate.id for observation in seen}
+        waiting = [trial for trial in chosen if trial.candidate.id not in trained]
         if waiting:
-            believed, _ = self._surrogate.predict(seen, waiting, rung.share)
-            seen = [*seen, *(Observation(trial, rung.share, float(mean)) for trial, mean in zip(waiting, believed, strict=True))]
-        mean, deviation = self._surrogate.predict(seen, rest, rung.share)
-        gain = expected_improvement(mean, deviation, max(o.accuracy for o in seen))
+            believed, _ = surrogate.predict(seen, waiting, share)
+            seen = [*seen, *(Observation(trial, share, float(mean)) for trial, mean in zip(waiting, believed, strict=True))]
+        mean, deviation = surrogate.predict(seen, rest, share)
+        gain = expected_improvement(mean, deviation, max(observation.accuracy for observation in seen))
         return rest[int(np.round(gain, 6).argmax())]
 
-    def next(self, rung: int, seen: Sequence[Observation], candidates: Sequence[Trial]) -> list[Trial]:
+    def next(self, rung: int, feasible: Sequence[Trial], seen: Sequence[Observation], candidates: Sequence[Trial]) -> list[Trial]:
         """The best of `candidates` (those that finished the rung before) for rung number `rung`."""
         count = self.rungs[rung].count
         if len(candidates) <= count or len(seen) < 2:
             return list(candidates)[:count]
-        expected, _ = self._surrogate.predict(seen, candidates)
+        expected, _ = Surrogate(feasible, self._space, self._seed).predict(seen, candidates)
         # rounded: machines that share a study may differ in the last bits
         order = sorted(range(len(candidates)), key=lambda index: (-round(float(expected[index]), 6), candidates[index].candidate.id))
         return [candidates[index] for index in order[:count]]

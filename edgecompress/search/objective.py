@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgecompress.ir.graph import QuantizedGraph
 
 
+COMFORT = 0.5  # of a latency limit: a model that is faster than that is not better for it
 INHERITED = "inherited"  # the proxy of networks that come with trained weights
 
 
@@ -97,8 +98,13 @@ class Score:
 
     @property
     def objectives(self) -> tuple[float, ...]:
-        """What is minimised: the proxies, the multiply-accumulates as their baseline (both negated), and the latency pressure."""
-        return (*(-value for value in self.proxies.values()), -float(self.macs), self.pressure)
+        """What is minimised: the proxies, the multiply-accumulates as their baseline (both negated), and the latency pressure where it is felt."""
+        return (*(-value for value in self.proxies.values()), -float(self.macs), max(self.pressure, COMFORT))
+
+    @property
+    def capacity(self) -> tuple[float, ...]:
+        """What makes a network able to learn, negated: proxies, multiply-accumulates and parameters."""
+        return (*(-value for value in self.proxies.values()), -float(self.macs), -float(self.parameters))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

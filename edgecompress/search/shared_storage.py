@@ -21,6 +21,7 @@ _PASSWORD = re.compile(r"^(?P<scheme>[^:/?#]+://)(?P<user>[^:/?#@]*):(?P<passwor
 _QUERY_PASSWORD = re.compile(r"(?i)(?P<key>[?&](?:password|passwd|pwd|sslpassword)=)(?P<password>[^&#]*)")
 # What a connection that went away without a word costs: libpq (PostgreSQL) notices it within this time.
 _LIBPQ = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+_FROZEN_MS = 20_000  # that a client may leave a transaction open; ours take milliseconds
 
 
 def redact(url: str) -> str:
@@ -122,12 +123,28 @@ def _open_database(url: str) -> BaseStorage:
             raise ConfigError(f"the storage '{url}' is in memory, which nobody shares; name a file: sqlite:///study.db")
         options["connect_args"] = {"timeout": 30}  # seconds that a writer waits for another
     try:
-        return get_storage(_made_by_one(lambda: RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)))
+        storage = _made_by_one(lambda: RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options))
     except ImportError:
         raise ToolMissingError(f"the storage '{redact(url)}' needs a Python driver that is not installed; "
                                "install edgecompress[storage] for PostgreSQL (psycopg2) or the driver that the URL names") from None
     except (SQLAlchemyError, RuntimeError) as error:
         raise DeviceError(f"the storage '{redact(url)}' cannot be used: {reason(error, url)}") from None
+    if dialect == "postgresql":
+        _end_frozen_transactions(storage)
+    return get_storage(storage)
+
+
+def _end_frozen_transactions(storage: RDBStorage) -> None:
+    """A machine that freezes in the middle of a transaction must not hold its locks for ever."""
+    from sqlalchemy import event
+
+    @event.listens_for(storage.engine, "connect")
+    def limit(connection: Any, _: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION idle_in_transaction_session_timeout = {_FROZEN_MS}")
+        connection.commit()
+
+    storage.engine.dispose()  # connections that were opened before
 
 
 def _made_by_one(make: Callable[[], RDBStorage]) -> RDBStorage:

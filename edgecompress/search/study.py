@@ -133,6 +133,24 @@ class Study:
         progress(trials, trials)
         return self.trials()
 
+    def score_also(self, evaluator: Evaluator, candidates: Sequence[Candidate], first: int, progress: Progress) -> list[Trial]:
+        """Scores these candidates as the questions from number `first` on; those that are answered already are not asked again."""
+        answered = self._answered()
+        memory = optuna.create_study(directions=self._directions)
+        questions = []
+        for index, candidate in enumerate(candidates, start=first):
+            if index not in answered:
+                memory.enqueue_trial(trial_parameters(candidate, self._space))
+                questions.append(self._ask(memory, index))
+        known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
+        done = len(candidates) - len(questions)
+        for members, answer in _answers(evaluator, questions, known, self._files):
+            for trial in members:
+                self._tell(memory, trial, answer)
+            done += len(members)
+            progress(done, len(candidates))
+        return [trial for trial in self.trials() if first <= trial.number < first + len(candidates)]
+
     def _generation(self, evaluator: Evaluator, indices: range, trials: int, progress: Progress) -> None:
         answered = self._answered()
         missing = [index for index in indices if index not in answered]

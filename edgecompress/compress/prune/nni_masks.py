@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +55,9 @@ def masks_to_module(module: nn.Module, masks: Masks, input_shape: InputShape) ->
 def read_masks(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Masks that `torch.save(masks, path)` wrote. Only tensors are read. Raises ConfigError for a file that holds anything else."""
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, which are not the user's business
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets hostile bytes here: anything can come out of it
         raise ConfigError(f"the masks in '{path}' cannot be read ({type(error).__name__}); write them with torch.save(masks, file)") from None
     fits = isinstance(document, dict) and all(
@@ -69,8 +73,6 @@ def make_masks(module: nn.Module, input_shape: InputShape, algorithm: str, ratio
 
     Raises ToolMissingError without the extra [nni].
     """
-    import copy
-
     if algorithm not in ALGORITHMS:
         raise unknown_name("NNI pruner", algorithm, ALGORITHMS)
     if not 0 < ratio < 1:

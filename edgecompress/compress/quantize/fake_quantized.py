@@ -41,7 +41,7 @@ class FakeQuantized(nn.Module):
         super().__init__()
         self._constants = _Constants(graph, tensors)
         self.layers = nn.ModuleList(
-            _Layer(node, weights[node.name], biases[node.name], tensors[node.output]) for node in graph.weighted)
+            _Layer(node, weights[node.name], biases[node.name], tensors[node.inputs[0]], tensors[node.output]) for node in graph.weighted)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits as the integer graph gives them, up to single codes at ties."""
@@ -89,7 +89,7 @@ class _Layer(nn.Module):
     start: torch.Tensor
     scales: torch.Tensor
 
-    def __init__(self, node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, output: Tensor) -> None:
+    def __init__(self, node: FloatNode, weights: QuantizedWeights, bias: np.ndarray, source: Tensor, output: Tensor) -> None:
         super().__init__()
         self.kind, self.bits = node.kind, weights.bits
         self.stride, self.dilation = node.attributes.get("stride", (1, 1)), node.attributes.get("dilation", (1, 1))
@@ -104,7 +104,7 @@ class _Layer(nn.Module):
         self.latent = nn.Parameter(torch.from_numpy((latent / self.unit).astype(np.float32)))
         self.log_scale = nn.Parameter(torch.zeros(len(latent)))
         self.bias = nn.Parameter(torch.zeros(len(latent)))
-        self.bias_unit = TYPICAL_SPREAD * output.scale
+        self.source_scale, self.bias_unit = source.scale, TYPICAL_SPREAD * output.scale
         self.register_buffer("start", torch.from_numpy(np.asarray(bias, np.float32)))
         self.register_buffer("scales", torch.from_numpy(weights.scales.astype(np.float32)))
 
@@ -114,10 +114,15 @@ class _Layer(nn.Module):
         latent = (self.latent * self.unit).clamp(low, high)
         return latent + (latent.round() - latent).detach(), self.scales * self.log_scale.exp()
 
+    def real_bias(self, scales: torch.Tensor) -> torch.Tensor:
+        """The bias as its integer holds it, in multiples of input scale x weight scale."""
+        bias, step = self.start + self.bias_unit * self.bias, self.source_scale * scales.detach()
+        return bias + (torch.round(bias / step) * step - bias).detach()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Before the activation."""
         integers, scales = self.rows()
-        weights, bias = integers * scales[:, None], self.start + self.bias_unit * self.bias
+        weights, bias = integers * scales[:, None], self.real_bias(scales)
         if self.kind == "dense":
             return nn.functional.linear(x, weights, bias)
         top, bottom, left, right = self.padding
@@ -138,7 +143,7 @@ class _Layer(nn.Module):
         real = weights.T.reshape(shape) if self.kind == "depthwise_conv2d" else weights.reshape(shape)
         if not np.isfinite(real).all():
             raise ModelError(f"layer '{node.name}': quantization-aware training left weights that are not finite")
-        return node.changed(weights=frozen_float(real), bias=frozen_float((self.start + self.bias_unit * self.bias).numpy()))
+        return node.changed(weights=frozen_float(real), bias=frozen_float(self.real_bias(scales).numpy()))
 
 
 def _through_codes(values: torch.Tensor, tensor: Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from edgecompress.search.proxies.batch import Batch
 from edgecompress.search.proxies.common import mean, on_a_copy, total, weight_gradients
 
+_NO_DERIVATIVE = "is not implemented"  # in torch's message about a function that it cannot differentiate twice
+
 
 class _TwiceDifferentiable(TorchFunctionMode):
     """Replaces what torch cannot differentiate twice by equal expressions."""
@@ -31,7 +33,12 @@ def _terms(network: nn.Module, batch: Batch) -> list[float]:
         if not squares:
             return []
         found = [weight for weight, _ in pairs]
-        products = torch.autograd.grad(torch.stack(squares).sum(), found, allow_unused=True)
+        try:
+            products = torch.autograd.grad(torch.stack(squares).sum(), found, allow_unused=True)
+        except RuntimeError as error:
+            if _NO_DERIVATIVE not in str(error):
+                raise
+            return []
     return [-float((weight.detach() * product).sum()) for weight, product in zip(found, products, strict=True) if product is not None]
 
 
@@ -39,7 +46,7 @@ def _terms(network: nn.Module, batch: Batch) -> list[float]:
 def grasp(network: nn.Module, batch: Batch) -> float:
     """-sum over all weights of theta * (H g), g the gradient and H the Hessian of the cross-entropy of one batch.
 
-    -inf for a network without weights or whose gradient does not depend on them.
+    -inf for a network without weights, whose gradient does not depend on them, or with a function that torch cannot differentiate twice.
     """
     return total(_terms(network, batch))
 

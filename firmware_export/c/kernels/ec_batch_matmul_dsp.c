@@ -37,7 +37,7 @@ static void unpack(uint32_t *words, const int8_t *source, int32_t count, int32_t
 }
 
 /* Two rows by two columns; rows and columns lie `words` apart. In assembly, as compilers move the sums about and add up four pointers. */
-EC_OUTLINED void dot_2x2(const uint32_t *left, const uint32_t *right, int32_t words, int32_t sums[4])
+static inline void dot_2x2(const uint32_t *left, const uint32_t *right, int32_t words, int32_t sums[4])
 {
     const uint32_t *a = left, *b = left + words, *c = right, *d = right + words, *end = b;
     int32_t ac = 0, ad = 0, bc = 0, bd = 0;
@@ -58,7 +58,7 @@ EC_OUTLINED void dot_2x2(const uint32_t *left, const uint32_t *right, int32_t wo
         DOT_STEP
         "cmp %[a], %[end]\n\t"
         "bne 1b"
-        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [ac] "+r"(ac), [ad] "+r"(ad), [bc] "+r"(bc), [bd] "+r"(bd), [x] "=&r"(x), [y] "=&r"(y),
+        : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [d] "+&r"(d), [ac] "+r"(ac), [ad] "+r"(ad), [bc] "+r"(bc), [bd] "+r"(bd), [x] "=&r"(x), [y] "=&r"(y),
           [z] "=&r"(z), [w] "=&r"(w)
         : [end] "r"(end)
         : "cc", "memory");
@@ -91,11 +91,21 @@ EC_OUTLINED int32_t dot_1(const uint32_t *left, const uint32_t *right, int32_t w
     return sum;
 }
 
+/* A sum to an output. With right shifts of at least 2 the zero point is added before the last bit is shifted out, as in ec_rescale.h. */
+static inline int8_t to_output(int32_t sum, const ec_batch_matmul_params *p, ec_output_range range, int32_t is_small)
+{
+    if (is_small) {
+        const int32_t x = ec_scale(sum, (int32_t)((uint32_t)p->multiplier << 1));
+        return (int8_t)ec_clamp((((x + (x >> 31)) >> (-p->shift - 1)) + 1 + 2 * p->output_zero_point) >> 1, p->activation_min, p->activation_max);
+    }
+    return ec_requant_s8(sum, p->multiplier, p->shift, range);
+}
+
 void ec_batch_matmul_s8_dsp(const ec_batch_matmul_params *params, const int8_t *left, const int8_t *right, int8_t *output, void *scratch)
 {
     const ec_batch_matmul_params p = *params;
     const ec_output_range range = ec_make_range(p.output_zero_point, p.activation_min, p.activation_max);
-    const int32_t words = 2 * ((p.depth + 3) / 4);
+    const int32_t words = 2 * ((p.depth + 3) / 4), is_small = p.shift <= -2 && p.multiplier >= 1 << 30;
     const int32_t left_row = p.transpose_left ? 1 : p.depth, left_step = p.transpose_left ? p.rows : 1;
     const int32_t right_row = p.transpose_right ? p.depth : 1, right_step = p.transpose_right ? 1 : p.columns;
     uint32_t *rows = (uint32_t *)scratch, *columns = rows + 2 * words;
@@ -112,15 +122,15 @@ void ec_batch_matmul_s8_dsp(const ec_batch_matmul_params *params, const int8_t *
             for (j = 0; pair == 2 && j + 2 <= p.columns; j += 2) {
                 int32_t sums[4];
                 dot_2x2(rows, columns + j * words, words, sums);
-                output[j] = ec_requant_s8(sums[0], p.multiplier, p.shift, range);
-                output[j + 1] = ec_requant_s8(sums[1], p.multiplier, p.shift, range);
-                output[p.columns + j] = ec_requant_s8(sums[2], p.multiplier, p.shift, range);
-                output[p.columns + j + 1] = ec_requant_s8(sums[3], p.multiplier, p.shift, range);
+                output[j] = to_output(sums[0], &p, range, is_small);
+                output[j + 1] = to_output(sums[1], &p, range, is_small);
+                output[p.columns + j] = to_output(sums[2], &p, range, is_small);
+                output[p.columns + j + 1] = to_output(sums[3], &p, range, is_small);
             }
             for (; j < p.columns; ++j) {
-                output[j] = ec_requant_s8(dot_1(rows, columns + j * words, words), p.multiplier, p.shift, range);
+                output[j] = to_output(dot_1(rows, columns + j * words, words), &p, range, is_small);
                 if (pair == 2) {
-                    output[p.columns + j] = ec_requant_s8(dot_1(rows + words, columns + j * words, words), p.multiplier, p.shift, range);
+                    output[p.columns + j] = to_output(dot_1(rows + words, columns + j * words, words), &p, range, is_small);
                 }
             }
             output += pair * p.columns;
