@@ -93,6 +93,19 @@ def mixed_rows(graph: FloatGraph, data: Dataset, arguments: argparse.Namespace, 
                  time.process_time() - started)
 
 
+def print_report(arguments: argparse.Namespace, data: Dataset, graph: FloatGraph, accuracies: dict[Row, list[float]], sizes: dict[Row, list[float]],
+                 seconds: dict[Row, list[float]], seed: int, minutes: float) -> None:
+    """The table over the seeds so far."""
+    parameters = sum(node.attributes["weights"].size + node.attributes["bias"].size for node in graph.weighted)
+    seeds = " ".join(str(one) for one in arguments.seeds[: arguments.seeds.index(seed) + 1])
+    print(f"{datetime.date.today()}: {Path(arguments.data).stem}, {len(data.test)} test samples, seeds {seeds}, "
+          f"{arguments.family} of width {arguments.width}, {parameters} parameters, {arguments.epochs} epochs, {minutes:.1f} minutes in all")
+    rows = [(*row, f"{np.mean(values):.2f}", f"{np.ptp(values):.2f}", f"{np.mean(sizes[row]):.0f}" if row in sizes else "",
+             f"{np.mean(seconds[row]):.1f}" if row in seconds else "") for row, values in accuracies.items()]
+    print_table(("weights", "method", "mean accuracy %", "max - min", "constant bytes", "CPU seconds"), rows)
+    print("flash limit: share of the way from the least possible flash (0 %) to that of 8 bits (100 %), code included", flush=True)
+
+
 def main() -> None:
     """Trains a network a seed, quantizes it in every way, prints means and spreads."""
     parser = argparse.ArgumentParser()
@@ -118,14 +131,7 @@ def main() -> None:
         accuracies["float", ""].append(100 * accuracy_float(graph, data.test))
         uniform_rows(graph, data, calibration_samples(data.without_test(), 512, seed), config, seed, note)
         mixed_rows(graph, data, arguments, config, seed, note)
-    parameters = sum(node.attributes["weights"].size + node.attributes["bias"].size for node in graph.weighted)
-    minutes = (time.perf_counter() - begun) / 60
-    print(f"{datetime.date.today()}: {Path(arguments.data).stem}, {len(data.test)} test samples, seeds {' '.join(map(str, arguments.seeds))}, "
-          f"{arguments.family} of width {arguments.width}, {parameters} parameters, {arguments.epochs} epochs, {minutes:.1f} minutes in all")
-    rows = [(*row, f"{np.mean(values):.2f}", f"{np.ptp(values):.2f}", f"{np.mean(sizes[row]):.0f}" if sizes[row] else "",
-             f"{np.mean(seconds[row]):.1f}" if seconds[row] else "") for row, values in accuracies.items()]
-    print_table(("weights", "method", "mean accuracy %", "max - min", "constant bytes", "CPU seconds"), rows)
-    print("flash limit: share of the way from the least possible flash (0 %) to that of 8 bits (100 %), code included")
+        print_report(arguments, data, graph, accuracies, sizes, seconds, seed, (time.perf_counter() - begun) / 60)
 
 
 if __name__ == "__main__":

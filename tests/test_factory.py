@@ -130,6 +130,8 @@ FAILURES = [
     ("class N(Net):\n    def forward(self, x): return super().forward(x - x.mean(0, keepdim=True))\nmake = N", ModelError, "cannot be lowered"),
     ("class N(Net):\n    def forward(self, x): return super().forward(x), x\nmake = N", ModelError, "returns an object of type tuple"),
     ("class N(Net):\n    def forward(self, x): return super().forward(x).view(1, -1)\nmake = N", ModelError, r"gives \[1, 12\]"),
+    ("class N(Net):\n    def forward(self, x): return (super().forward(x), x) if self.training else super().forward(x)\nmake = N", ModelError,
+     "but an object of type tuple in training mode"),
     ("class N(Net):\n    def forward(self, x): sys.exit()\nmake = N", ModelError, "failed with SystemExit"),
     ("def make():\n    net = Net(); net.conv.weight.data[:] = float('inf'); return net", ModelError, "not finite"),
     ("def make():\n    net = Net(); net.lock = (i for i in 'ab'); return net", ModelError, "cannot be copied.*generator"),

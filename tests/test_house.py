@@ -49,7 +49,8 @@ def test_ir_and_hw_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("verb", [[], ["search"], ["lower"], ["bench"], ["inspect"], ["profile"], ["report"], ["targets"], ["data"], ["data", "list"]])
+@pytest.mark.parametrize("verb", [[], ["search"], ["compress"], ["lower"], ["bench"], ["inspect"], ["profile"], ["report"], ["targets"], ["data"],
+                                  ["data", "list"]])
 def test_help_is_light(verb: list[str]) -> None:
     code = f"""
 import sys

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_ir_requant import divide_by_power, divide_like_c, high_mul, rescale
 
+from edgecompress.errors import ModelError
 from edgecompress.ir.op import Op, Shape
 from edgecompress.ir.ops.add import Add
 from edgecompress.ir.ops.average_pool2d import AveragePool2D
+from edgecompress.ir.ops.batch_matmul import BatchMatmul
 from edgecompress.ir.ops.concat import Concat
 from edgecompress.ir.ops.conv2d import Conv2D, exact_float
 from edgecompress.ir.ops.dense import Dense
@@ -193,6 +195,24 @@ def test_add_and_mul_against_loops(seed: int) -> None:
     assert mul.reference(a, b).ravel().tolist() == [clamp(rescale((x - za) * (y - zb), *factor(mul.requant, 0)) + zo, mul) for x, y in pairs]
     one_each = b[:, :1, :1, :]
     assert np.array_equal(mul.reference(a, one_each), mul.reference(a, np.broadcast_to(one_each, a.shape)))
+
+
+@pytest.mark.parametrize("transposed", itertools.product((0, 1), (0, 1)))
+@pytest.mark.parametrize("depth", [1, 7, 258, 259, 700])
+def test_products_of_matrices_against_loops(depth: int, transposed: tuple[int, int]) -> None:
+    """Either side of the depth up to which float32 is exact, with the largest products among them."""
+    rng = np.random.default_rng(depth)
+    za, zb = (-128, 127) if depth > 7 else (3, -9)
+    a, b = random_bytes(rng, 2, 3, depth), random_bytes(rng, 2, depth, 4)
+    a[0, 0], b[0, :, 0] = 127, -128
+    op = BatchMatmul(Requant.from_real(0.3 / depth**0.5 / 40), za, zb, -7, *transposed, -100, 110)
+    stored = (matrix.swapaxes(-1, -2) if flag else matrix for matrix, flag in zip((a, b), transposed, strict=True))
+    sums = [sum((int(a[n, i, k]) - za) * (int(b[n, k, j]) - zb) for k in range(depth)) for n, i, j in itertools.product(range(2), range(3), range(4))]
+    assert op.reference(*stored).ravel().tolist() == [clamp(rescale(total, *factor(op.requant, 0)) - 7, op) for total in sums]
+    with pytest.raises(ModelError, match="one rescaling factor"):
+        BatchMatmul(Requant((2**30,) * 2, (0, 0)), 0, 0, 0)
+    with pytest.raises(ModelError, match="must be 0 or 1"):
+        BatchMatmul(ONE, 0, 0, 0, 2)
 
 
 @settings(max_examples=40, deadline=None)

@@ -76,6 +76,16 @@ def activation():
 def deep():
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), *[nn.Conv2d(8 + 8 * (i > 9), 8 + 8 * (i > 8), 3, padding=1) for i in range(30)],
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches, self.query, self.key, self.value = nn.Conv2d(1, 16, 2, 2), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.wide, self.narrow, self.out = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 10)
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + torch.softmax(self.query(x) @ self.key(x).transpose(1, 2) * 0.25, -1) @ self.value(x)
+        x = x + self.narrow(torch.relu(self.wide(x)))
+        return self.out(x.transpose(1, 2).mean(2))
 def plain():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 """
@@ -192,6 +202,17 @@ def test_random_candidates_build_and_lower() -> None:
         assert weight_bits(candidate, module, space).keys() <= {node.name for node in graph.weighted}
         seen.add(sum(p.numel() for p in module.parameters()))
     assert len(seen) > 10
+
+
+def test_an_attention_network_is_a_space_too() -> None:
+    model, x = own("Attention"), digits_batch(64).x
+    names = {knob.name for knob in model.knobs}
+    assert {"prune.wide", "factor.query", "bits.value"} <= names
+    torch.testing.assert_close(model.build_settled({knob.name: knob.choices[0] for knob in model.knobs}, x)(x), model.module(x), atol=1e-4, rtol=1e-4)
+    for seed in range(3):
+        candidate = random_candidate(np.random.default_rng(seed), model.space())
+        module = model.build_settled(candidate.choices, x)
+        assert from_torch(module, SHAPE).weighted and inherited(module, digits_batch(64), 0, model.bits(candidate.choices, module)) < 0
 
 
 def test_starts_lie_in_the_space_and_differ() -> None:

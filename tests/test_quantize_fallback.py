@@ -146,6 +146,8 @@ def test_mixed_precision_keeps_its_limit(trained: tuple[nn.Module, TrainingData]
     assert mixed.flash_bytes <= limits.flash_bytes + 1e-6 and set(mixed.bits.values()) != {8}
     assert {node.name: node.op.weight_bits for node in mixed.outcome.graph.nodes if hasattr(node.op, "weight_bits")} == dict(mixed.bits)
     assert mixed.tried and max(reached for _, reached in mixed.tried) == pytest.approx(mixed.outcome.steps[0].accuracy)
+    roomy = quantize_mixed(graph, data, QuantizeConfig(), costs, BitLimits(flash_bytes=eight), 0.02, calibration=128, allow_training=False)
+    assert set(roomy.bits.values()) == {8} and roomy.sensitivity is None and roomy.outcome.within
     with pytest.raises(BudgetError, match="no assignment of weight bits keeps"):
         quantize_mixed(graph, data, QuantizeConfig(), costs, BitLimits(flash_bytes=least - 1), 0.02, calibration=128)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -17,12 +18,14 @@ from tools import require_tool
 
 from edgecompress.bench import bench
 from edgecompress.bench.subject import count_differing, load_subject, load_vectors
+from edgecompress.bench.sweep import choose
 from edgecompress.bench.timing import Schedule
 from edgecompress.bench.toolchain import program_compiler
 from edgecompress.bench.transport.host import ThisMachine, build_program, run_program
 from edgecompress.bench.transport.ssh import parse_ssh
 from edgecompress.cli.main import main
 from edgecompress.errors import ConfigError, DeviceError, ExitCode
+from edgecompress.hw.profile import load_profile
 from edgecompress.hw.target import load_target
 from edgecompress.lower import lower
 
@@ -52,6 +55,8 @@ def test_an_artifact_is_benched_over_ssh_and_leaves_nothing(server: Server, arti
     before = left_behind()
     seen = bench(artifact, on=server.url, samples=3)
     assert seen.matches_reference is True and (seen.where, seen.latency_basis) == ("ssh", "wall clock") and 1e-6 < seen.latency_s < 0.1
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    assert (seen.ram_bytes, seen.flash_bytes, seen.stack_bytes) == (manifest["arena_bytes"], manifest["constant_bytes"], None)
     assert left_behind() == before
     assert main(["bench", str(artifact), "--on", server.url, "--samples", "1"]) == ExitCode.DONE
     assert f"ssh ({server.url.removeprefix('ssh://').partition(':')[0]} port {server.port}; " in capsys.readouterr().out
@@ -62,6 +67,15 @@ def test_wrong_outputs_are_seen_over_ssh(server: Server, artifact: Path, tmp_pat
     code = tmp_path / "a" / "small_net.c"
     code.write_text(code.read_text().replace("EC_LAYER_DONE(6);", "output[0] ^= 1; EC_LAYER_DONE(6);"))
     assert bench(tmp_path / "a", on=server.url, samples=3).mismatches == 3
+
+
+def test_a_profile_is_made_over_ssh(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecompress.bench.timed_profiling.choose", lambda target, seed, layers, *rows: choose(target, seed, layers)[:2])
+    path = tmp_path / "far.json"
+    assert main(["profile", "--target", "host-x86", "--on", server.url, "--layers", "50", "--output", str(path)]) == ExitCode.DONE
+    profile = load_profile(str(path))
+    assert (profile.source, profile.unit, profile.board) == ("measured", "seconds", "a machine over ssh") and len(profile.layer_rows) >= 16
+    assert "127.0.0.1" not in path.read_text()  # a profile may be passed on, the names in a network may not
 
 
 @pytest.mark.parametrize(("url", "part"), [

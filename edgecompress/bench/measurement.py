@@ -59,9 +59,9 @@ class Measurement:
     latency_s: float
     latency_basis: str  # CYCLES_AND_WAITS_OVER_CLOCK, CYCLES_OVER_CLOCK, INSTRUCTIONS_OVER_CLOCK, MEASURED_CYCLES_OVER_CLOCK or WALL_CLOCK
     latency_spread_s: tuple[float, float] | None  # fastest and slowest record or frame, measured times only
-    flash_bytes: int | None  # model, kernels, compiler runtime, startup
+    flash_bytes: int | None  # model, kernels, compiler runtime, startup; of a program its constants
     harness_flash_bytes: int | None  # what the bench added, not in flash_bytes
-    ram_bytes: int | None  # static data of the model (its arena included) + stack
+    ram_bytes: int | None  # static data of the model (its arena included) + stack; of a program arena and state
     stack_bytes: int | None  # deepest of all frames
     arena_bytes: int
     caller_bytes: int  # inputs and outputs that the caller holds, not in ram_bytes; 0 where the arena holds them

@@ -64,6 +64,7 @@ class Subject:
     state_bytes: int = 0  # not 0: frames are consecutive steps of one stream
     io: str = "caller"  # or "arena": inputs and outputs lie in the arena
     sections: tuple[str, ...] = ()  # which of weights and arena have a section of their own
+    constant_bytes: int = 0
 
     @property
     def input_bytes(self) -> int:
@@ -114,7 +115,7 @@ def load_subject(folder: Path) -> Subject:
         return Subject(folder, _identifier(manifest["name"]), manifest["target"], tuple(folder / name for name in manifest["sources"]), layers,
                        manifest["arena_bytes"], _tensors(manifest["inputs"]), _tensors(manifest["outputs"]), manifest["vectors_source"],
                        _count(manifest.get("state_bytes", 0)), _io(manifest.get("io", "caller")),
-                       tuple(kind for kind in ("weights", "arena") if _text(manifest.get(f"{kind}_section", ""))))
+                       tuple(kind for kind in ("weights", "arena") if _text(manifest.get(f"{kind}_section", ""))), _count(manifest["constant_bytes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"'{folder / 'manifest.json'}' is damaged: {error}; lower the model again") from None
 

@@ -55,7 +55,8 @@ def _print(seen: Any, layers: bool) -> None:
             ("flash waits, estimated", "not known: the target's file has no flash_timing" if seen.flash_wait_cycles is None else
              f"{seen.flash_wait_cycles} cycles more")]),
         ("latency", "not measured" if seen.latency_s is None else f"{format_duration(seen.latency_s)} ({seen.latency_basis})"),
-        ("flash", "not measured" if seen.flash_bytes is None else format_bytes(seen.flash_bytes)),
+        ("flash", "not measured" if seen.flash_bytes is None else
+         format_bytes(seen.flash_bytes) + (" (constants; a program's code is not counted)" if seen.where in ("host", "ssh") else "")),
         ("RAM", "not measured" if seen.ram_bytes is None else
          f"{format_bytes(seen.ram_bytes)} (arena {format_bytes(seen.arena_bytes)}, stack {stack}; "
          + (f"inputs and outputs of {format_bytes(seen.caller_bytes)} are the caller's)" if seen.caller_bytes else "inputs and outputs included)")),

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 TITLES = {"search": "scoring candidates", "screen": "training briefly", "train": "training the chosen few", "calibrate": "training to judge proxies",
-          "own model": "judging the own model", "neighbours": "scoring neighbours of the best", "bench": "lowering and running", "prove": "running the test part", "profile": "measuring layers",
-          "build": "building programs", "time": "timing programs"}
+          "own model": "judging the own model", "neighbours": "scoring neighbours of the best", "bench": "lowering and running",
+          "prove": "running the test part", "profile": "measuring layers", "build": "building programs", "time": "timing programs"}
 
 
 class _Bars:

@@ -61,7 +61,7 @@ def _moments(network: nn.Module, names: set[str], x: torch.Tensor) -> dict[str, 
     found: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def record(name: str) -> Callable[[Any, Any, torch.Tensor], None]:
-        return lambda _layer, _inputs, output: found.setdefault(name, []).append(_channel_moments(output))
+        return lambda layer, _inputs, output: found.setdefault(name, []).append(_channel_moments(layer, output))
 
     _run(network, {name: record(name) for name in names}, x)
     return {name: moments[0] for name, moments in found.items() if len(moments) == 1}
@@ -104,22 +104,26 @@ def _run(network: nn.Module, hooks: Mapping[str, Callable[..., None]], x: torch.
             part.training = training
 
 
-def _channel_moments(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = output.transpose(0, 1).flatten(1) if output.ndim > 2 else output.T
+def _channel_axis(layer: Any) -> int:
+    return -1 if isinstance(layer, nn.Linear) else 1  # a linear layer may read several rows a sample
+
+
+def _channel_moments(layer: Any, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = output.movedim(_channel_axis(layer), 0).flatten(1)
     return rows.mean(dim=1), rows.std(dim=1)
 
 
 def _corrector(mean: torch.Tensor, spread: torch.Tensor) -> Callable[[Any, Any, torch.Tensor], torch.Tensor]:
     """A hook that corrects a layer's weights on its first call and passes on what the corrected layer gives."""
     def correct(layer: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        own_mean, own_spread = _channel_moments(output)
+        own_mean, own_spread = _channel_moments(layer, output)
         silent = (own_spread <= 1e-6) | (spread <= 1e-6)
         factor = torch.where(silent, 1.0, (spread / own_spread.clamp_min(1e-6)).clamp(1.0 / _LARGEST_FACTOR, _LARGEST_FACTOR))
         shift = torch.zeros_like(mean) if layer.bias is None else mean - own_mean * factor
         layer.weight.mul_(factor.reshape(-1, *(1,) * (layer.weight.ndim - 1)))
         if layer.bias is not None:
             layer.bias.mul_(factor).add_(shift)
-        shape = (1, -1, *(1,) * (output.ndim - 2))
-        return output * factor.reshape(shape) + shift.reshape(shape)
+        last = output.movedim(_channel_axis(layer), -1)
+        return (last * factor + shift).movedim(-1, _channel_axis(layer))
 
     return correct

@@ -139,13 +139,23 @@ def _checked(spec: str, module: nn.Module, input_shape: tuple[int, int, int], cl
     _check_logits(spec, logits, classes)
     _check_trace(spec, module, x, logits, input_shape)
     try:
-        copied = copy.deepcopy(module)
+        module, copied = copy.deepcopy(module), copy.deepcopy(module)
     except Exception as error:
         raise ModelError(f"the model '{spec}' cannot be copied ({type(error).__name__}: {str(error)[:200]}); a search trains copies of it: "
                          "its attributes must survive copy.deepcopy") from error
-    for parameter in copied.parameters():
+    _check_training(spec, copied, x, logits)
+    for parameter in module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    return copied.eval()
+    return module
+
+
+def _check_training(spec: str, module: nn.Module, x: torch.Tensor, logits: torch.Tensor) -> None:
+    """In training mode some models return more, such as the outputs of side branches."""
+    with torch.no_grad():
+        found = module.train()(x)
+    if not isinstance(found, torch.Tensor) or found.shape != logits.shape:
+        what = _text(found.shape) if isinstance(found, torch.Tensor) else _kind(found)
+        raise ModelError(f"the model '{spec}' gives {_text(logits.shape)} in eval mode, but {what} in training mode; it must give the same logits in both")
 
 
 def _check_dtype(spec: str, module: nn.Module) -> None:

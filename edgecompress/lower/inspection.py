@@ -154,8 +154,7 @@ class Inspector:
             if resources.exists("hw_profiles", name, ".json"):
                 self._profiles[name] = load_profile(name)
             else:
-                hint = f"; 'edgecompress profile --target {(target.name, *target.bases)[-1]}' makes one" if target.emulator.unicorn else ""
-                self._profiles[name] = f"no profile '{name}'{hint}"
+                self._profiles[name] = f"no profile '{name}'{_how_to_make(target)}"
         return self._profiles[name]
 
     def _layers(self, found: LoweredPlan, cost: Cost | None) -> tuple[InspectedLayer, ...]:
@@ -175,6 +174,14 @@ def _used_bytes(alive: Sequence[Placement]) -> int:
         used += max(top - max(place.offset, end), 0)
         end = max(end, top)
     return used
+
+
+def _how_to_make(target: Target) -> str:
+    """The command that makes a target's profile, where there is one."""
+    command = f"edgecompress profile --target {(target.name, *target.bases)[-1]}"
+    if target.family == "linux":
+        return f"; '{command} --on ssh://user@host' makes one"
+    return f"; '{command}' makes one" if target.emulator.unicorn or target.family == "host" else ""
 
 
 def _rank(found: Inspection | Refusal) -> tuple[object, ...]:

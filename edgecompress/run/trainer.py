@@ -15,7 +15,8 @@ from edgecompress.ir import serialize
 from edgecompress.run.candidate import graph_metadata, input_range, load_weights, short_name
 from edgecompress.run.config import SearchConfig
 from edgecompress.search.evaluator import Answer
-from edgecompress.search.objective import Problem
+from edgecompress.search.objective import Device, Problem, violations
+from edgecompress.search.objective import costs as costs_of
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.teacher import TEACHER, own_of, teacher_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgecompress.compress.quantize.config import QuantizeConfig
     from edgecompress.compress.quantize.fallback import QuantizationOutcome
     from edgecompress.compress.training import TrainConfig, TrainResult
+    from edgecompress.ir.graph import QuantizedGraph
 
 Payload = Mapping[str, Any]
 Files = Mapping[str, bytes]
@@ -204,6 +206,14 @@ def _has_few_bits(candidate: Candidate, module: nn.Module, space: Space) -> bool
     return min(weight_bits(candidate, module, space).values(), default=8) < 8
 
 
+def _fits(graph: QuantizedGraph, devices: tuple[Device, ...]) -> bool:
+    """Whether the estimate keeps every limit on every device: other bits are other kernels, which may need more RAM."""
+    from edgecompress.lower.passes import optimize
+
+    found = tuple(cost for _, cost in costs_of(optimize(graph), devices))
+    return all(excess <= 0 for excess in violations(found, devices).values())
+
+
 def teacher_task(context: Context, payload: Payload, files: Files) -> Answer:
     """The user's own model on the validation part; trained first, and then with the file teacher.pt, if it does no better than an untrained one."""
     from edgecompress.compress.finetune import evaluate, train
@@ -243,6 +253,9 @@ def _quantize(module: nn.Module, candidate: Candidate, context: Context, space: 
     if few_bits:
         limits = BitLimits(device.budget.flash_bytes, device.budget.latency_s)
         costs = bit_costs(floats, device.target, device.profile)
-        return quantize_mixed(floats, data, settings, costs, limits, config.max_drop / 100, calibration=config.calibration, training=training,
-                              seed=config.seed).outcome
+        mixed = quantize_mixed(floats, data, settings, costs, limits, config.max_drop / 100, calibration=config.calibration, training=training,
+                               seed=config.seed).outcome
+        if _fits(mixed.graph, context.problem.devices):
+            return mixed
+        settings = replace(settings, rounding="adaptive")
     return quantize_with_fallback(floats, data, settings, config.max_drop / 100, calibration=config.calibration, training=training, seed=config.seed)

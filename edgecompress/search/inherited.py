@@ -60,11 +60,11 @@ def _reestimate(network: nn.Module, x: torch.Tensor) -> None:
 
 
 def _last_inputs(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """float64 [n, features]: what the layer that is called last reads; of an image its mean over positions."""
+    """float64 [n, features]: what the layer that is called last reads; of an image, or of rows, the mean over positions."""
     seen: list[torch.Tensor] = []
 
-    def remember(_: Any, inputs: Any) -> None:
-        seen[:] = [inputs[0]]
+    def remember(layer: Any, inputs: Any) -> None:
+        seen[:] = [inputs[0] if isinstance(layer, nn.Linear) else inputs[0].movedim(1, -1)]
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
@@ -72,8 +72,8 @@ def _last_inputs(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     network(x)
     if not seen:
         raise ModelError("the network calls no convolution or linear layer; there is nothing to judge")
-    values = seen[0].double()
-    return values.flatten(2).mean(dim=2) if values.ndim > 2 and values.shape[0] == len(x) else values.reshape(len(x), -1)
+    features = seen[0].double()
+    return features.reshape(len(x), -1, features.shape[-1]).mean(dim=1)
 
 
 def _left_out_error(features: torch.Tensor, targets: torch.Tensor) -> list[float]:

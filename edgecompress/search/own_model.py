@@ -164,12 +164,15 @@ class OwnModel:
 def own_model(spec: str, input_shape: tuple[int, int, int], classes: int, width_multiple: int = 4) -> OwnModel:
     """The user's model and its knobs, loaded once a process (see frontend/factory.py for `spec`); equal arguments give equal knobs everywhere.
 
-    Raises ConfigError and ModelError as `load_module` does, and ModelError for a model that offers nothing to choose.
+    Raises ConfigError and ModelError as `load_module` does, and ModelError for a model that cannot be pruned or offers nothing to choose.
     """
     module = load_module(spec, input_shape, classes)
     graph = from_torch(module, input_shape)
     layers = _layers(module, graph)
-    groups = _prunable(module, input_shape, width_multiple)
+    try:
+        groups = _prunable(module, input_shape, width_multiple)
+    except ModelError as error:
+        raise ModelError(f"the model '{spec}' cannot be pruned: {error.message}", *error.details) from error
     prune_knobs, ratios = _prune_knobs(groups, width_multiple)
     bits_knobs, bits = _bits_knobs(module, layers)
     factor_knobs, factorings = _factor_knobs(module, graph, layers, width_multiple)

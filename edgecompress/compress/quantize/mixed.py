@@ -30,7 +30,7 @@ class MixedOutcome:
 
     bits: Mapping[str, int]
     outcome: QuantizationOutcome
-    sensitivity: Sensitivity
+    sensitivity: Sensitivity | None  # not measured where 8 bits keep the limits
     flash_bytes: float
     latency_s: float
     tried: tuple[tuple[Mapping[str, int], float], ...]
@@ -41,7 +41,7 @@ def quantize_mixed(
     calibration: int = 512, training: TrainConfig | None = None, allow_training: bool = True, seed: int = 0, name: str = "model",
     stop: Callable[[], bool] | None = None,
 ) -> MixedOutcome:
-    """The assignment of least predicted damage within `limits`, quantized; `settings.weight_bits` is ignored.
+    """The assignment of least predicted damage within `limits` (8 bits everywhere if they allow it), quantized; `settings.weight_bits` is ignored.
 
     Adding up single layers' damage is an approximation: if the integer graph loses more than `max_drop` on the validation part, the next best assignments
     are quantized too, up to ATTEMPTS, and the most accurate one goes on to `quantize_with_fallback`. Raises BudgetError if no assignment keeps the limits,
@@ -50,6 +50,11 @@ def quantize_mixed(
     floats = imported(model, data, name)
     samples = calibration_samples(data, calibration, seed)
     settings = replace(settings, rounding="adaptive")
+    eight = dict.fromkeys(costs.layers, 8)
+    if _allows(costs, limits, eight):
+        outcome = quantize_with_fallback(floats, data, replace(settings, weight_bits=eight), max_drop, calibration=calibration, training=training,
+                                         allow_training=allow_training, seed=seed, name=name, stop=stop)
+        return MixedOutcome(eight, outcome, None, costs.flash_bytes(eight), costs.seconds(eight), ((eight, outcome.steps[0].accuracy),))
     table = sensitivity(floats, samples)
     calibrated = calibrate(floats, samples, settings)
     goal = accuracy_float(floats, data.validation) - max_drop
@@ -67,3 +72,10 @@ def quantize_mixed(
     outcome = quantize_with_fallback(floats, data, replace(settings, weight_bits=best), max_drop, calibration=calibration, training=training,
                                      allow_training=allow_training, seed=seed, name=name, stop=stop)
     return MixedOutcome(best, outcome, table, costs.flash_bytes(best), costs.seconds(best), tuple(tried))
+
+
+def _allows(costs: BitCosts, limits: BitLimits, bits: Mapping[str, int]) -> bool:
+    if any(width not in costs.layers[name] for name, width in bits.items()):
+        return False
+    return ((limits.flash_bytes is None or costs.flash_bytes(bits) <= limits.flash_bytes)
+            and (limits.latency_s is None or costs.seconds(bits) <= limits.latency_s))

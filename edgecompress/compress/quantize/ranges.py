@@ -140,9 +140,10 @@ def observe(graph: FloatGraph, x: np.ndarray, tensors: Collection[str], batch_si
         for name, values in batch:
             low, high = extremes.get(name, (0.0, 0.0))
             if low < high:
-                occupied = values[values != 0]
-                zeros[name] += values.numel() - occupied.numel()
-                histograms[name] += torch.histc(occupied, BINS, low, high).numpy()
+                counted, nothing = torch.histc(values, BINS, low, high).numpy(), int((values == 0).sum())
+                zeros[name] += nothing
+                counted[int(torch.histc(torch.zeros(1), BINS, low, high).argmax())] -= nothing
+                histograms[name] += counted
     return {name: Histogram(*extremes[name], histograms[name], zeros[name]) for name in tensors}
 
 
