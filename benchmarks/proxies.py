@@ -14,10 +14,9 @@ import sys
 import torch
 
 from edgecompress import __version__
-from edgecompress.bench.cache import cache_directory
 from edgecompress.data.dataset import load_dataset
 from edgecompress.run.config import SearchConfig
-from edgecompress.run.problem import make_devices, make_problem
+from edgecompress.run.problem import calibrations, make_devices, make_problem
 from edgecompress.search.calibration import CalibrationConfig, calibrate, calibration_table
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     data = load_dataset(arguments.data, seed=arguments.seed)
     devices = make_devices(config)
     settings = CalibrationConfig(arguments.networks, arguments.seconds, arguments.epochs, seed=arguments.seed)
-    found = calibrate(data.without_test(), make_problem(config, data, devices).space, devices, settings, cache_directory() / "calibration",
+    found = calibrate(data.without_test(), make_problem(config, data, devices).space, devices, settings, calibrations(),
                       arguments.workers, lambda done, of: print(f"{done} of {of}", file=sys.stderr), lambda text: print(text, file=sys.stderr))
     titles, rows = calibration_table(found)
     accuracies = sorted(network.accuracy for network in found.networks)

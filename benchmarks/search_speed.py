@@ -1,6 +1,6 @@
-"""How long the zero-shot search takes for 300 candidates.
+"""Seconds that the zero-shot search takes: candidates built, scored by the default proxies, planned for the target and costed; nothing is trained.
 
-    python benchmarks/search_speed.py [--data digits] [--trials 300] [--workers 2]
+    python benchmarks/search_speed.py [--data digits,fashion-mnist] [--trials 500] [--workers 2,1]
 """
 
 from __future__ import annotations
@@ -9,35 +9,54 @@ import argparse
 import datetime
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompress.data.dataset import load_dataset
-from edgecompress.hw.target import load_target
 from edgecompress.run.config import SearchConfig
-from edgecompress.run.pipeline import make_problem
-from edgecompress.search.space import SPACE
-from edgecompress.search.study import Study
+from edgecompress.run.problem import make_devices, make_problem
+from edgecompress.search.evaluator import local_evaluator
+from edgecompress.search.objective import Problem
+from edgecompress.search.study import Study, StudySettings
+
+
+@dataclass(frozen=True)
+class Context:
+    """What scoring needs of a search's context."""
+
+    problem: Problem
+
+
+def seconds(data: str, trials: int, workers: int, target: str, seed: int) -> tuple[float, int]:
+    """(wall-clock seconds from the start of the processes to the last answer, candidates that could not be scored)."""
+    config = SearchConfig(target=target, data=data, trials=trials, seed=seed)
+    problem = make_problem(config, load_dataset(data), make_devices(config))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = StudySettings(config.sampler, config.population, config.seed, len(problem.proxies) + 2)
+        study = Study(Path(folder) / "study.log", problem.make_space(), settings)
+        started = time.perf_counter()
+        with local_evaluator(Context(problem), workers) as evaluator:
+            study.run(evaluator, trials, lambda done, total: None)
+        return time.perf_counter() - started, len(study.failures())
 
 
 def main() -> None:
-    """Runs the search, without training, and prints seconds."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--trials", type=int, default=300)
-    parser.add_argument("--workers", type=int, default=2)
+    """Prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits,fashion-mnist")
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--workers", default="2,1")
+    parser.add_argument("--target", default="cortex-m7")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    config = SearchConfig(data=arguments.data)
-    target = load_target(config.target)
-    problem = make_problem(config, target, config.budget(target), load_dataset(arguments.data))
-    with tempfile.TemporaryDirectory() as folder:
-        study = Study(Path(folder) / "study.log", SPACE, config.seed, config.population)
-        started = time.perf_counter()
-        trials = study.run(problem, arguments.trials, arguments.workers, lambda done, total: None)
-        seconds = time.perf_counter() - started
-    inside = sum(trial.score.feasible for trial in trials)
-    print(f"{datetime.date.today()}: {len(trials)} candidates on {arguments.data} in {seconds:.1f} s with {arguments.workers} workers; "
-          f"{len({t.candidate.id for t in trials})} different, {inside} inside the budget; "
-          f"{sum(t.score.seconds for t in trials) / len(trials):.3f} s of one core a candidate")
+    print(f"{arguments.trials} candidates, {arguments.target}, seed {arguments.seed}, {datetime.date.today()}\n")
+    print("| data | workers | seconds | not scored | share of one worker's time |")
+    print("|---|---|---|---|---|")
+    for data in arguments.data.split(","):
+        rows = [(workers, *seconds(data, arguments.trials, workers, arguments.target, arguments.seed)) for workers in map(int, arguments.workers.split(","))]
+        one = next((time for workers, time, _ in rows if workers == 1), None)
+        for workers, time_taken, failed in rows:
+            print(f"| {data} | {workers} | {time_taken:.1f} | {failed} | {'' if one is None else f'{time_taken / one:.0%}'} |")
 
 
 if __name__ == "__main__":

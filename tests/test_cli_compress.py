@@ -40,6 +40,9 @@ def branches():
 
 def wrong():
     return Net((8, 8, 1), 7)
+
+def flat():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 """
 
 
@@ -141,6 +144,11 @@ def test_automatic_ratios_gradual_pruning_and_masks(inside: Path, tmp_path: Path
     assert document(tmp_path / "masked")["widths"] == {"stem": 14}
 
 
+def test_an_untrained_model_is_noticed(inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compress("--ratio", "0.5", "--recover", "none", "--importance", "l1", "-o", str(tmp_path / "out")) == 0
+    assert "as good as guessing" in capsys.readouterr().err
+
+
 def test_folders_are_not_overwritten_silently(inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--weights", "weights.pt", "--ratio", "0.5", "--recover", "none", "--importance", "l1")
     target = tmp_path / "out"
@@ -194,6 +202,7 @@ def test_wrong_words_are_one_sentence(inside: Path, tmp_path: Path, capsys: pyte
     ("compress_test_nets:Nett", "Net"),
     ("no_such_module_anywhere:Net", "no_such_module_anywhere"),
     ("compress_test_nets:wrong", "10 classes"),
+    ("compress_test_nets:flat", "no channels that can go"),
     ("compress_test_nets:branches", "cannot be traced"),
     (".", "holds no model"),
     ("missing.onnx", "missing.onnx"),

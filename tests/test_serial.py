@@ -19,10 +19,13 @@ from graph_cases import small_network
 from tools import require_tool
 
 from edgecompress.bench import bench
-from edgecompress.bench.board import time_layers
+from edgecompress.bench.board import machine_of, time_layers
 from edgecompress.bench.elf import ElfImage
+from edgecompress.bench.firmware import SerialImage, build_firmware
+from edgecompress.bench.subject import load_subject
 from edgecompress.bench.sweep import choose
-from edgecompress.bench.transport.serial import MAGIC, example_board, flat_image, parse_serial
+from edgecompress.bench.toolchain import select_compiler
+from edgecompress.bench.transport.serial import MAGIC, Report, example_board, flat_image, parse_serial
 from edgecompress.cli.main import main
 from edgecompress.errors import ConfigError, DeviceError, ExitCode
 from edgecompress.hw.profile import load_profile
@@ -191,6 +194,29 @@ def test_failing_commands_and_ports_are_one_sentence(artifact: Path, wire: Wire)
         bench(artifact, on="serial:/dev/no-such-port", samples=1, target=target, flash_command="true {elf}", board=example_board())
     with pytest.raises(ConfigError, match="cannot be run over a serial port yet"):
         bench(artifact, on=f"serial:{wire.port}", samples=1, target=load_target("rv32imc"), flash_command="true {elf}", board=example_board())
+
+
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4", "cortex-m33"])
+def test_a_board_without_a_timer_of_its_own_is_built_with_the_cores(name: str, tmp_path: Path) -> None:
+    """SysTick where there is no cycle counter. That the counter counts is for a real board to show: qemu has none."""
+    (tmp_path / "board.c").write_text("#include <stdint.h>\nvoid bench_board_start(void);\nvoid bench_board_put(uint8_t byte);\n"
+                                      "void bench_board_start(void) { }\n"
+                                      "void bench_board_put(uint8_t byte) { *(volatile uint32_t *)0x40011004u = byte; }\n")
+    target = load_target(name)
+    lower(small_network(), target).write(tmp_path / "a")
+    subject = load_subject(tmp_path / "a")
+    firmware = build_firmware([subject], machine_of(target), select_compiler(target), True, SerialImage(tmp_path / "board.c", 77, b"abc"))
+    (timer,) = (struct.unpack_from("<5I", content, firmware.image.symbols["bench_timer"] - address) for address, content in firmware.image.segments
+                if address <= firmware.image.symbols["bench_timer"] < address + len(content))
+    assert timer == ((0xE000E010, 0xE000E014, 0xE000E018, 5, 0xFFFFFF) if name == "cortex-m0plus" else
+                     (0xE0001000, 0xE0001004, 0xE0001004, 1, 0xFFFFFFFF))
+
+
+def test_ticks_of_timers_that_count_up_and_down() -> None:
+    """The harness takes the later value from the earlier one, as for a timer that counts down."""
+    down, up = Report(25_000_000, 0xFFFFFF, False, {}), Report(0, 0xFFFFFFFF, True, {})
+    assert down.elapsed(struct.pack("<2I", 300, 5)) == [300, 5]
+    assert up.elapsed(struct.pack("<2I", (1000 - 1300) & 0xFFFFFFFF, (0xFFFFFFFF - 4) & 0xFFFFFFFF)) == [300, 5]
 
 
 def test_the_plain_image_has_every_segment_at_its_place() -> None:

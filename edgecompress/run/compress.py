@@ -13,7 +13,7 @@ import numpy as np
 from edgecompress import __version__
 from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset, Samples, TrainingData
-from edgecompress.errors import ConfigError, unknown_name
+from edgecompress.errors import ConfigError, ModelError, unknown_name
 from edgecompress.hw.target import Target, load_target
 from edgecompress.run.candidate import graph_metadata, input_range, short_name
 from edgecompress.run.compress_files import (
@@ -166,6 +166,10 @@ def compress(config: CompressConfig, output: Path, overwrite: bool = False, say:
     training = data.without_test()
     before = _model(module, training, config)
     say(f"before: {100 * before.validation_float:.2f} % float, {100 * before.validation_int8:.2f} % int8 on validation")
+    if not before.channels:
+        raise ModelError("the model has no channels that can go: all of them are its outputs, or belong to grouped convolutions")
+    if before.validation_float < 1.5 / len(data.classes):
+        say("note: the model is about as good as guessing; give its trained weights with --weights, or train it with --train")
     small, report = _smaller(before, training, target, config, say)
     after = _model(small, training, config)
     with new_folder(output, overwrite) as folder:

@@ -18,7 +18,7 @@ from edgecompress.search.evaluator import Answer
 from edgecompress.search.objective import Device, Problem, violations
 from edgecompress.search.objective import costs as costs_of
 from edgecompress.search.space import Candidate, Space
-from edgecompress.search.teacher import TEACHER, own_of, teacher_of
+from edgecompress.search.teacher import TEACHER, own_of, settled, teacher_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +34,7 @@ Files = Mapping[str, bytes]
 PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense network's training
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
 SPEED_BATCHES = 12
+SETTLING = 128  # training samples that repair the statistics of a compressed own model before it is trained
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
 
 
@@ -107,8 +108,11 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
 
 
 def _built(candidate: Candidate, context: Context, space: Space, dense: bool = False) -> nn.Module:
+    from edgecompress.compress.batches import to_tensor
     from edgecompress.search.space import build
 
+    if context.problem.space.model:
+        return settled(context.problem, candidate, to_tensor(context.data.train.x[:SETTLING]))
     return build(candidate, context.data.input_shape, len(context.data.classes), dense=dense, space=space)
 
 

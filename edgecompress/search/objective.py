@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgecompress.ir.graph import QuantizedGraph
 
 
+SETTLING = 64  # samples that repair the statistics of a compressed own model
 COMFORT = 0.5  # of a latency limit: a model that is faster than that is not better for it
 INHERITED = "inherited"  # the proxy of networks that come with trained weights
 
@@ -148,10 +149,16 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     started = time.perf_counter()
     torch.manual_seed(problem.seed)
     space = problem.make_space()
-    module = build(candidate, problem.input_shape, problem.classes, space=space).eval()
+    x = torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous()
+    if problem.space.model:
+        from edgecompress.search.teacher import settled
+
+        module = settled(problem, candidate, x[:SETTLING]).eval()
+    else:
+        module = build(candidate, problem.input_shape, problem.classes, space=space).eval()
     structure = structure_of(module, candidate, problem.input_shape, space)
     found = tuple(cost for _, cost in costs(structure, problem.devices))
-    batch = Batch(torch.from_numpy(problem.batch).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(problem.labels))
+    batch = Batch(x, torch.from_numpy(problem.labels))
     bits = weight_bits(candidate, module, space)
     proxies = {name: inherited(module, batch, problem.seed, bits) if name == INHERITED else PROXIES[name](module, batch, problem.seed)
                for name in problem.proxies}

@@ -107,14 +107,14 @@ def ray_evaluator(context: Any, address: str, workers: int) -> Iterator[RayEvalu
     try:
         import ray
     except ImportError:
-        raise ToolMissingError("--ray needs the package 'ray' (some 250 MB); install edgecompress[ray]") from None
+        raise ToolMissingError("--ray needs the package 'ray'; install edgecompress[ray]") from None
     _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise _nobody(address, error) from None
     try:
         with redirect_stdout(sys.stderr):  # Ray prints what happened to its workers to stdout, where results go

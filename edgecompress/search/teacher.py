@@ -11,7 +11,10 @@ from edgecompress.search.objective import Problem
 from edgecompress.search.own_model import OwnModel, own_model
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+    from edgecompress.search.space import Candidate
 
 TEACHER = "teacher.pt"
 _loaded: dict[str, str] = {}  # spec -> digest of the weights that its module has in this process
@@ -30,6 +33,11 @@ def teacher_of(problem: Problem, files: Mapping[str, bytes]) -> nn.Module | None
 def own_of(problem: Problem) -> OwnModel:
     """The user's own model with its knobs."""
     return own_model(problem.space.model, problem.input_shape, problem.classes, problem.space.width_multiple)
+
+
+def settled(problem: Problem, candidate: Candidate, x: torch.Tensor) -> nn.Module:
+    """The candidate's variant of the user's model, its layers' statistics on `x` (float32 NCHW) near those of the model as it was."""
+    return own_of(problem).build_settled(candidate.choices, x)
 
 
 def _load(own: OwnModel, content: bytes) -> None:
