@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -62,7 +63,7 @@ class Wire:
 @pytest.fixture
 def wire(tmp_path: Path) -> Iterator[Wire]:
     require_tool("qemu", shutil.which("qemu-system-arm") is not None)
-    pytest.importorskip("serial") if "serial" not in os.environ.get("EDGECOMPRESS_REQUIRE", "") else __import__("serial")
+    require_tool("serial", importlib.util.find_spec("serial") is not None)
     ours, port = os.openpty()
     theirs, far = os.openpty()
     for end in (ours, port, theirs, far):
