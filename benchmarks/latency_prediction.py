@@ -177,7 +177,10 @@ def this_machine(target: Target, profile: HardwareProfile, models: int, seed: in
                  for (facts, _), cost, time, first, second, error in zip(drawn, costs, seen, passes[0], passes[1], errors, strict=True)])
     print(f"latency: mean absolute error {np.abs(errors).mean():.2f} %, worst {np.abs(errors).max():.2f} %")
     _print_ranks(costs, list(seen))
-    print(f"calibration loop: {1e6 * np.median(calibrations):.2f} us now, {1e6 * (profile.calibration_s or 0.0):.2f} us in the profile")
+    speed = (profile.calibration_s or 0.0) / float(np.median(calibrations))
+    same_speed = np.array([percent(cost.latency_s, time * speed) for cost, time in zip(costs, seen, strict=True)])
+    print(f"calibration loop: {1e6 * np.median(calibrations):.2f} us now, {1e6 * (profile.calibration_s or 0.0):.2f} us in the profile; with times at "
+          f"the profile's speed the mean absolute error is {np.abs(same_speed).mean():.2f} %")
 
 
 def _program(graphs: list[QuantizedGraph], target: Target, profile: HardwareProfile) -> tuple[Any, ...]:

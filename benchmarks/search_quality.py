@@ -2,7 +2,7 @@
 
     python benchmarks/search_quality.py [--minutes 5] [--seeds 0,1,2] [--settings gnss-tight,...] [--arms search,...] [--shared ../shared/data]
 
-Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: `--minutes` on each of two workers. A run
+Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: what two workers have in `--minutes`. A run
 that is finished in --output is not repeated, one that was stopped goes on. The candidate of each run is chosen on validation; the figures are
 int8 accuracies on the test part, mean and standard deviation over the seeds. `--table` only prints what is there.
 """
@@ -60,10 +60,8 @@ def run(setting: str, arm: str, seed: int, arguments: argparse.Namespace) -> dic
         return None
     chosen = SETTINGS[setting]
     words = [word.format(reference=chosen.reference) for word in ARMS[arm]]
-    # one network cannot be trained by two workers: the reference gets the time of both
-    minutes, workers = (arguments.minutes * WORKERS, 1) if arm == "reference" else (arguments.minutes, WORKERS)
     command = [sys.executable, "-m", "edgecompress", "search", "--target", "cortex-m7", "--data", chosen.data.format(shared=arguments.shared),
-               "--latency", chosen.latency, "--ram", chosen.ram, "--flash", chosen.flash, "--minutes", str(minutes), "--workers", str(workers),
+               "--latency", chosen.latency, "--ram", chosen.ram, "--flash", chosen.flash, "--minutes", str(arguments.minutes * WORKERS), "--workers", str(WORKERS),
                "--seed", str(seed), "--output", str(folder), "--resume", "--format", "json", *words]
     started = time.monotonic()
     folder.parent.mkdir(parents=True, exist_ok=True)

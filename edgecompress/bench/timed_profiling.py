@@ -31,6 +31,7 @@ PASSES = 2  # over all programs
 ROWS, ROWS_A_FEATURE = 32, 6  # of each kernel: times scatter more than counts, and cost less to get
 SCHEDULE = Schedule(rounds=3, records=10, patience_s=20)
 TIMEOUT_S = 300.0
+CLOCK_DRIFT = 0.05  # relative standard deviation of a processor's speed between days: its clock depends on heat and neighbours
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _rows(programs: Sequence[Program], passes: Sequence[Sequence[ProgramTimes]])
             called = [layer for layer in plan.layers if layer.kernel]
             rows += [LayerRow(layer.kernel, shape_text(layer), {k: v for k, v in layer.features.items() if v}, max(float(cost), 1e-9), False)
                      for layer, cost in zip(called, seen.mean(axis=0), strict=True)]
-    return hold_back(rows), calibration, float(np.sqrt(np.median(spreads)))
+    return hold_back(rows), calibration, float(np.sqrt(np.median(spreads) + CLOCK_DRIFT**2))
 
 
 def _board(where: str) -> str:

@@ -27,7 +27,7 @@ HELP = {
     "proxies": "comma-separated zero-shot scores (default: what --calibrate-proxies kept for this data, else naswot)",
     "pick": "which candidates are trained: hypervolume, macs or random",
     "screen": "candidates that are trained briefly before --top-k of them are trained to the end",
-    "minutes": "minutes of training on all workers together; 0: by epochs",
+    "minutes": "CPU minutes that all trainings together may take, whatever the number of workers; 0: by epochs",
     "max_drop": "percentage points that quantization may lose on validation before it is trained against",
     "storage": "database that several machines share: an RDB URL or grpc://host:port",
     "study": "name of the study in --storage",

@@ -39,7 +39,7 @@ class SearchConfig:
     screen: int = 12  # candidates that are trained briefly before top_k of them are trained to the end; no more than top_k: none
     top_k: int = 3
     epochs: int = 0  # 0: by the data's recipe
-    minutes: float = 0.0  # of training on all workers together; 0: by epochs
+    minutes: float = 0.0  # of CPU time that all trainings together may take; 0: by epochs
     max_drop: float = 1.0  # percentage points that quantization may lose on validation before it is trained against
     seed: int = 0
     workers: int = 0  # 0: one a core

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
 from edgecompress.search.objective import Device, Problem, Score, violations
+from edgecompress.search.shared_storage import redact
 from edgecompress.search.shared_table import Display
 from edgecompress.search.space import Candidate, Space, build
 from edgecompress.search.study import Study, StudySettings, Trial
@@ -59,8 +60,9 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     space = problem.make_space()
     provenance = _provenance(problem, data)
     workers = config.workers or default_workers()
-    context = Context(problem, data.without_test(), config, config.minutes * 60 * workers)
-    with RunDirectory.open(output, config, provenance, resume) as run, \
+    # workers and other machines need no password
+    context = Context(problem, data.without_test(), replace(config, storage=redact(config.storage)), config.minutes * 60)
+    with RunDirectory.open(output, replace(config, storage=redact(config.storage)), provenance, resume) as run, \
             make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
                            study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
@@ -306,7 +308,7 @@ def _write_document(run: RunDirectory, config: SearchConfig, data: Dataset, prob
     picked = {trial.candidate.id for trial in winners}
     document = {
         "summary": dict(summary),
-        "config": asdict(config),
+        "config": {**asdict(config), "storage": redact(config.storage)},
         "provenance": dict(provenance),
         "data": {"name": data.name, "kind": data.kind, "source": data.source, "hash": data.hash, "classes": list(data.classes),
                  "input_shape": list(data.input_shape), "normalization": asdict(data.normalization),
