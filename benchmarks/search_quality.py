@@ -61,7 +61,8 @@ def run(setting: str, arm: str, seed: int, arguments: argparse.Namespace) -> dic
     chosen = SETTINGS[setting]
     words = [word.format(reference=chosen.reference) for word in ARMS[arm]]
     command = [sys.executable, "-m", "edgecompress", "search", "--target", "cortex-m7", "--data", chosen.data.format(shared=arguments.shared),
-               "--latency", chosen.latency, "--ram", chosen.ram, "--flash", chosen.flash, "--minutes", str(arguments.minutes * WORKERS), "--workers", str(WORKERS),
+               "--latency", chosen.latency, "--ram", chosen.ram, "--flash", chosen.flash,
+               "--minutes", str(arguments.minutes * WORKERS), "--workers", str(WORKERS),
                "--seed", str(seed), "--output", str(folder), "--resume", "--format", "json", *words]
     started = time.monotonic()
     folder.parent.mkdir(parents=True, exist_ok=True)

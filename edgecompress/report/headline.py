@@ -268,12 +268,17 @@ def _on_core_check(summary: Summary) -> Check:
     return Check("bad", f"{count(wrong)} of {plural(frames, 'test output')} of the core differ from the integer reference")
 
 
+def _bytes(count: float) -> str:
+    return format_bytes(round(count))
+
+
 def _also_check(device: AlsoDevice) -> Check:
     limits = device.budget
-    pairs = (("latency", device.latency_s, limits.latency_s, format_duration), ("RAM", device.ram_bytes, limits.ram_bytes, format_bytes),
-             ("flash", device.flash_bytes, limits.flash_bytes, format_bytes))
+    pairs: tuple[tuple[str, float, float | None, Callable[[float], str]], ...] = (
+        ("latency", device.latency_s, limits.latency_s, format_duration), ("RAM", device.ram_bytes, limits.ram_bytes, _bytes),
+        ("flash", device.flash_bytes, limits.flash_bytes, _bytes))
     inside = all(limit is None or value <= limit for _, value, limit, _ in pairs)
-    figures = ", ".join(f"{name} {write(value)}" + ("" if limit is None else f" of {write(limit)}") for name, value, limit, write in pairs)  # type: ignore[operator]
+    figures = ", ".join(f"{name} {write(value)}" + ("" if limit is None else f" of {write(limit)}") for name, value, limit, write in pairs)
     same = {True: "outputs equal the reference", False: "outputs DIFFER from the reference", None: "outputs not compared"}[device.matches_reference]
     verdict = "inside" if inside else "OVER"
     return Check("good" if inside and device.matches_reference else "bad", f"Also on {device.target}: {figures}; {verdict} its limits, {same}")
