@@ -10,6 +10,8 @@ from edgecompress.errors import ConfigError
 _BYTES = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_JOULES = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0}
+_WATTS = {"uW": 1e-6, "µW": 1e-6, "mW": 1e-3, "W": 1.0}
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ]*)\s*\Z")
 
 
@@ -44,6 +46,16 @@ def parse_duration(text: str) -> float:
     return _parse(text, _SECONDS, "duration", "20ms")
 
 
+def parse_energy(text: str) -> float:
+    """Joules from "2mJ"; raises ConfigError."""
+    return _parse(text, _JOULES, "energy", "2mJ")
+
+
+def parse_power(text: str) -> float:
+    """Watts from "85mW"; raises ConfigError."""
+    return _parse(text, _WATTS, "power", "85mW")
+
+
 def format_bytes(count: int) -> str:
     """Bytes for people: 812 B, 64.0 KiB, 1.50 MiB."""
     if count < 1024:
@@ -56,3 +68,10 @@ def format_duration(seconds: float) -> str:
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} us"
     return f"{seconds * 1e3:.2f} ms" if seconds < 1.0 else f"{seconds:.2f} s"
+
+
+def format_energy(joules: float) -> str:
+    """Joules for people: 870 uJ, 12.4 mJ, 1.30 J."""
+    if joules < 1e-3:
+        return f"{joules * 1e6:.0f} uJ"
+    return f"{joules * 1e3:.2f} mJ" if joules < 1.0 else f"{joules:.2f} J"

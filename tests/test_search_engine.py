@@ -266,3 +266,21 @@ def test_a_family_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for spec, message in (("own_families_for_test:NOT_ONE", "is of type int"), ("own_families_for_test:GONE", "cannot be imported"), ("nowhere:X", "nowhere")):
         with pytest.raises(ConfigError, match=message):
             SpaceSpec((spec,)).make((8, 8, 1), 10)
+
+
+def test_energy_is_a_limit_where_the_profile_knows_the_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgecompress.data.dataset import load_dataset
+    from edgecompress.hw.profile import load_profile
+    from edgecompress.run.config import SearchConfig
+    from edgecompress.run.problem import make_devices, make_problem
+    from edgecompress.search.objective import score
+
+    with pytest.raises(ConfigError, match="--power"):
+        make_devices(SearchConfig(energy="1mJ"))
+    replace(load_profile("cortex-m7-emulated"), power_w=0.1).save(tmp_path / "board.json")
+    monkeypatch.chdir(tmp_path)
+    config = SearchConfig(energy="50uJ", profile="./board.json")
+    devices = make_devices(config)
+    assert devices[0].budget.energy_j == pytest.approx(50e-6) and "50 uJ" in devices[0].budget.describe()
+    found = score(random_candidate(np.random.default_rng(3), SPACE.restricted(("plain",))), make_problem(config, load_dataset("digits"), devices))
+    assert found.violations["energy"] == pytest.approx(found.latency_s * 0.1 / 50e-6 - 1)

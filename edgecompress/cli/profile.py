@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgecompress.cli.board_input import add_board
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ConfigError, ExitCode
+from edgecompress.units import parse_power
 
 
 def register(subparsers: Any) -> None:
@@ -24,6 +26,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--on", metavar="WHERE",
                         help="emulator, host (this machine), ssh://user@host[:port] or serial:/dev/ttyACM0[?baud=115200] (default: the target's "
                              "emulator; this machine for host targets)")
+    parser.add_argument("--power", help="mean power of the board while it computes, as you measured it, such as 85mW; the search can then limit energy")
     add_board(parser)
     parser.add_argument("--cc", help="compiler: zig, gcc or a path")
     parser.add_argument("--emulator", choices=("unicorn", "qemu"), help="emulator (default: unicorn, where it has the core)")
@@ -47,11 +50,15 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         raise ConfigError(f"'{path}' cannot be a profile; --output needs the name of a .json file")
     if path.exists() and not arguments.overwrite:
         raise ConfigError(f"'{path}' exists; add --overwrite to replace it or choose another --output")
+    power = None if arguments.power is None else parse_power(arguments.power)
+    if power is not None and power <= 0:
+        raise ConfigError(f"--power {arguments.power} must be more than nothing")
     path.parent.mkdir(parents=True, exist_ok=True)  # first: minutes of work would be lost to a folder that cannot be made
     on = None if arguments.on == "emulator" else arguments.on
     with progress_display() as progress:
         profile = make_profile(target, path.stem, arguments.layers, arguments.seed, arguments.cc, arguments.emulator, progress, on,
                                arguments.flash_command, arguments.board)
+    profile = replace(profile, power_w=power)
     profile.save(path)
     error = profile.fit_error
     summary = {"profile": str(path), "target": target.name, "source": profile.source, "unit": profile.unit, "rows": len(profile.layer_rows),

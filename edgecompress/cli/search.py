@@ -19,6 +19,7 @@ HELP = {
     "ram": "hard limit of RAM, such as 64KiB: arena, static data and stack",
     "flash": "hard limit of flash, such as 256KiB: weights, code and tables",
     "macs": "hard limit of multiply-accumulates, 0 for none",
+    "energy": "hard limit of one inference, such as 2mJ; needs a profile with the board's power (edgecompress profile --power)",
     "profile": "hardware profile name or file (default: the target's)",
     "also": "further targets that the same model must fit, such as 'cortex-m4?latency=40ms&ram=64KiB; cortex-m33'",
     "model": "search variants of your own model: pkg.module:factory or a .onnx file",

@@ -27,6 +27,7 @@ class Cost:
     layers: tuple[float, ...]
     latency_std_s: float = 0.0
     extrapolated: tuple[str, ...] = ()
+    energy_j: float | None = None  # of one inference; None where the profile knows no power
 
     @property
     def latency_margin_s(self) -> float:
@@ -37,6 +38,11 @@ class Cost:
 def applies(profile: HardwareProfile, target: Target) -> bool:
     """Whether a profile speaks of this target: it was made for it, or for a base of it with the same core."""
     return profile.target in (target.name, *target.bases)
+
+
+def energy(latency_s: float, profile: HardwareProfile) -> float | None:
+    """Joules of an inference: the profile's mean power times the time. Cores draw nearly the same whatever they compute; memories outside the chip do not."""
+    return None if profile.power_w is None else latency_s * profile.power_w
 
 
 def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cost:
@@ -52,9 +58,10 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
     called = [layer for layer in plan.layers if layer.kernel]
     overhead = to_seconds(profile.overhead_base + profile.overhead_per_layer * len(called))
     code = profile.code_bytes([kernel for kernel in plan.kernels if kernel], len(called))
+    latency = sum(layers) + overhead
     surprises = [(layer.node, profile.surprise(layer.kernel, layer.features)) for layer in called]
     return Cost(
-        latency_s=sum(layers) + overhead,
+        latency_s=latency,
         ram_bytes=plan.memory.arena_bytes + plan.state_bytes + profile.stack_of(plan.kernels),
         flash_bytes=plan.constant_bytes + math.ceil(code),
         macs=plan.macs,
@@ -62,4 +69,5 @@ def estimate(plan: LoweredPlan, profile: HardwareProfile, target: Target) -> Cos
         layers=layers,
         latency_std_s=to_seconds(profile.deviation([(layer.kernel, layer.features) for layer in called])),
         extrapolated=tuple(f"{node}: {reason}" for node, reason in surprises if reason),
+        energy_j=energy(latency, profile),
     )

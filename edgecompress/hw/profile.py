@@ -89,6 +89,7 @@ class HardwareProfile:
     fit_error: FitError
     calibration_s: float | None = None  # of the loop that tells an undisturbed moment (bench/timing.py); None where nothing was timed
     repeatability: float = 0.0  # relative standard deviation of a run's time from one measurement to the next, which all its layers share
+    power_w: float | None = None  # mean power of the device while it computes, as somebody measured it; None: nobody has
 
     @property
     def floor(self) -> float:

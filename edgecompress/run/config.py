@@ -12,7 +12,7 @@ from edgecompress.errors import ConfigError, unknown_name
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.target import Target
 from edgecompress.run.files import write_atomic
-from edgecompress.units import parse_bytes, parse_duration
+from edgecompress.units import parse_bytes, parse_duration, parse_energy
 
 CHOICES = {"sampler": ("nsga2", "nsga3", "tpe", "random"), "pick": ("hypervolume", "macs", "random")}
 
@@ -27,6 +27,7 @@ class SearchConfig:
     ram: str = ""  # such as "64KiB"
     flash: str = ""
     macs: int = 0  # 0: no limit
+    energy: str = ""  # such as "2mJ", where the profile knows the board's power; "": no limit
     profile: str = ""  # hardware profile; "" takes the target's
     also: str = ""  # further targets that the same model must fit, with limits of their own: "cortex-m4?latency=40ms&ram=64KiB; cortex-m33"
     model: str = ""  # own model instead of families: "pkg.module:factory" or a .onnx file
@@ -81,7 +82,10 @@ class SearchConfig:
         latency = parse_duration(self.latency) if self.latency else target.defaults.latency_s
         if latency <= 0:
             raise ConfigError("the latency budget must be positive")
-        return Budget(latency, ram, flash, self.macs or None)
+        energy = parse_energy(self.energy) if self.energy else None
+        if energy is not None and energy <= 0:
+            raise ConfigError("the energy budget must be positive")
+        return Budget(latency, ram, flash, self.macs or None, energy)
 
     def save(self, path: Path) -> None:
         """Writes TOML, every key."""

@@ -22,7 +22,8 @@ from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset
 from edgecompress.errors import BudgetError, ConfigError, DeviceError
 from edgecompress.hw.budget import Budget
-from edgecompress.hw.estimate import Cost
+from edgecompress.hw.estimate import Cost, energy
+from edgecompress.hw.profile import HardwareProfile
 from edgecompress.ir import reference, serialize
 from edgecompress.processes import default_workers, process_pool
 from edgecompress.run.candidate import CandidateResult, finish_candidate, finished_result
@@ -210,15 +211,16 @@ def measured_cost(result: CandidateResult) -> Cost:
     return _cost_of(result.measurement, result.macs)
 
 
-def _cost_of(seen: Measurement, macs: int) -> Cost:
+def _cost_of(seen: Measurement, macs: int, profile: HardwareProfile | None = None) -> Cost:
     assert seen.ram_bytes is not None and seen.flash_bytes is not None  # only cores are searched for, and their emulators see both
-    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, macs, seen.arena_bytes, ())
+    return Cost(seen.latency_s, seen.ram_bytes, seen.flash_bytes, macs, seen.arena_bytes, (),
+                energy_j=None if profile is None else energy(seen.latency_s, profile))
 
 
 def measured_violations(result: CandidateResult, devices: tuple[Device, ...]) -> dict[str, float]:
     """Relative excesses of the limits of all devices, as measured."""
     seen = [result.measurement, *(result.also[device.target.name] for device in devices[1:])]
-    return violations(tuple(_cost_of(one, result.macs) for one in seen), devices)
+    return violations(tuple(_cost_of(one, result.macs, device.profile) for one, device in zip(seen, devices, strict=True)), devices)
 
 
 def exact(result: CandidateResult) -> bool:
@@ -270,6 +272,7 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
         "on_core_mismatches": int((on_core.reshape(count, -1) != predicted[:count].reshape(count, -1)).any(axis=1).sum()),
         "latency_s": seen.latency_s,
         "latency_basis": seen.latency_basis,
+        "energy_j": energy(seen.latency_s, devices[0].profile),
         "instructions": seen.instructions,
         "ram_bytes": measured_cost(best).ram_bytes,
         "flash_bytes": measured_cost(best).flash_bytes,

@@ -40,7 +40,7 @@ class Progress(Protocol):
         """One line for people."""
 
 
-DEVICE_KEYS = ("latency", "ram", "flash", "macs", "profile")
+DEVICE_KEYS = ("latency", "ram", "flash", "macs", "energy", "profile")
 BATCH, INHERITED_BATCH = 32, 256  # training samples that proxies see
 DEFAULT_PROXIES = ("naswot",)
 
@@ -67,14 +67,18 @@ def _with_options(config: SearchConfig, name: str, query: str) -> SearchConfig:
     if not macs.isdecimal():
         raise ConfigError(f"--also {name}: macs is '{macs}'; it must be a whole number")
     return replace(config, target=name, also="", macs=int(macs), latency=own.get("latency", ""), ram=own.get("ram", ""), flash=own.get("flash", ""),
-                   profile=own.get("profile", ""))
+                   energy=own.get("energy", ""), profile=own.get("profile", ""))
 
 
 def _device(config: SearchConfig) -> Device:
     target = load_target(config.target)
     budget = config.budget(target)
     check_settings(config, target)
-    return Device(target, _profile(config, target), budget)
+    profile = _profile(config, target)
+    if budget.energy_j is not None and profile.power_w is None:
+        raise ConfigError(f"--energy limits {target.name}, but its profile '{profile.name}' knows no power; measure the board's mean power while it computes "
+                          f"and make the profile with 'edgecompress profile --target {config.target} --power 85mW'")
+    return Device(target, profile, budget)
 
 
 def check_settings(config: SearchConfig, target: Target) -> None:
