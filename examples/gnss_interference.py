@@ -28,7 +28,7 @@ from torch import nn
 from edgecompress.bench import Measurement, bench, run_frames
 from edgecompress.compress.finetune import TrainConfig, train
 from edgecompress.compress.prune.groups import channel_groups
-from edgecompress.compress.prune.recover import recover
+from edgecompress.compress.prune.sequential import prune_and_recover
 from edgecompress.compress.prune.structured import prune_channels
 from edgecompress.compress.quantize.evaluate import predict_float, predict_int8
 from edgecompress.compress.quantize.input_range import choose_input_range
@@ -48,6 +48,7 @@ from edgecompress.units import format_bytes, format_duration
 JNR_EDGES = (-10.0, -8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0)
 RATIOS = tuple(step / 20 for step in range(8, 18))  # share of the channels to remove: 0.4 to 0.85
 PARAMETERS_LEFT = 0.2
+CALIBRATION = 512  # training snapshots that the closed form solves for
 MOST_LOST = 0.01
 
 
@@ -90,7 +91,7 @@ class Size:
     on_core: int  # test samples that run on the emulated core
 
 
-FULL = Size("gnss?train=5000&validation=1000&test=4000", 20, 40, 200)
+FULL = Size("gnss?train=5000&validation=1000&test=4000", 20, 30, 200)
 QUICK = Size("gnss?train=350&validation=70&test=70", 1, 1, 10)
 
 
@@ -128,9 +129,9 @@ def pruned(module: nn.Module, data: Dataset) -> tuple[float, nn.Module]:
     """(ratio, smaller network): the least ratio that leaves a fifth of the parameters, weights repaired in closed form from training samples."""
     target = PARAMETERS_LEFT * count_parameters(module)
     for ratio in RATIOS:
-        smaller = prune_channels(module, data.input_shape, ratio, importance="l1")
-        if count_parameters(smaller.module) <= target:
-            return ratio, recover(module, smaller, data.train.x[:256]).module
+        if count_parameters(prune_channels(module, data.input_shape, ratio).module) <= target:
+            smaller, _ = prune_and_recover(module, data.input_shape, ratio, data.train.x[:CALIBRATION])
+            return ratio, smaller.module
     raise EdgecompressError(f"no ratio up to {RATIOS[-1]} leaves {PARAMETERS_LEFT:.0%} of the parameters")
 
 

@@ -44,6 +44,7 @@ HELP = {
     "calibration": "training samples that set the activation ranges",
     "samples": "real inputs compared on the emulated core for each trained candidate",
     "test_samples": "at most so many test samples run on the emulated core for the chosen one",
+    "on": "where trained candidates run: ssh://user@host for a Linux board (default: the target's emulator, or this machine)",
     "cc": "compiler: zig, gcc (arm-none-eabi-gcc) or a path",
     "emulator": "emulator: unicorn or qemu",
 }
@@ -117,7 +118,7 @@ def _rows(summary: Any, run: Path) -> list[tuple[str, str]]:
         ("test accuracy, on the core", f"{100 * summary['accuracy_on_core']:.2f} %  ({summary['test_samples_on_core']} samples, "
                                        f"{summary['on_core_mismatches']} outputs differ from the reference)"),
         ("latency", f"{format_duration(summary['latency_s'])} of {format_duration(budget['latency_s'])}  ({summary['latency_basis']})"),
-        ("instructions", f"{summary['instructions']}"),
+        ("instructions", "not counted" if summary["instructions"] is None else f"{summary['instructions']}"),
         ("RAM", f"{format_bytes(summary['ram_bytes'])} of {format_bytes(budget['ram_bytes'])}"),
         ("flash", f"{format_bytes(summary['flash_bytes'])} of {format_bytes(budget['flash_bytes'])}"),
         ("parameters, MACs", f"{summary['parameters']}, {summary['macs']}"),

@@ -92,8 +92,8 @@ def finish_candidate(candidate: Candidate, data: TrainingData, devices: Sequence
     for index, device in enumerate(devices):
         artifact = _lowered(graph, device, data, config, folder / artifact_name(device.target, index))
         first = index == 0
-        measurements.append(bench(artifact, cc=config.cc or None, emulator=(config.emulator or None) if first else None, samples=config.samples,
-                                  target=device.target))
+        measurements.append(bench(artifact, on=(config.on or None) if first else None, cc=config.cc or None,
+                                  emulator=(config.emulator or None) if first else None, samples=config.samples, target=device.target))
     write_json(folder / "measurement.json", measurements[0].to_document())
     training = read_json(folder / "training.json")
     result = CandidateResult(

@@ -52,6 +52,7 @@ class SearchConfig:
     calibration: int = 512  # training samples that set the activation ranges
     samples: int = 16  # real inputs compared on the emulated core for each trained candidate
     test_samples: int = 1000  # at most so many test samples run on the emulated core for the chosen one
+    on: str = ""  # where trained candidates run: "" (the target's emulator, or this machine), host or ssh://user@host; further devices are emulated
     cc: str = ""  # zig, gcc or a compiler's path
     emulator: str = ""  # unicorn or qemu
 

@@ -107,7 +107,7 @@ def _identity(config: SearchConfig, provenance: Mapping[str, str]) -> dict[str, 
     from edgecompress.search.shared_identity import code_identity
 
     # machines may keep data, targets and models in different places: their hashes count, not their paths
-    elsewhere = (*FREE_KEYS, "cc", "emulator", "data", "target", "also", "profile", "model")
+    elsewhere = (*FREE_KEYS, "cc", "emulator", "on", "data", "target", "also", "profile", "model")
     settings = {f"setting {key}": str(value) for key, value in asdict(config).items() if key not in elsewhere}
     shared = {key: value for key, value in provenance.items() if key not in ("python", "torch", "tool_version")}
     return {**code_identity(), **shared, **settings}
@@ -192,7 +192,9 @@ def _finish(run: RunDirectory, winners: Sequence[Trial], config: SearchConfig, d
     progress.step(len(known))
     if missing:
         training = data.without_test()
-        with process_pool(min(workers, len(missing)), one_thread) as pool:
+        # times of a processor that others use at the same time are no times
+        timed = any(device.profile.unit == "seconds" for device in devices)
+        with process_pool(1 if timed else min(workers, len(missing)), one_thread) as pool:
             futures = [pool.submit(finish_candidate, candidate, training, devices, config, folders[candidate.id]) for candidate in missing]
             for future in as_completed(futures):
                 try:
@@ -201,7 +203,7 @@ def _finish(run: RunDirectory, winners: Sequence[Trial], config: SearchConfig, d
                     raise DeviceError("a bench process was killed (out of memory?); run again with --resume and fewer --workers") from None
                 known[result.id] = result
                 progress.step(len(known))
-                progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {result.measurement.instructions} instructions, "
+                progress.say(f"{result.id}: {100 * result.accuracy_int8:.1f} % int8 on validation, {format_duration(result.measurement.latency_s)}, "
                              f"{format_bytes(measured_cost(result).ram_bytes)} RAM, {format_bytes(measured_cost(result).flash_bytes)} flash")
     return [known[trial.candidate.id] for trial in winners]
 
@@ -253,7 +255,8 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
     predicted = reference.run(graph, x)
     progress.step(1)
     count = min(config.test_samples, len(x))
-    on_core = run_frames(folder / "artifact", x[:count], cc=config.cc or None, emulator=config.emulator or None, target=target)
+    on_core = run_frames(folder / "artifact", x[:count], on=config.on or None, cc=config.cc or None, emulator=config.emulator or None,
+                         target=target)
     progress.step(2)
     labels = data.test.y
     classes = predicted.reshape(len(x), -1).argmax(axis=1)

@@ -66,7 +66,7 @@ def _with_options(config: SearchConfig, name: str, query: str) -> SearchConfig:
     macs = own.get("macs", "0")
     if not macs.isdecimal():
         raise ConfigError(f"--also {name}: macs is '{macs}'; it must be a whole number")
-    return replace(config, target=name, also="", macs=int(macs), latency=own.get("latency", ""), ram=own.get("ram", ""), flash=own.get("flash", ""),
+    return replace(config, target=name, also="", on="", macs=int(macs), latency=own.get("latency", ""), ram=own.get("ram", ""), flash=own.get("flash", ""),
                    energy=own.get("energy", ""), profile=own.get("profile", ""))
 
 
@@ -85,11 +85,8 @@ def check_settings(config: SearchConfig, target: Target) -> None:
     """What would fail after the training fails here: tools and names. Raises ConfigError or ToolMissingError."""
     from edgecompress.compress.quantize.config import QuantizeConfig
 
-    if target.family == "host":
-        raise ConfigError(f"target '{target.name}' cannot be searched for: this machine counts neither instructions nor flash and RAM, so no limit "
-                          "can be held; search for a core, then 'edgecompress lower RUN/candidates/ID --target host'")
     QuantizeConfig(range_method=config.range_method)
-    check_tools(target, config.cc or None, config.emulator or None)
+    check_tools(target, config.cc or None, config.emulator or None, config.on or None)
 
 
 def _profile(config: SearchConfig, target: Target) -> HardwareProfile:
