@@ -42,7 +42,7 @@ class Progress(Protocol):
 
 DEVICE_KEYS = ("latency", "ram", "flash", "macs", "energy", "profile")
 BATCH, INHERITED_BATCH = 32, 256  # training samples that proxies see
-DEFAULT_PROXIES = ("naswot",)
+DEFAULT_PROXIES = ("zico_mean",)
 
 
 def make_devices(config: SearchConfig) -> tuple[Device, ...]:
