@@ -57,7 +57,8 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     """Runs or resumes a whole search. Raises ConfigError, DataError, BudgetError or DeviceError; finished work stays in `output`."""
     devices = make_devices(config)
     data = load_dataset(config.data, seed=config.seed)
-    problem = make_problem(config, data, devices, recorded_proxies(output, resume) or known_proxies(config, data, devices, progress.say))
+    recorded = recorded_proxies(output) if resume else None
+    problem = make_problem(config, data, devices, known_proxies(config, data, devices, progress.say) if recorded is None else recorded)
     space = problem.make_space()
     provenance = _provenance(problem, data)
     workers = config.workers or default_workers()
@@ -84,10 +85,10 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
         return Outcome(summary, output, within(best, devices))
 
 
-def recorded_proxies(output: Path, resume: bool) -> tuple[str, ...]:
-    """The proxies of the run that is resumed: a calibration made since then must not change it."""
+def recorded_proxies(output: Path) -> tuple[str, ...] | None:
+    """The proxies of the run that is resumed, None for a new one: a calibration made since then must not change it."""
     recorded = output / "provenance.json"
-    return names_of(str(read_json(recorded).get("proxies", ""))) if resume and recorded.exists() else ()
+    return names_of(str(read_json(recorded).get("proxies", ""))) if recorded.exists() else None
 
 
 def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
@@ -248,7 +249,7 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
     """Test accuracy of the chosen model: float, the integer reference, and the emulated core itself."""
     from edgecompress.compress.quantize.evaluate import confusion_matrix
 
-    folder, target, budget = run.candidate(best.id), devices[0].target, devices[0].budget
+    folder = run.candidate(best.id)
     progress.stage("prove", 2)
     graph = serialize.load(folder / "graph.json")
     x = graph.tensors[graph.inputs[0]].quantize(data.test.x)
@@ -256,15 +257,12 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
     progress.step(1)
     count = min(config.test_samples, len(x))
     on_core = run_frames(folder / "artifact", x[:count], on=config.on or None, cc=config.cc or None, emulator=config.emulator or None,
-                         target=target)
+                         target=devices[0].target)
     progress.step(2)
-    labels = data.test.y
-    classes = predicted.reshape(len(x), -1).argmax(axis=1)
+    labels, classes = data.test.y, predicted.reshape(len(x), -1).argmax(axis=1)
     core_classes = on_core.reshape(count, -1).argmax(axis=1)
-    seen = best.measurement
     summary = {
-        "chosen": best.id,
-        "target": target.name,
+        **_figures(best, devices),
         "data": data.name,
         "seed": config.seed,
         "accuracy_float": _test_accuracy_float(folder, data, config, devices),
@@ -273,24 +271,33 @@ def _prove(run: RunDirectory, best: CandidateResult, config: SearchConfig, data:
         "test_samples": len(x),
         "test_samples_on_core": count,
         "on_core_mismatches": int((on_core.reshape(count, -1) != predicted[:count].reshape(count, -1)).any(axis=1).sum()),
-        "latency_s": seen.latency_s,
-        "latency_basis": seen.latency_basis,
-        "energy_j": energy(seen.latency_s, devices[0].profile),
-        "instructions": seen.instructions,
-        "ram_bytes": measured_cost(best).ram_bytes,
-        "flash_bytes": measured_cost(best).flash_bytes,
-        "stack_bytes": seen.stack_bytes,
-        "parameters": best.parameters,
-        "macs": best.macs,
-        "matches_reference": seen.matches_reference,
-        "within_budget": within(best, devices),
-        "budget": asdict(budget),
-        "also": {device.target.name: _also_summary(best.also[device.target.name], device) for device in devices[1:]},
         "artifact": str(folder / "artifact"),
         "confusion": confusion_matrix(classes, labels, len(data.classes)).tolist(),
     }
     write_json(run.path / "summary.json", summary)
     return summary
+
+
+def _figures(best: CandidateResult, devices: tuple[Device, ...]) -> dict[str, Any]:
+    """What was measured of the chosen model, beside its limits."""
+    seen, first = best.measurement, devices[0]
+    return {
+        "chosen": best.id,
+        "target": first.target.name,
+        "latency_s": seen.latency_s,
+        "latency_basis": seen.latency_basis,
+        "energy_j": energy(seen.latency_s, first.profile),
+        "instructions": seen.instructions,
+        "ram_bytes": seen.ram_bytes,
+        "flash_bytes": seen.flash_bytes,
+        "stack_bytes": seen.stack_bytes,
+        "parameters": best.parameters,
+        "macs": best.macs,
+        "matches_reference": seen.matches_reference,
+        "within_budget": within(best, devices),
+        "budget": asdict(first.budget),
+        "also": {device.target.name: _also_summary(best.also[device.target.name], device) for device in devices[1:]},
+    }
 
 
 def _also_summary(seen: Measurement, device: Device) -> dict[str, Any]:

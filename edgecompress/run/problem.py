@@ -119,14 +119,14 @@ def make_spec(config: SearchConfig, devices: tuple[Device, ...]) -> SpaceSpec:
     return SpaceSpec(names_of(config.families), config.model, devices[0].target.width_multiple)
 
 
-def known_proxies(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], say: Callable[[str], None]) -> tuple[str, ...]:
-    """What a calibration for this data kept, if there is one; () otherwise."""
+def known_proxies(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], say: Callable[[str], None]) -> tuple[str, ...] | None:
+    """What a calibration for this data kept; None if there is none."""
     from edgecompress.search.calibration import load_calibration
 
     if config.proxies or config.model:
-        return ()
+        return None
     found = load_calibration(data.without_test(), make_spec(config, devices), devices, calibrations(), say)
-    return () if found is None else found.kept
+    return None if found is None else found.kept
 
 
 def calibrate_proxies(config: SearchConfig, progress: Progress) -> Calibration:
@@ -146,12 +146,13 @@ def calibrate_proxies(config: SearchConfig, progress: Progress) -> Calibration:
                      lambda done, _: progress.step(done), progress.say)
 
 
-def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], proxies: tuple[str, ...] = ()) -> Problem:
+def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...], proxies: tuple[str, ...] | None = None) -> Problem:
     """The search's view: training samples for the proxies, shapes, limits. No validation or test sample. Raises ConfigError for an unknown proxy."""
     from edgecompress.search.proxies import PROXIES
 
     known = {**PROXIES, INHERITED: None} if config.model else PROXIES
-    chosen = names_of(config.proxies) or proxies or ((INHERITED,) if config.model else DEFAULT_PROXIES)
+    default = (INHERITED,) if config.model else DEFAULT_PROXIES
+    chosen = names_of(config.proxies) or (default if proxies is None else proxies)
     for name in chosen:
         if name not in known:
             raise unknown_name("proxy", name, known)
