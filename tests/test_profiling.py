@@ -201,3 +201,5 @@ def test_the_stack_is_that_of_the_deepest_kernel() -> None:
     poor = dataclasses.replace(profile, firmware_rows=tuple(rows), stack_bytes=300)
     assert [poor.stack_of(kernels) for kernels in (["a"], ["b"], ["c"], ["b", "c"], ["unseen"], [])] == [300, 120, 90, 120, 300, 300]
     assert np.isfinite(poor.layer_cost(next(iter(poor.coefficients)), {"call": 1.0}))
+    deeper = dataclasses.replace(poor, firmware_rows=(*rows, dataclasses.replace(row, kernels=("b", "c"), stack_bytes=180)))  # as no kernel of it was seen
+    assert [deeper.stack_of(kernels) for kernels in (["a"], ["b"], ["c"], ["b", "c"])] == [300, 180, 150, 180]

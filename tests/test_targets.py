@@ -253,7 +253,7 @@ def test_the_verb_shows_one_target(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_search_for_a_chip_uses_its_cores_profile() -> None:
     from edgecompress.run.config import SearchConfig
-    from edgecompress.run.pipeline import _profile
+    from edgecompress.run.problem import _profile
 
     assert _profile(SearchConfig(target="stm32f411"), load_target("stm32f411")).name == "cortex-m4-emulated"
     with pytest.raises(ConfigError, match="was made for cortex-m7, not for stm32f411"):

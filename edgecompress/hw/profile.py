@@ -124,15 +124,21 @@ class HardwareProfile:
 
     @cached_property
     def _kernel_stacks(self) -> dict[str, int]:
-        """Bytes of stack that a model with the kernel needs at most, as far as the kernel goes: the least of all firmwares that held it."""
+        """Bytes of stack a kernel: the least of all firmwares that held it. That is what it needed in one shape, not always in another."""
         stacks: dict[str, int] = {}
         for row in self.firmware_rows:
             stacks |= {kernel: min(row.stack_bytes, stacks.get(kernel, row.stack_bytes)) for kernel in row.kernels}
         return stacks
 
+    @cached_property
+    def _stack_margin(self) -> int:
+        """How many bytes deeper than its kernels' stacks say a firmware went, at worst: branches of a kernel and the caller's frame differ."""
+        return max((row.stack_bytes - max(self._kernel_stacks[kernel] for kernel in row.kernels) for row in self.firmware_rows if row.kernels), default=0)
+
     def stack_of(self, kernels: Iterable[str]) -> int:
-        """Predicted stack of a model in bytes; of a kernel that the profile never saw the deepest one there was."""
-        return max((self._kernel_stacks.get(kernel, self.stack_bytes) for kernel in kernels), default=self.stack_bytes)
+        """Predicted stack of a model in bytes: for no firmware of the profile too low. Of a kernel that the profile never saw the deepest one there was."""
+        known = max((self._kernel_stacks.get(kernel, self.stack_bytes) for kernel in kernels), default=self.stack_bytes)
+        return min(known + self._stack_margin, self.stack_bytes)
 
     def save(self, path: Path) -> None:
         """Writes JSON atomically."""

@@ -120,7 +120,8 @@ class Race:
     def _portion(self, number: int) -> float:
         """Part of all training that one training of a rung is."""
         rungs = self._halving.rungs
-        return rungs[number].share / sum(rung.count * rung.share for rung in rungs)
+        left = 1 - TEACHER_SHARE if self._course.files else 1.0
+        return left * rungs[number].share / sum(rung.count * rung.share for rung in rungs)
 
     def _task(self, trial: Trial, number: int, last: bool) -> Task:
         candidate = trial.candidate

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompress.data.parts import TrainingData
+from edgecompress.errors import BudgetError
 from edgecompress.ir import serialize
 from edgecompress.run.candidate import graph_metadata, input_range, load_weights, short_name
 from edgecompress.run.config import SearchConfig
@@ -33,6 +34,7 @@ Files = Mapping[str, bytes]
 
 PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense network's training
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
+PRUNING_SAMPLES = 512  # training samples from which pruned layers are solved for
 SPEED_BATCHES = 12
 SETTLING = 128  # training samples that repair the statistics of a compressed own model before it is trained
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
@@ -181,7 +183,7 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
 def _fully_trained(candidate: Candidate, context: Context, space: Space, payload: Payload, files: Files) -> tuple[float, nn.Module]:
     """(accuracy before pruning, trained module at the candidate's widths)."""
     from edgecompress.compress.finetune import evaluate, train
-    from edgecompress.compress.prune.structured import prune
+    from edgecompress.compress.prune.sequential import prune_and_recover
 
     data, config, seed = context.data, context.config, train_seed(context.config, candidate)
     teacher = teacher_of(context.problem, files)
@@ -198,9 +200,9 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
         before = result.accuracy if teacher is None else evaluate(teacher, data.validation)[0]
         return before, result.module
     first = train(_built(candidate, context, space, dense=True), data.train, data.validation, replace(recipe, seconds=PRUNING_SHARE * seconds), seed)
-    smaller = prune(first.module, data.input_shape, ratio, round_to=space.width_multiple)
+    smaller, _ = prune_and_recover(first.module, data.input_shape, ratio, data.train.x[:PRUNING_SAMPLES], round_to=space.width_multiple)
     tuning = replace(recipe.for_finetuning(), seconds=(1 - PRUNING_SHARE) * seconds)
-    second = train(smaller, data.train, data.validation, tuning, seed + 1, teacher=first.module)
+    second = train(smaller.module, data.train, data.validation, tuning, seed + 1, teacher=first.module)
     return first.accuracy, second.module
 
 
@@ -257,9 +259,12 @@ def _quantize(module: nn.Module, candidate: Candidate, context: Context, space: 
     if few_bits:
         limits = BitLimits(device.budget.flash_bytes, device.budget.latency_s)
         costs = bit_costs(floats, device.target, device.profile)
-        mixed = quantize_mixed(floats, data, settings, costs, limits, config.max_drop / 100, calibration=config.calibration, training=training,
-                               seed=config.seed).outcome
-        if _fits(mixed.graph, context.problem.devices):
-            return mixed
+        try:
+            mixed = quantize_mixed(floats, data, settings, costs, limits, config.max_drop / 100, calibration=config.calibration, training=training,
+                                   seed=config.seed).outcome
+            if _fits(mixed.graph, context.problem.devices):
+                return mixed
+        except BudgetError:
+            pass  # the candidate's own bits are nearest to the limits: its measurement will say by how much it misses them
         settings = replace(settings, rounding="adaptive")
     return quantize_with_fallback(floats, data, settings, config.max_drop / 100, calibration=config.calibration, training=training, seed=config.seed)

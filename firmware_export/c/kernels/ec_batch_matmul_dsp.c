@@ -11,7 +11,9 @@ static void unpack(uint32_t *words, const int8_t *source, int32_t count, int32_t
 {
     const uint32_t offset = ec_pair(-zero_point, -zero_point);
     int32_t lanes[4], rest = count, i;
+#if defined(__clang__) /* gcc moves the comparison of `step` out of the loop and warns that it then ignores the annotation */
     EC_NO_UNROLL
+#endif
     for (; step == 1 && rest >= 4; rest -= 4) {
         const uint32_t four = ec_load_word(source);
         words[0] = ec_sxtab16(offset, four);
