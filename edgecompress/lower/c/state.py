@@ -12,6 +12,7 @@ from edgecompress.ir.op import Op
 
 ALIGNMENT = 4
 READY_BYTES = 4
+WHOLE = 16  # the arena's alignment: compilers and linkers that put the arena behind the state would leave a gap, which no figure would count
 MOST_FILLS = 4  # runs of one value that are worth a memset each; beyond that the first state is a constant array
 
 
@@ -44,18 +45,18 @@ def state_offsets(nodes: Iterable[Node]) -> dict[str, int]:
     for node in nodes:
         if node.op.state_bytes:
             offsets[node.name] = end
-            end += _aligned(node.op.state_bytes)
+            end += _aligned(node.op.state_bytes, ALIGNMENT)
     return offsets
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
 def state_bytes(nodes: Iterable[Node]) -> int:
-    """RAM of all states and of the word that says whether they have been set; 0 without a state."""
-    total = sum(_aligned(node.op.state_bytes) for node in nodes)
-    return total + READY_BYTES if total else 0
+    """RAM of all states and of the word that says whether they have been set, a multiple of WHOLE; 0 without a state."""
+    total = sum(_aligned(node.op.state_bytes, ALIGNMENT) for node in nodes)
+    return _aligned(total + READY_BYTES, WHOLE) if total else 0
 
 
 def reset_fills(nodes: Iterable[Node]) -> list[Fill]:
