@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +41,7 @@ from edgecompress.frontend.torch_import import from_torch
 from edgecompress.hw.target import load_target
 from edgecompress.ir import reference
 from edgecompress.lower import lower
+from edgecompress.processes import process_pool
 from edgecompress.units import format_bytes, format_duration
 
 JNR_EDGES = (-10.0, -8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0)
@@ -282,7 +281,7 @@ def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def run_all(seeds: Sequence[int], jobs: int, target: str, size: Size, folder: Path) -> list[Result]:
     """Results in the order of the seeds, each printed when it and those before it are there."""
     results = []
-    with ProcessPoolExecutor(min(jobs, len(seeds)), multiprocessing.get_context("spawn")) as pool:
+    with process_pool(min(jobs, len(seeds))) as pool:
         for future in [pool.submit(run, seed, target, size, folder) for seed in seeds]:
             results.append(future.result())
             print(results[-1].text, flush=True)
