@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     with progress_display() as progress:
         if arguments.calibrate_proxies:
             _calibrate(config, progress)
-        outcome = search(config, arguments.output, arguments.resume, progress)
+        with redirect_stdout(sys.stderr):  # an own model may print
+            outcome = search(config, arguments.output, arguments.resume, progress)
         write_report(outcome.run)
     if arguments.format == "json":
         print_json({key: value for key, value in outcome.summary.items() if key != "confusion"})

@@ -47,11 +47,26 @@ def predict(module: nn.Module, x: np.ndarray) -> np.ndarray:
     try:
         with torch.no_grad():
             module.eval()
-            parts = [module(to_tensor(x[start : start + _EVALUATION_BATCH])) for start in range(0, len(x), _EVALUATION_BATCH)]
+            parts = [_answer(module, to_tensor(x[start : start + _EVALUATION_BATCH])) for start in range(0, len(x), _EVALUATION_BATCH)]
     finally:
         module.train(was_training)
     logits: np.ndarray = torch.cat(parts).numpy()
     return logits
+
+
+def _answer(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        result: torch.Tensor = module(x)
+    except RuntimeError as error:
+        if not _needs_contiguous(error):
+            raise
+        result = module(x.contiguous())
+    return result
+
+
+def _needs_contiguous(error: RuntimeError) -> bool:
+    """Whether a user's `view` met channels-last memory, which is ours to choose and not its fault."""
+    return "view size is not compatible" in str(error)
 
 
 def evaluate(module: nn.Module, samples: Samples) -> tuple[float, float]:

@@ -6,13 +6,13 @@ run repeats at most the stage it was in.
 
 from __future__ import annotations
 
-import pickle
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgecompress.bench import bench
 from edgecompress.bench.measurement import Measurement
@@ -49,6 +49,7 @@ class CandidateResult:
     measurement: Measurement
     also: Mapping[str, Measurement]  # on the further devices
     quantization: tuple[dict[str, Any], ...]  # steps that were tried, with the accuracy after each
+    weight_bits: Mapping[str, int]  # stored bits of each layer's weights, which may be others than the candidate asked for
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -83,10 +84,10 @@ def input_range(data: TrainingData) -> tuple[float, float]:
 
 def finish_candidate(candidate: Candidate, data: TrainingData, devices: Sequence[Device], config: SearchConfig, folder: Path) -> CandidateResult:
     """Lowers and runs a trained and quantized candidate (see `trainer.final_task`) on every device, resumable. `data` holds no test sample by its type."""
+    _clear_leftovers(folder)
     known = finished_result(folder)
     if known is not None:
         return known
-    _clear_leftovers(folder)
     graph = serialize.load(folder / "graph.json")
     measurements = []
     for index, device in enumerate(devices):
@@ -95,7 +96,7 @@ def finish_candidate(candidate: Candidate, data: TrainingData, devices: Sequence
         measurements.append(bench(artifact, on=(config.on or None) if first else None, cc=config.cc or None,
                                   emulator=(config.emulator or None) if first else None, samples=config.samples, target=device.target))
     write_json(folder / "measurement.json", measurements[0].to_document())
-    training = read_json(folder / "training.json")
+    training = _training(folder)
     result = CandidateResult(
         id=candidate.id,
         accuracy_float=training["accuracy_dense"],
@@ -109,9 +110,19 @@ def finish_candidate(candidate: Candidate, data: TrainingData, devices: Sequence
         measurement=measurements[0],
         also={device.target.name: seen for device, seen in zip(devices[1:], measurements[1:], strict=True)},
         quantization=tuple(training["quantization"]),
+        weight_bits=training["weight_bits"],
     )
     write_json(folder / "result.json", result.to_json())
     return result
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    path = folder / "training.json"
+    found = read_json(path)
+    needed = {"accuracy_dense", "accuracy_pruned", "accuracy_int8", "layers_sqnr", "quantization", "weight_bits", "seconds"}
+    if not isinstance(found, dict) or not needed <= found.keys():
+        raise ConfigError(f"'{path}' is damaged; delete the folder '{folder}' and run again with --resume")
+    return found
 
 
 def artifact_name(target: Target, index: int) -> str:
@@ -133,7 +144,7 @@ def finished_result(folder: Path) -> CandidateResult | None:
 
 def _intact(folder: Path) -> bool:
     """Whether all that a finished candidate must have is there; what is missing is made again, not complained about."""
-    return trained(folder) and all(_whole(artifact) for artifact in _artifacts(folder))
+    return trained(folder) and (folder / "measurement.json").is_file() and all(_whole(artifact) for artifact in _artifacts(folder))
 
 
 def trained(folder: Path) -> bool:
@@ -170,7 +181,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     try:
         module.load_state_dict(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # torch's readers raise whatever the damaged bytes lead them to
         raise ModelError(f"the weights in '{path}' are damaged ({type(error).__name__}); delete the folder '{path.parent}' and resume") from None
 
 
@@ -178,6 +189,7 @@ def _lowered(graph: QuantizedGraph, device: Device, data: TrainingData, config: 
     from edgecompress.lower import lower
 
     count = min(max(config.samples, 10), len(data.validation.y))
-    vectors = graph.tensors[graph.inputs[0]].quantize(data.validation.x[:count])
+    chosen = np.random.default_rng(config.seed).permutation(len(data.validation.y))[:count]
+    vectors = graph.tensors[graph.inputs[0]].quantize(data.validation.x[chosen])
     lower(graph, device.target, vectors=vectors, vectors_source=f"{count} validation samples of {data.name}").write(folder, overwrite=True)
     return folder

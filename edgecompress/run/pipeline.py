@@ -65,7 +65,7 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
     # workers and other machines need no password
     context = Context(problem, data.without_test(), replace(config, storage=redact(config.storage)), config.minutes * 60)
     with RunDirectory.open(output, replace(config, storage=redact(config.storage)), provenance, resume) as run, \
-            make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, provenance), storage=config.storage,
+            make_evaluator(context, workers=workers, folder=run.path / "shared", identity=_identity(config, problem, provenance), storage=config.storage,
                            study=config.study, ray=config.ray, display=_display(problem), say=progress.say) as evaluator:
         _say_what_matters(data, problem, progress)
         files = train_teacher(run, config, evaluator, progress) if problem.space.model else {}
@@ -88,7 +88,10 @@ def search(config: SearchConfig, output: Path, resume: bool, progress: Progress)
 def recorded_proxies(output: Path) -> tuple[str, ...] | None:
     """The proxies of the run that is resumed, None for a new one: a calibration made since then must not change it."""
     recorded = output / "provenance.json"
-    return names_of(str(read_json(recorded).get("proxies", ""))) if recorded.exists() else None
+    found = read_json(recorded) if recorded.exists() else None
+    if found is not None and not isinstance(found, dict):
+        raise ConfigError(f"'{recorded}' is damaged; choose another --output")
+    return None if found is None else names_of(str(found.get("proxies", "")))
 
 
 def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
@@ -100,16 +103,19 @@ def _provenance(problem: Problem, data: Dataset) -> dict[str, str]:
                   "proxies": ",".join(problem.proxies)}
     if problem.space.model:
         provenance["model_hash"] = own_of(problem).hash
+    if own_families := problem.space.sources():
+        provenance["families_hash"] = hashlib.sha256(b"\0".join(own_families)).hexdigest()[:16]
     return provenance
 
 
-def _identity(config: SearchConfig, provenance: Mapping[str, str]) -> dict[str, str]:
+def _identity(config: SearchConfig, problem: Problem, provenance: Mapping[str, str]) -> dict[str, str]:
     """What machines that share a study must agree on."""
     from edgecompress.search.shared_identity import code_identity
 
     # machines may keep data, targets and models in different places: their hashes count, not their paths
     elsewhere = (*FREE_KEYS, "cc", "emulator", "on", "data", "target", "also", "profile", "model")
     settings = {f"setting {key}": str(value) for key, value in asdict(config).items() if key not in elsewhere}
+    settings |= {f"limits of {device.target.name}": device.budget.describe() for device in problem.devices}
     shared = {key: value for key, value in provenance.items() if key not in ("python", "torch", "tool_version")}
     return {**code_identity(), **shared, **settings}
 
@@ -172,10 +178,11 @@ def _nothing_fits(trials: Sequence[Trial], budget: Budget) -> BudgetError:
         return min((t.score for t in trials), key=lambda s: float(getattr(s, name)))
 
     nearest = min((t.score for t in trials), key=lambda s: max(s.violations.values()))
+    missed = ", ".join(f"{name} by {100 * excess:.0f} %" for name, excess in sorted(nearest.violations.items()) if excess > 0)
     return BudgetError(
         f"none of the {len(trials)} candidates meets the budget ({budget.describe()})",
         f"the nearest needs latency {format_duration(nearest.latency_s)}, RAM {format_bytes(nearest.ram_bytes)}, "
-        f"flash {format_bytes(nearest.flash_bytes)}, {nearest.macs} MACs",
+        f"flash {format_bytes(nearest.flash_bytes)}, {nearest.macs} MACs; it misses {missed}",
         f"smallest found one by one: latency {format_duration(smallest('latency_s').latency_s)}, "
         f"RAM {format_bytes(smallest('ram_bytes').ram_bytes)}, flash {format_bytes(smallest('flash_bytes').flash_bytes)}, "
         f"{smallest('macs').macs} MACs",

@@ -50,7 +50,7 @@ def make_devices(config: SearchConfig) -> tuple[Device, ...]:
     devices = [_device(config)]
     for text in filter(None, (part.strip() for part in config.also.split(";"))):
         name, _, query = text.partition("?")
-        device = _device(_with_options(config, name, query))
+        device = _further_device(config, name, query)
         if any(device.target.name == other.target.name for other in devices):
             raise ConfigError(f"--also names {device.target.name} again; name each target once")
         devices.append(device)
@@ -68,6 +68,13 @@ def _with_options(config: SearchConfig, name: str, query: str) -> SearchConfig:
         raise ConfigError(f"--also {name}: macs is '{macs}'; it must be a whole number")
     return replace(config, target=name, also="", on="", macs=int(macs), latency=own.get("latency", ""), ram=own.get("ram", ""), flash=own.get("flash", ""),
                    energy=own.get("energy", ""), profile=own.get("profile", ""))
+
+
+def _further_device(config: SearchConfig, name: str, query: str) -> Device:
+    try:
+        return _device(_with_options(config, name, query))
+    except ConfigError as error:
+        raise ConfigError(error.message if error.message.startswith("--also") else f"--also {name}: {error.message}", *error.details) from None
 
 
 def _device(config: SearchConfig) -> Device:
@@ -157,6 +164,7 @@ def make_problem(config: SearchConfig, data: Dataset, devices: tuple[Device, ...
         if name not in known:
             raise unknown_name("proxy", name, known)
     count = INHERITED_BATCH if INHERITED in chosen else BATCH
-    order = np.sort(np.random.default_rng(config.seed).permutation(len(data.train.y))[:count])
+    # in random order: some of the scores take the first few, and files are often sorted by class
+    order = np.random.default_rng(config.seed).permutation(len(data.train.y))[:count]
     return Problem(data.input_shape, len(data.classes), devices, make_spec(config, devices), np.ascontiguousarray(data.train.x[order]),
                    np.ascontiguousarray(data.train.y[order]), tuple(name for name in chosen if name != "macs"), config.seed)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgecompress.data.parts import TrainingData
 from edgecompress.errors import BudgetError
 from edgecompress.ir import serialize
@@ -36,6 +38,7 @@ PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense net
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
 PRUNING_SAMPLES = 256  # training samples from which pruned layers are solved for
 SPEED_BATCHES = 12
+SQNR_SAMPLES = 64  # of the validation part
 SETTLING = 128  # training samples that repair the statistics of a compressed own model before it is trained
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
 
@@ -111,10 +114,11 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
 
 def _built(candidate: Candidate, context: Context, space: Space, dense: bool = False) -> nn.Module:
     from edgecompress.compress.batches import to_tensor
+    from edgecompress.compress.quantize.fallback import calibration_samples
     from edgecompress.search.space import build
 
     if context.problem.space.model:
-        return settled(context.problem, candidate, to_tensor(context.data.train.x[:SETTLING]))
+        return settled(context.problem, candidate, to_tensor(calibration_samples(context.data, SETTLING, context.config.seed)))
     return build(candidate, context.data.input_shape, len(context.data.classes), dense=dense, space=space)
 
 
@@ -166,11 +170,13 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
     torch.manual_seed(train_seed(context.config, candidate))
     dense_accuracy, module = _fully_trained(candidate, context, space, payload, files)
     outcome = _quantize(module.eval(), candidate, context, space, context.seconds * payload["portion"])
+    judged = np.random.default_rng(context.config.seed).permutation(len(data.validation.y))[:SQNR_SAMPLES]
     values = {
         "accuracy_dense": dense_accuracy,
         "accuracy_pruned": outcome.accuracy_float,
         "accuracy_int8": outcome.accuracy_int8,
-        "layers_sqnr": [asdict(row) for row in layer_sqnr(outcome.floats, outcome.graph, data.validation.x[:64])],
+        "layers_sqnr": [asdict(row) for row in layer_sqnr(outcome.floats, outcome.graph, data.validation.x[judged])],
+        "weight_bits": {node.name: node.op.weight_bits for node in outcome.graph.nodes if hasattr(node.op, "weight_bits")},
         "quantization": [asdict(step) for step in outcome.steps],
         "seconds": time.perf_counter() - started,
     }
@@ -185,6 +191,7 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     from edgecompress.compress.finetune import evaluate, train
     from edgecompress.compress.prune.recover import recover
     from edgecompress.compress.prune.structured import prune_channels
+    from edgecompress.compress.quantize.fallback import calibration_samples
 
     data, config, seed = context.data, context.config, train_seed(context.config, candidate)
     teacher = teacher_of(context.problem, files)
@@ -202,7 +209,8 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
         return before, result.module
     first = train(_built(candidate, context, space, dense=True), data.train, data.validation, replace(recipe, seconds=PRUNING_SHARE * seconds), seed)
     # by magnitude: choosing channels by elimination is better and takes longer than the training that it saves
-    smaller = recover(first.module, prune_channels(first.module, data.input_shape, ratio, round_to=space.width_multiple), data.train.x[:PRUNING_SAMPLES])
+    cut = prune_channels(first.module, data.input_shape, ratio, round_to=space.width_multiple)
+    smaller = recover(first.module, cut, calibration_samples(data, PRUNING_SAMPLES, config.seed))
     tuning = replace(recipe.for_finetuning(), seconds=(1 - PRUNING_SHARE) * seconds)
     second = train(smaller.module, data.train, data.validation, tuning, seed + 1, teacher=first.module)
     return first.accuracy, second.module

@@ -7,13 +7,19 @@ search repeats only what was in flight, and machines that run the same search ca
 from __future__ import annotations
 
 import functools
+import logging
+import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import edgecompress
 from edgecompress.errors import DeviceError, EdgecompressError
 from edgecompress.processes import process_pool
 
@@ -69,6 +75,7 @@ def one_thread() -> None:
 def set_context(context: Any) -> None:
     """Prepares a worker process: one torch thread, and what all its tasks share."""
     global _context
+    os.dup2(2, 1)  # what a user's model prints must not get between the results on stdout
     one_thread()
     _context = context
 
@@ -79,6 +86,18 @@ def perform(task: Task) -> Answer:
         return task.work(_context, task.payload, task.files)
     except EdgecompressError as error:
         return Answer({}, error=error.message)
+    except Exception as error:
+        place = foreign_place(error)
+        if place is None:
+            raise
+        return Answer({}, error=f"your code raised {type(error).__name__} in {place}: {error}")
+
+
+def foreign_place(error: BaseException) -> str | None:
+    """File and line, innermost first, where the exception passed through code that is neither ours nor installed; None where it did not."""
+    own = (str(Path(edgecompress.__file__).parent), sys.prefix, sys.base_prefix, str(Path(logging.__file__).parent.parent))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_absolute() and not frame.filename.startswith(own)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
 
 
 class LocalEvaluator:

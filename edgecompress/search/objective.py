@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecompress.errors import ModelError
 from edgecompress.hw.budget import Budget
 from edgecompress.hw.estimate import Cost, estimate
 from edgecompress.hw.plan import LoweredPlan
@@ -157,6 +159,9 @@ def score(candidate: Candidate, problem: Problem) -> Score:
     else:
         module = build(candidate, problem.input_shape, problem.classes, space=space).eval()
     structure = structure_of(module, candidate, problem.input_shape, space)
+    outputs = [math.prod(structure.tensors[name].shape) for name in structure.outputs]
+    if outputs != [problem.classes]:
+        raise ModelError(f"the network has {' and '.join(map(str, outputs))} outputs, the data has {problem.classes} classes; they must be as many")
     found = tuple(cost for _, cost in costs(structure, problem.devices))
     batch = Batch(x, torch.from_numpy(problem.labels))
     bits = weight_bits(candidate, module, space)

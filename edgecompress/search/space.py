@@ -150,6 +150,11 @@ class SpaceSpec:
         """The space. Raises ConfigError for unknown families, ConfigError or ModelError for a model that cannot be used."""
         return _make_space(self, input_shape, classes)
 
+    def sources(self) -> list[bytes]:
+        """The files that define the user's own families: with other code in them it is another space."""
+        modules = [importlib.import_module(name.partition(":")[0]) for name in self.families if ":" in name]
+        return [Path(module.__file__).read_bytes() for module in modules if module.__file__]
+
 
 @lru_cache(maxsize=4)  # an own model is loaded once a process
 def _make_space(spec: SpaceSpec, input_shape: tuple[int, int, int], classes: int) -> Space:
@@ -178,6 +183,10 @@ def _imported_family(name: str) -> Family:
         sys.path[:] = before
     if not isinstance(found, Family):
         raise ConfigError(f"'{name}' is of type {type(found).__name__}; a family is an edgecompress.search.families.blocks.Family")
+    for knob in found.knobs:
+        if not isinstance(knob, Knob) or not knob.choices or any(type(choice) not in (int, float, str) for choice in knob.choices):
+            raise ConfigError(f"the family '{name}' has the knob {knob!r}; a knob is an edgecompress.search.knob.Knob with a name and at least one choice "
+                              "that is a number or text")
     return found
 
 
@@ -231,7 +240,10 @@ def build(
     if classes < 2:
         raise ConfigError(f"a classifier needs at least 2 classes, got {classes}")
     ratio = 0.0 if dense else float(candidate.choices.get("prune", 0.0))
-    return space.families[candidate.family].build(candidate.choices, input_shape, classes, lambda width: kept_width(width, ratio, space.width_multiple))
+    module = space.families[candidate.family].build(candidate.choices, input_shape, classes, lambda width: kept_width(width, ratio, space.width_multiple))
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"the family '{candidate.family}' built a {type(module).__name__}; its function must return an nn.Module")
+    return module
 
 
 def weight_bits(candidate: Candidate, module: nn.Module, space: Space = SPACE) -> dict[str, int]:

@@ -102,7 +102,7 @@ class Study:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._settings, self._starts, self._files = space, settings, starts, files or {}
+        self._log, self._space, self._settings, self._starts, self._files = log, space, settings, starts, files or {}
         _drop_torn_line(log)
         try:
             self._journal = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(log))), study_name="search",
@@ -119,8 +119,11 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """All scored candidates, in the order of their questions."""
-        return [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
-                for index, t in sorted(self._answered().items()) if "score" in t.user_attrs]
+        try:
+            return [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
+                    for index, t in sorted(self._answered().items()) if "score" in t.user_attrs]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"the study log '{self._log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
 
     def failures(self) -> list[str]:
         """Reasons of the candidates that could not be scored."""
@@ -136,7 +139,7 @@ class Study:
     def score_also(self, evaluator: Evaluator, candidates: Sequence[Candidate], first: int, progress: Progress) -> list[Trial]:
         """Scores these candidates as the questions from number `first` on; those that are answered already are not asked again."""
         answered = self._answered()
-        memory = optuna.create_study(directions=self._directions)
+        memory = optuna.create_study(directions=self._directions, sampler=self._sampler(first))
         questions = []
         for index, candidate in enumerate(candidates, start=first):
             if index not in answered:
@@ -159,6 +162,7 @@ class Study:
         memory = optuna.create_study(directions=self._directions)
         memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
+        memory.sampler = self._sampler(indices.start)
         asked = {index: self._ask(memory, index) for index in indices}
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
         done = len(answered)
@@ -168,10 +172,13 @@ class Study:
             done += len(members)
             progress(done, trials)
 
-    def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        """Of the generation that begins with this question: its questions are always asked together and in order."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constraints.txt holds the version that was tried
-            memory.sampler = SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
+            return SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
+
+    def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
         if index < len(self._starts):
             memory.enqueue_trial(trial_parameters(self._starts[index], self._space))
         trial = memory.ask()
