@@ -38,7 +38,13 @@ def train(
     for a network that does not fit them, TrainingError when the loss stops being finite.
     """
     with _reproducible(config.threads, seed):
-        return _Training(module, train, validation, config, seed, teacher).run(progress, stop, reshape)
+        try:
+            return _Training(module, train, validation, config, seed, teacher, torch.channels_last).run(progress, stop, reshape)
+        except RuntimeError as error:
+            if not _needs_contiguous(error):
+                raise
+    with _reproducible(config.threads, seed):
+        return _Training(module, train, validation, config, seed, teacher, torch.contiguous_format).run(progress, stop, reshape)
 
 
 def predict(module: nn.Module, x: np.ndarray) -> np.ndarray:
@@ -93,10 +99,12 @@ class _Training:
     """The state of one call of `train`."""
 
     def __init__(
-        self, module: nn.Module, train: Samples, validation: Samples, config: TrainConfig, seed: int, teacher: nn.Module | None
+        self, module: nn.Module, train: Samples, validation: Samples, config: TrainConfig, seed: int, teacher: nn.Module | None,
+        memory_format: torch.memory_format,
     ) -> None:
+        self.memory_format = memory_format
         self.config, self.train, self.validation = config, train, validation
-        self.module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = copy.deepcopy(module).to(memory_format=memory_format)  # type: ignore[call-overload]
         self.classes = _count_classes(self.module, train)
         check_samples(train, "train", self.classes)
         check_samples(validation, "validation", self.classes)
@@ -156,7 +164,7 @@ class _Training:
         losses: list[float] = []
         for inputs, targets in training_batches(self.train, self.config, self.classes, self.rng):
             self._set_rate()
-            loss = self._loss(inputs, targets)
+            loss = self._loss(inputs.contiguous(memory_format=self.memory_format), targets)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 raise TrainingError(

@@ -97,6 +97,7 @@ def _place(error: BaseException) -> list[str]:
 @contextlib.contextmanager
 def _importable(folder: str) -> Iterator[None]:
     """As `python -m` has it: the working directory comes first."""
+    before = list(sys.path)
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
@@ -104,6 +105,7 @@ def _importable(folder: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
             sys.path.remove(folder)
+        sys.path += [entry for entry in before if entry not in sys.path]  # what it took out, others need
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgecompress.errors import ConfigError, TrainingError
+from edgecompress.errors import ConfigError, ModelError, TrainingError
 from edgecompress.run.candidate import trained
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.files import read_json, write_atomic, write_json
+from edgecompress.run.kept import keep, kept
 from edgecompress.run.problem import Progress
 from edgecompress.run.trainer import final_task, rung_task, speed_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
@@ -100,7 +101,11 @@ class Race:
                 if answer.error:
                     raise TrainingError(answer.error)
                 write_json(path, dict(answer.values))
-        return float(read_json(path)["epoch_seconds"])
+        found = read_json(path)
+        seconds = found.get("epoch_seconds") if isinstance(found, dict) else None
+        if not isinstance(seconds, float) or not 0 < seconds < float("inf"):
+            raise ConfigError(f"'{path}' is damaged; delete it and run again with --resume")
+        return seconds
 
     def _observed(self, trials: Sequence[Trial], number: int) -> list[Observation]:
         """Trains for this rung what has not been; those that failed are left out."""
@@ -126,7 +131,7 @@ class Race:
     def _task(self, trial: Trial, number: int, last: bool) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
-        files = {**self._course.files, "model.pt": before[1]} if before else dict(self._course.files)
+        files = {**self._course.files, "model.pt": before[1]} if before and before[1] is not None else dict(self._course.files)
         payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "portion": self._portion(number)}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
@@ -134,15 +139,8 @@ class Race:
         """Whether a full training goes on from the weights of the screening: not where a wider network is trained first, and pruned."""
         return candidate.family in self._inherits or self._config.minutes > 0 or float(candidate.choices.get("prune", 0.0)) == 0
 
-    def _stored(self, candidate: Candidate, number: int) -> tuple[dict[str, Any], bytes] | None:
-        folder = self._run.path / "screen"
-        values, weights = folder / f"{candidate.id}-{number}.json", folder / f"{candidate.id}-{number}.pt"
-        if not values.exists() or not weights.exists():
-            return None
-        document = read_json(values)
-        if not isinstance(document, dict) or not {"accuracy", "epochs", "seconds"} <= document.keys():
-            raise ConfigError(f"'{values}' is damaged; delete it and run again with --resume")
-        return document, weights.read_bytes()
+    def _stored(self, candidate: Candidate, number: int) -> tuple[dict[str, Any], bytes | None] | None:
+        return kept(self._run.path / "screen" / f"{candidate.id}-{number}")
 
     def _cost(self, trial: Trial, number: int) -> tuple[int, float]:
         stored = self._stored(trial.candidate, number)
@@ -158,8 +156,7 @@ class Race:
             candidate = owners[task.key]
             if self._failed(candidate, answer):
                 continue
-            write_atomic(self._run.path / "screen" / f"{candidate.id}-{number}.pt", answer.files["model.pt"])
-            write_json(self._run.path / "screen" / f"{candidate.id}-{number}.json", dict(answer.values))
+            keep(self._run.path / "screen" / f"{candidate.id}-{number}", answer.values, answer.files["model.pt"])
             known[candidate.id] = answer.values["accuracy"]
             self._progress.step(len(list((self._run.path / "screen").glob("*.pt"))))
         return {trial.candidate.id: known[trial.candidate.id] for trial in trials if trial.candidate.id in known}
@@ -200,20 +197,20 @@ class Race:
 
 def train_teacher(run: RunDirectory, config: SearchConfig, evaluator: Evaluator, progress: Progress) -> dict[str, bytes]:
     """Files that all tasks of an own model need: its weights, if they had to be trained first; kept in the run."""
-    values, weights = run.path / "teacher.json", run.path / TEACHER
-    if not values.exists():
+    place = run.path / "teacher"
+    if kept(place) is None:
         progress.stage("own model", 1)
         for _, answer in evaluator.answers([Task("train/teacher", teacher_task, {"portion": TEACHER_SHARE})]):
             if answer.error:
-                raise TrainingError(f"the own model cannot be judged: {answer.error}")
-            for content in answer.files.values():
-                write_atomic(weights, content)
-            write_json(values, dict(answer.values))
+                raise ModelError(f"the own model cannot be used: {answer.error}")
+            keep(place, answer.values, answer.files.get(TEACHER))
         progress.step(1)
-    found = read_json(values)
-    how = "was trained first" if found["trained"] else "is trained already"
-    progress.say(f"own model {how}: {100 * found['accuracy']:.1f} % on validation")
-    return {TEACHER: weights.read_bytes()} if found["trained"] else {}
+    found = kept(place)
+    assert found is not None
+    values, weights = found
+    how = "is trained already" if weights is None else "was trained first"
+    progress.say(f"own model {how}: {100 * values['accuracy']:.1f} % on validation")
+    return {} if weights is None else {TEACHER: weights}
 
 
 def screened_rows(screened: Sequence[Screened]) -> list[Mapping[str, Any]]:

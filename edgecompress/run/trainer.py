@@ -239,9 +239,9 @@ def teacher_task(context: Context, payload: Payload, files: Files) -> Answer:
     accuracy, _ = evaluate(module, data.validation)
     guessing = 1 / len(data.classes)
     if accuracy > guessing + TRAINED * (1 - guessing):
-        return Answer({"accuracy": accuracy, "trained": False, "seconds": 0.0})
+        return Answer({"accuracy": accuracy, "seconds": 0.0})
     result = train(module, data.train, data.validation, make_recipe(data, config, 1.0, context.seconds * payload["portion"]), config.seed)
-    return Answer({"accuracy": result.accuracy, "trained": True, "seconds": result.seconds}, {TEACHER: weights_of(result.module)})
+    return Answer({"accuracy": result.accuracy, "seconds": result.seconds}, {TEACHER: weights_of(result.module)})
 
 
 def _settings(candidate: Candidate, module: nn.Module, context: Context, space: Space) -> QuantizeConfig:

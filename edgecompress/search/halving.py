@@ -20,6 +20,7 @@ from edgecompress.search.surrogate import Observation, Surrogate, expected_impro
 
 BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.2, 0.55)}  # of all training, a rung
 PARENTS = 3
+MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
 NEAR = 0.75  # probability that a changed knob goes one step up or down
 LEAST_NARROWING = 1.5  # from a rung to the next; less is not worth a rung
 
@@ -129,24 +130,27 @@ class Halving:
         """The rest of the first rung: the candidates with the largest expected improvement, one after the other."""
         surrogate = Surrogate(feasible, self._space, self._seed)
         added: list[Trial] = []
-        while len(chosen) + len(added) < min(self.rungs[0].count, len(feasible)):
-            added.append(self._promising(surrogate, list(seen), [*chosen, *added], feasible))
+        wanted = min(self.rungs[0].count, len(feasible)) - len(chosen)
+        while len(added) < wanted:
+            at_once = max(1, wanted // MOST_FITS)
+            added += self._promising(surrogate, list(seen), [*chosen, *added], feasible)[: min(at_once, wanted - len(added))]
         return added
 
-    def _promising(self, surrogate: Surrogate, seen: list[Observation], chosen: Sequence[Trial], feasible: Sequence[Trial]) -> Trial:
-        """What was chosen and has not trained counts as if it had met its expectation, so that the next one differs."""
+    def _promising(self, surrogate: Surrogate, seen: list[Observation], chosen: Sequence[Trial], feasible: Sequence[Trial]) -> list[Trial]:
+        """What is left, the most promising first. What was chosen and has not trained counts as if it had met its expectation, so that the next
+        ones differ."""
         taken = {trial.candidate.id for trial in chosen}
         rest = [trial for trial in feasible if trial.candidate.id not in taken]
         if len(seen) < 2:
-            return rest[0]
+            return rest
         share, trained = self.rungs[0].share, {observation.trial.candidate.id for observation in seen}
         waiting = [trial for trial in chosen if trial.candidate.id not in trained]
         if waiting:
             believed, _ = surrogate.predict(seen, waiting, share)
             seen = [*seen, *(Observation(trial, share, float(mean)) for trial, mean in zip(waiting, believed, strict=True))]
         mean, deviation = surrogate.predict(seen, rest, share)
-        gain = expected_improvement(mean, deviation, max(observation.accuracy for observation in seen))
-        return rest[int(np.round(gain, 6).argmax())]
+        gain = np.round(expected_improvement(mean, deviation, max(observation.accuracy for observation in seen)), 6)
+        return [rest[int(index)] for index in np.argsort(-gain, kind="stable")]
 
     def next(self, rung: int, feasible: Sequence[Trial], seen: Sequence[Observation], candidates: Sequence[Trial]) -> list[Trial]:
         """The best of `candidates` (those that finished the rung before) for rung number `rung`."""
