@@ -201,9 +201,50 @@ def test_the_local_evaluator_shares_its_context_and_turns_errors_into_answers() 
     assert found["double/-1"].error == "-1 is negative" and not found["double/-1"].values
 
 
-def test_a_bug_in_the_work_is_not_an_answer() -> None:
+def test_a_bug_of_ours_is_no_answer_but_one_of_the_users_is() -> None:
+    with local_evaluator(1, 1) as evaluator:
+        ((_, answer),) = evaluator.answers([Task("theirs", _double, {})])
+    assert answer.error.startswith("your code raised KeyError in ") and Path(__file__).name in answer.error
     with pytest.raises(KeyError), local_evaluator(1, 1) as evaluator:
-        list(evaluator.answers([Task("bad", _double, {})]))
+        list(evaluator.answers([Task("ours", score_task, {})]))
+
+
+def test_a_user_model_that_views_its_features_trains() -> None:
+    import torch
+    from torch import nn
+
+    from edgecompress.compress.finetune import train
+    from edgecompress.compress.training import TrainConfig
+    from edgecompress.data.parts import Samples
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4 * 36, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.linear(torch.relu(self.conv(x)).view(x.shape[0], -1))
+            return result
+
+    rng = np.random.default_rng(0)
+    samples = Samples(rng.normal(size=(64, 6, 6, 1)).astype(np.float32), np.arange(64) % 3)
+    result = train(Views(), samples, samples, TrainConfig(epochs=2), 0)
+    assert len(result.history) == 2
+
+
+@pytest.mark.parametrize(("name", "content"), [(".json", b"{}"), (".json", b"[1]"), (".json", b'{"accuracy": 2.5, "seconds": 1, "weights_sha256": ""}'),
+                                               (".json", b'{"accuracy": NaN, "seconds": 1, "weights_sha256": ""}'), (".pt", b"junk"), (".pt", b"")])
+def test_a_damaged_short_training_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    from edgecompress.run.kept import keep, kept
+
+    place = tmp_path / "abc-0"
+    assert kept(place) is None
+    keep(place, {"accuracy": 0.5, "seconds": 1.0}, b"weights")
+    found = kept(place)
+    assert found is not None and found[0]["accuracy"] == 0.5 and found[1] == b"weights"
+    (tmp_path / f"abc-0{name}").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"abc-0{name}"):
+        kept(place)
 
 
 def test_scoring_for_two_devices_holds_both_budgets() -> None:

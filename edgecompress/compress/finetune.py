@@ -66,7 +66,8 @@ def _answer(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     except RuntimeError as error:
         if not _needs_contiguous(error):
             raise
-        result = module(x.contiguous())
+        # a copy: a tensor of one channel is both at once, and keeps the strides that convolutions go by
+        result = module(x.clone(memory_format=torch.contiguous_format))
     return result
 
 
@@ -164,7 +165,9 @@ class _Training:
         losses: list[float] = []
         for inputs, targets in training_batches(self.train, self.config, self.classes, self.rng):
             self._set_rate()
-            loss = self._loss(inputs.contiguous(memory_format=self.memory_format), targets)
+            if self.memory_format is not torch.channels_last:
+                inputs = inputs.clone(memory_format=self.memory_format)
+            loss = self._loss(inputs, targets)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 raise TrainingError(
@@ -235,6 +238,8 @@ def _count_classes(module: nn.Module, samples: Samples) -> int:
     try:
         shape = predict(module, samples.x[:1]).shape
     except RuntimeError as error:
+        if _needs_contiguous(error):
+            raise
         raise ModelError(f"the network does not take samples of shape {samples.x.shape[1:]}: {error}") from None
     if len(shape) != 2:
         raise ModelError(f"the network's output has shape {shape}; a classifier gives [n, classes]")
