@@ -121,7 +121,8 @@ def test_a_missing_compiler_or_package_ends_with_code_3(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(("words", "part"), [
     (["--seed", "-1"], "--seed"), (["--layers", "3"], "--layers"),
-    (["--target", "host", "--emulator", "qemu"], "cannot be emulated"), (["--target", "raspberry-pi-4"], "is another machine"), (["--target", "rv32imc", "--emulator", "qemu"], "cannot be emulated with qemu"),
+    (["--target", "host", "--emulator", "qemu"], "cannot be emulated"), (["--target", "raspberry-pi-4"], "is another machine"),
+    (["--target", "rv32imc", "--emulator", "qemu"], "cannot be emulated with qemu"),
     (["--output", "profile.txt"], ".json")])
 def test_bad_profile_words(words: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
