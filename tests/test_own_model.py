@@ -36,7 +36,7 @@ from edgecompress.search.space import Candidate, SpaceSpec, random_candidate, su
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.onnx.*", "ignore:You are using the legacy TorchScript:DeprecationWarning")
 
 SHAPE, CLASSES = (8, 8, 1), 10
-NAME = f"own_digits_{os.getpid()}"
+NAME = "own_digits_for_tests"
 CODE = """
 import torch
 from pathlib import Path

@@ -106,6 +106,7 @@ class Trained:
     parameters: int | None
     macs: int | None
     train_seconds: float | None
+    weight_bits: tuple[int, ...]  # of each layer with weights; empty if not recorded
     sqnr: tuple[Sqnr, ...]
     measurement: Measurement | None
 
@@ -246,6 +247,7 @@ def _also(values: Reader, name: str) -> AlsoDevice:
 
 def _trained(values: Reader) -> Trained:
     measurement = values.child_or_none("measurement")
+    bits = (values.child_or_none("weight_bits") if "weight_bits" in values.values else None) or Reader({}, values.path("weight_bits"), values.file)
     return Trained(
         id=values.text("id"),
         accuracy_float=values.share_or_none("accuracy_float"),
@@ -254,6 +256,7 @@ def _trained(values: Reader) -> Trained:
         parameters=values.whole_or_none("parameters"),
         macs=values.whole_or_none("macs"),
         train_seconds=values.number_or_none("train_seconds"),
+        weight_bits=tuple(bits.whole(key) for key in sorted(bits.values)),
         sqnr=tuple(Sqnr(row.text("node"), row.number("local_db"), row.number("cumulative_db")) for row in values.children("layers_sqnr")),
         measurement=None if measurement is None else measurement_of(measurement),
     )

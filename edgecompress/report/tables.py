@@ -29,6 +29,7 @@ class TrainedRow:
     id: str
     family: str
     choices: str
+    bits: str
     chosen: bool
     accuracy_float: Figure
     accuracy_pruned: Figure
@@ -101,6 +102,12 @@ def trained_rows(report: Report) -> tuple[TrainedRow, ...]:
     return tuple(_trained_row(result, trials.get(result.id), result.id == report.summary.chosen) for result in ordered)
 
 
+def _bits(layers: tuple[int, ...]) -> str:
+    """How the weights are stored, which may be wider than the knob asked for where the limits allow it."""
+    counts = {bits: layers.count(bits) for bits in sorted(set(layers), reverse=True)}
+    return ", ".join(f"{number} of {len(layers)} layers stored in {bits} bits" for bits, number in counts.items())
+
+
 def screened_rows(report: Report) -> tuple[ScreenedRow, ...]:
     """A row for each short training, by round, the best first."""
     trials = {trial.id: trial for trial in report.trials}
@@ -119,6 +126,7 @@ def _trained_row(result: Trained, trial: Trial | None, chosen: bool) -> TrainedR
         id=result.id,
         family=trial.family if trial else "unknown",
         choices=describe_choices(trial) if trial else "choices not recorded",
+        bits=_bits(result.weight_bits),
         chosen=chosen,
         accuracy_float=figure(result.accuracy_float, percent, "not run"),
         accuracy_pruned=figure(result.accuracy_pruned_float, percent, "not run"),

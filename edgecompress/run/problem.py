@@ -122,7 +122,12 @@ def calibrations() -> Path:
 
 
 def make_spec(config: SearchConfig, devices: tuple[Device, ...]) -> SpaceSpec:
-    """The space in words. Further devices do not change it: widths that one of them does not like are still right."""
+    """The space in words. Further devices do not change it: widths that one of them does not like are still right.
+
+    Raises ConfigError for an own model with families.
+    """
+    if config.model and config.families:
+        raise ConfigError("--model searches variants of one network and --families among networks; give one of them")
     return SpaceSpec(names_of(config.families), config.model, devices[0].target.width_multiple)
 
 
