@@ -15,6 +15,7 @@ from edgecompress.data.dataset import load_dataset
 from edgecompress.data.parts import Dataset, Samples, TrainingData
 from edgecompress.errors import ConfigError, ModelError, unknown_name
 from edgecompress.hw.target import Target, load_target
+from edgecompress.ir import serialize
 from edgecompress.run.candidate import graph_metadata, input_range, short_name
 from edgecompress.run.compress_files import (
     DOCUMENT,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgecompress.compress.training import TrainConfig
+    from edgecompress.frontend.float_graph import FloatGraph
     from edgecompress.ir.graph import QuantizedGraph
 
 METHODS = ("uniform", "global", "nni-l1", "nni-l2", "nni-fpgm")
@@ -211,10 +213,21 @@ def _model(module: nn.Module, data: TrainingData, config: CompressConfig) -> _Mo
     from edgecompress.frontend.torch_import import from_torch
 
     floats = from_torch(module, data.input_shape, name=short_name(data.name))
-    settings = QuantizeConfig(input_range=input_range(data), metadata=graph_metadata(data))
+    bits = _stored_bits(Path(config.model), floats)
+    settings = QuantizeConfig(input_range=input_range(data), metadata=graph_metadata(data), weight_bits=bits, rounding="adaptive" if bits else "nearest")
     graph = quantize(floats, calibration_inputs(data, config), settings)
     channels = sum(group.channels for group in channel_groups(module, data.input_shape))
     return _Model(module, graph, channels, evaluate(module, data.validation)[0], accuracy_int8(graph, data.validation.x, data.validation.y))
+
+
+def _stored_bits(folder: Path, floats: FloatGraph) -> dict[str, int]:
+    """Weight bits that the layers of a run's candidate have; {}: 8 for all."""
+    if not (folder / "graph.json").is_file():
+        return {}
+    graph = serialize.load(folder / "graph.json")
+    known = {node.name for node in floats.nodes}
+    bits = {node.name: int(getattr(node.op, "weight_bits", 8)) for node in graph.nodes if node.name in known}
+    return {name: width for name, width in bits.items() if width < 8}
 
 
 def calibration_inputs(data: TrainingData, config: CompressConfig) -> np.ndarray:

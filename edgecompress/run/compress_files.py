@@ -81,7 +81,7 @@ def _check_same_data(folder: Path, data: Dataset) -> None:
     trained_on = serialize.load(folder / "graph.json").metadata
     if trained_on.get("data_hash", data.hash) != data.hash:
         raise ConfigError(f"the candidate in '{folder}' was trained on '{trained_on.get('data')}' ({str(trained_on.get('data_hash'))[:12]}), --data names "
-                          f"other data, '{data.name}' ({data.hash[:12]}); give the same")
+                          f"other data, '{data.name}' ({data.hash[:12]}); give the same, and the --seed of that search, which splits it")
 
 
 def restrict(data: Dataset, classes: Sequence[int]) -> Dataset:
