@@ -12,6 +12,7 @@ import edgecompress
 from edgecompress.errors import ConfigError
 
 # These show results or read the command line; they decide no answer.
+SAID = ("setting ", "limits of ")  # entries that come from the command
 _APART = ("cli", "report")
 # The loop that asks runs on every machine, so what it computes with must be the same everywhere.
 _PACKAGES = ("optuna", "numpy", "torch", "scikit-learn", "torch-pruning")
@@ -37,8 +38,12 @@ def code_identity() -> dict[str, str]:
 
 
 def default_name(identity: Mapping[str, str]) -> str:
-    """A study's name when the user gives none: machines with the same identity meet there, others never do."""
-    text = "".join(f"{key}={identity[key]}\0" for key in sorted(identity))
+    """A study's name when the user gives none: the same command meets there on all machines, whatever their code and data; `check_same` then tells.
+
+    Of the entries only what the command says counts: settings and limits. An identity without such entries counts as a whole.
+    """
+    said = [key for key in sorted(identity) if key.startswith(SAID)] or sorted(identity)
+    text = "".join(f"{key}={identity[key]}\0" for key in said)
     return f"edgecompress-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
