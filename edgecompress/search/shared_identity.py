@@ -11,8 +11,8 @@ from pathlib import Path
 import edgecompress
 from edgecompress.errors import ConfigError
 
-# These show results or read the command line; they decide no answer.
 SAID = ("setting ", "limits of ")  # entries that come from the command
+# These show results or read the command line; they decide no answer.
 _APART = ("cli", "report")
 # The loop that asks runs on every machine, so what it computes with must be the same everywhere.
 _PACKAGES = ("optuna", "numpy", "torch", "scikit-learn", "torch-pruning")
