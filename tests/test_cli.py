@@ -88,7 +88,7 @@ def test_output_that_is_a_file_or_foreign_folder(capsys: pytest.CaptureFixture[s
     (["--emulator", "qmeu"], ExitCode.USAGE, "Did you mean 'qemu'?"),
     (["--cc", "/nonexistent/gcc"], ExitCode.TOOL_MISSING, "'/nonexistent/gcc' was not found"),
     (["--range-method", "mes"], ExitCode.USAGE, "Did you mean 'mse'?"),
-    (["--target", "host"], ExitCode.USAGE, "cannot be searched for"),
+    (["--target", "host"], ExitCode.USAGE, "no usable latency profile"),
     (["--target", "cortex-m0plus", "--profile", "cortex-m7-emulated"], ExitCode.USAGE, "edgecompress profile --target cortex-m0plus"),
     (["--data", "\udcff.npz"], ExitCode.USAGE, "UTF-8"),
 ])
