@@ -18,14 +18,19 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    """`text` with its control characters as escapes: names from files and the command line must not steer a terminal or begin a new line."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class EdgecompressError(Exception):
-    """A failure the user can act on: one sentence, optional detail lines. The CLI prints it without a traceback."""
+    """A failure the user can act on: one sentence (made `printable`), optional detail lines. The CLI prints it without a traceback."""
 
     exit_code: ExitCode = ExitCode.USAGE
 
     def __init__(self, message: str, *details: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = printable(message)
+        super().__init__(self.message)
         self.details = details
 
     def __str__(self) -> str:

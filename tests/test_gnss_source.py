@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgecompress.data import gnss, gnss_source
@@ -137,6 +137,7 @@ def test_what_does_not_fit_is_refused_before_it_is_made() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example({"train": "\n"}, "gnss")
 @given(
     st.dictionaries(st.sampled_from([*gnss_source.OPTIONS, "other"]), st.text(max_size=12), max_size=4), st.sampled_from(sorted(gnss_source.TASKS))
 )

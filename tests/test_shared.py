@@ -47,10 +47,16 @@ class Machine:
 
     def __init__(self, tmp_path: Path, name: str, settings: Mapping[str, Any], **changes: Any) -> None:
         path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps({**settings, "folder": str(tmp_path / name), **changes}))
+        self.settings = {**settings, "folder": str(tmp_path / name), **changes}
+        path.write_text(json.dumps(self.settings))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "shared_worker.py"), str(path)], env=environment, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def has_begun(self) -> bool:
+        """Whether it has worked on a task yet."""
+        path = Path(self.settings["log"])
+        return path.exists() and any(line.endswith(f" {self.process.pid}") for line in path.read_text().splitlines())
 
     def result(self) -> tuple[int, Any, str]:
         """Exit code, what it printed as JSON, and what it said on the way."""
@@ -202,9 +208,9 @@ def test_a_machine_that_slept_uses_what_the_others_found(server: Postgres, setti
 
 
 def test_a_database_that_comes_back(server: Postgres, settings: dict[str, Any], machines: Any) -> None:
-    settings |= {"storage": server.url, "seconds": 0.2, "scores": 30}
+    settings |= {"storage": server.url, "seconds": 0.2, "scores": 60}
     pair = [machines("one"), machines("two")]
-    wait_until(lambda: len(begun(settings)) >= 8)
+    wait_until(lambda: len(begun(settings)) >= 8 and all(machine.has_begun() for machine in pair))
     server.stop()
     time.sleep(2)
     server.start()

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgecompress.errors import printable
+
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Adds --format table|json."""
@@ -28,11 +30,6 @@ def _plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(_plain(value), indent=2))
-
-
-def printable(text: str) -> str:
-    """Control characters, which names from files may hold, as escapes: a terminal obeys them."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
