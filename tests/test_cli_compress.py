@@ -170,6 +170,8 @@ def test_folders_are_not_overwritten_silently(inside: Path, tmp_path: Path, caps
     ((), "exactly one of --ratio"),
     (("--ratio", "0.5", "--auto"), "exactly one of --ratio"),
     (("--ratio", "1.5"), "pruning ratio of 1.5"),
+    (("--ratio", "nan"), "pruning ratio of nan"),
+    (("--ratio", "stem=0.5,body=-1"), "pruning ratio of -1"),
     (("--ratio", "half"), "must be a number such as 0.5"),
     (("--ratio", "stem=0.5,stem=0.2"), "names a group twice"),
     (("--ratio", "sten=0.5"), "Did you mean 'stem'"),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgecompress.compress.prune.nni_masks import ALGORITHMS, make_masks, masks_to_module, read_masks
-from edgecompress.errors import ConfigError, ModelError, ToolMissingError
+from edgecompress.errors import ConfigError, ToolMissingError
 from tests.tools import require_tool
 
 SHAPE = (8, 8, 1)
@@ -88,8 +88,12 @@ def test_masks_of_another_model_are_told() -> None:
     module = Residual()
     with pytest.raises(ConfigError, match=r"a layer 'features\.0' that the model does not have"):
         masks_to_module(module, {"features.0": {"weight": torch.zeros(1)}}, SHAPE)
-    with pytest.raises(ModelError, match=r"mask of 'wide' has shape \(7, 3\), its weights have \(12, 8, 1, 1\)"):
+    with pytest.raises(ConfigError, match=r"mask of 'wide' has shape \(7, 3\), its weights have \(12, 8, 1, 1\)"):
         masks_to_module(module, {"wide": {"weight": torch.zeros(7, 3)}}, SHAPE)
+    with pytest.raises(ConfigError, match=r"mask of 'wide' has shape \(1,\)"):
+        masks_to_module(module, {"wide": {"weight": torch.zeros(1)}}, SHAPE)
+    with pytest.raises(ConfigError, match="mask of 'wide' holds values that are not finite"):
+        masks_to_module(module, {"wide": {"weight": torch.full((12, 1, 1, 1), float("nan"))}}, SHAPE)
 
 
 def test_mask_files_hold_tensors_only(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ class CompressConfig:
                 raise unknown_name(what, value, known)
         if sum((self.ratio is not None, self.auto, self.masks is not None)) != 1:
             raise ConfigError("say what to prune with exactly one of --ratio (how much), --auto (as much as --max-drop allows) and --masks (a file of NNI)")
+        for ratio in self.ratio.values() if isinstance(self.ratio, Mapping) else () if self.ratio is None else (self.ratio,):
+            if not 0 <= ratio < 1:  # not a number is refused here too
+                raise ConfigError(f"a pruning ratio of {ratio:g} was asked for with --ratio; it must be at least 0 and below 1")
         if self.schedule == "agp" and (self.auto or self.masks is not None or self.method.startswith("nni")):
             raise ConfigError("the schedule 'agp' reaches a given ratio; give --ratio with --prune uniform or global, or take the schedule one-shot")
         if self.schedule == "agp" and self.recovery not in ("finetune", "both"):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgecompress.compress.prune.groups import InputShape, Pruned, TracedModule
-from edgecompress.errors import ConfigError, ModelError, ToolMissingError, unknown_name
+from edgecompress.errors import ConfigError, ToolMissingError, unknown_name
 
 Masks = Mapping[str, Mapping[str, torch.Tensor]]  # layer -> {"weight": 0 or 1 for each weight, "bias": ...}
 ALGORITHMS = {"l1": "L1NormPruner", "l2": "L2NormPruner", "fpgm": "FPGMPruner"}  # of nni.compression.pruning
@@ -61,11 +61,15 @@ def read_masks(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     except Exception as error:  # the unpickler meets hostile bytes here: anything can come out of it
         raise ConfigError(f"the masks in '{path}' cannot be read ({type(error).__name__}); write them with torch.save(masks, file)") from None
     fits = isinstance(document, dict) and all(
-        isinstance(name, str) and isinstance(mask, dict) and all(value is None or isinstance(value, torch.Tensor) for value in mask.values())
+        isinstance(name, str) and isinstance(mask, dict) and all(value is None or _dense(value) for value in mask.values())
         for name, mask in document.items())
     if not fits:
         raise ConfigError(f"'{path}' holds no masks; they are a dictionary from a layer's name to its masks, such as {{'weight': tensor}}")
     return {name: {key: value for key, value in mask.items() if value is not None} for name, mask in document.items()}
+
+
+def _dense(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def make_masks(module: nn.Module, input_shape: InputShape, algorithm: str, ratio: float) -> dict[str, dict[str, torch.Tensor]]:
@@ -125,11 +129,10 @@ def _masked_channels(module: nn.Module, name: str, mask: Mapping[str, torch.Tens
         raise ConfigError(f"the masks name a layer '{name}' that the model does not have; give the masks of this model") from None
     if not _weighted(layer):
         return set()
-    weight = layer.weight
+    weight, given = layer.weight, mask["weight"]
     assert isinstance(weight, torch.Tensor)
-    try:
-        whole = torch.broadcast_to(mask["weight"], weight.shape)
-    except RuntimeError:
-        raise ModelError(f"the mask of '{name}' has shape {tuple(mask['weight'].shape)}, its weights have {tuple(weight.shape)}; "
-                         "give the masks of this model") from None
-    return {int(channel) for channel in torch.nonzero(~whole.bool().flatten(1).any(dim=1)).flatten()}
+    if given.ndim != weight.ndim or any(one not in (1, size) for one, size in zip(given.shape, weight.shape, strict=True)):
+        raise ConfigError(f"the mask of '{name}' has shape {tuple(given.shape)}, its weights have {tuple(weight.shape)}; give the masks of this model")
+    if given.is_complex() or not bool(torch.isfinite(given).all()):
+        raise ConfigError(f"the mask of '{name}' holds values that are not finite numbers; allowed are 0 (gone) and 1 (kept)")
+    return {int(channel) for channel in torch.nonzero(~torch.broadcast_to(given, weight.shape).bool().flatten(1).any(dim=1)).flatten()}
