@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecompress.search.shared_identity import code_hash
+
 WORKERS = 2
 SPEECH = "{shared}/audio/speech_commands12_features.npz?x=mfcc_f16&y=labels&split=split&classes=classes"
 
@@ -70,7 +72,9 @@ def run(setting: str, arm: str, seed: int, arguments: argparse.Namespace) -> dic
     if done.returncode not in (0, 1) or not done.stdout:
         raise SystemExit(f"{setting}, {arm}, seed {seed} ended with code {done.returncode}")
     printed = json.loads(done.stdout)
-    summary = {**printed, "minutes": (time.monotonic() - started) / 60, "training_minutes": arguments.minutes, "family": family_of(folder, printed["chosen"])}
+    family = family_of(folder, printed["chosen"])
+    minutes = (time.monotonic() - started) / 60
+    summary = {**printed, "code": code_hash(), "minutes": minutes, "training_minutes": arguments.minutes, "family": family}
     finished.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary
 
@@ -137,6 +141,8 @@ def main() -> None:
               f"reference {chosen.reference.partition(':')[2]}")
     print()
     print(table(results, settings, arms))
+    codes = sorted({str(row.get("code", "unknown")) for rows in results.values() for row in rows})
+    print(f"\ncode of the runs: {', '.join(codes)}{'; compare only runs of the same code' if len(codes) > 1 else ''}")
 
 
 if __name__ == "__main__":

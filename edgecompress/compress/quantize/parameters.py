@@ -12,6 +12,7 @@ from edgecompress.frontend.float_graph import TIED, WEIGHTED, FloatGraph, FloatN
 from edgecompress.ir.graph import Tensor
 
 FIXED: dict[str, tuple[float, int]] = {"softmax": (1 / 256, -128), "sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0)}  # as TFLite demands
+BIAS_LIMIT = 2**30  # of a quantized bias; leaves the other half of the accumulator to the products
 SOFTMAX_INPUT_FLOOR = 2.0**-26
 
 

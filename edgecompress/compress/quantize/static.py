@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecompress.compress.quantize.config import QuantizeConfig, WeightBits, layer_bits
 from edgecompress.compress.quantize.equalize import equalize
-from edgecompress.compress.quantize.parameters import choose_parameters, observed_tensors, roots
+from edgecompress.compress.quantize.parameters import BIAS_LIMIT, choose_parameters, observed_tensors, roots
 from edgecompress.compress.quantize.ranges import Range, choose_range, observe
 from edgecompress.compress.quantize.weights import QuantizedWeights, quantize_weights, rounded
 from edgecompress.errors import DataError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from edgecompress.compress.quantize.bias_correction import Rounder
 
 __all__ = ["Calibrated", "QuantizeConfig", "WeightBits", "calibrate", "quantize", "quantize_calibrated", "round_weights"]
-
-BIAS_LIMIT = 2**30  # leaves the other half of the accumulator to the products
 
 
 def quantize(graph: FloatGraph, calibration: np.ndarray, config: QuantizeConfig | None = None) -> QuantizedGraph:

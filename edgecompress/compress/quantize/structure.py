@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from edgecompress.compress.quantize.config import WeightBits, layer_bits
-from edgecompress.compress.quantize.parameters import affine_parameters, fixed_parameters
+from edgecompress.compress.quantize.parameters import BIAS_LIMIT, affine_parameters, fixed_parameters
 from edgecompress.compress.quantize.ranges import Range
 from edgecompress.compress.quantize.weights import quantize_weights
 from edgecompress.frontend.emit import LayerConstants, emit_graph
@@ -17,7 +17,6 @@ from edgecompress.frontend.passes import prepare
 from edgecompress.ir.graph import QuantizedGraph, Tensor
 from edgecompress.ir.requant import Requant
 
-BIAS_LIMIT = 2**30  # as in static.py
 RANGE = 8.0  # of tensors whose activation sets no bound
 TYPICAL_WEIGHT = {8: 45.0, 4: 3.0, 2: 0.8}  # root mean square of the integers that bell-shaped weights become
 
