@@ -35,13 +35,14 @@ from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.hw.uncertainty import COVERAGE
 from edgecompress.ir.graph import QuantizedGraph
-from edgecompress.lower import lower, lowering
+from edgecompress.lower import lower
 from edgecompress.lower.artifact import Artifact
 from edgecompress.lower.options import LowerOptions
 from edgecompress.lower.vectors import named_vectors
 
 SHAPES = ((8, 8, 1, 10), (28, 28, 1, 10), (49, 10, 1, 12), (32, 32, 3, 10), (128, 9, 1, 6))  # height, width, channels, classes
 MAX_MACS = 4_000_000
+CALIBRATION = 32  # random samples that choose the scales
 CLOSE_PERCENT = 15.0
 MODELS_PER_PROGRAM = 10
 PASSES = 2  # over all programs
@@ -91,11 +92,9 @@ def percent(predicted: float, seen: float) -> float:
     return 100 * (predicted / seen - 1)
 
 
-def compare(graph: QuantizedGraph, target: Target, profile: HardwareProfile, options: LowerOptions | None = None, passes: bool = True) -> Comparison:
-    """Lowers, predicts, builds and runs one model. `passes`: with the rewriting before; not for placeholder weights, whose channels are all dead."""
-    vectors = named_vectors(graph, None)
-    artifact: Artifact = lower(graph, target, vectors, options=options) if passes else \
-        lowering(target.lowering).lower(graph, target, vectors, "random", options or LowerOptions())
+def compare(graph: QuantizedGraph, target: Target, profile: HardwareProfile, options: LowerOptions | None = None) -> Comparison:
+    """Lowers, predicts, builds and runs one model."""
+    artifact: Artifact = lower(graph, target, named_vectors(graph, None), options=options)
     cost = estimate(artifact.plan, profile, target)
     with tempfile.TemporaryDirectory() as folder:
         artifact.write(Path(folder) / "artifact")
@@ -114,11 +113,11 @@ def unseen_models(models: int, seed: int) -> list[tuple[tuple[str, ...], Quantiz
     """Random models of the search space: (candidate, family, input and MACs as texts; graph). Those that cannot be lowered are told and left out."""
     import torch
 
-    from edgecompress.compress.quantize.structure import quantize_structure
+    from edgecompress.compress.quantize.static import QuantizeConfig, quantize
     from edgecompress.frontend.torch_import import from_torch
     from edgecompress.search.space import build, random_candidate, weight_bits
 
-    random = np.random.default_rng(seed)
+    random, values = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     found: list[tuple[tuple[str, ...], QuantizedGraph]] = []
     while len(found) < models:
         height, width, channels, classes = SHAPES[len(found) % len(SHAPES)]
@@ -126,7 +125,10 @@ def unseen_models(models: int, seed: int) -> list[tuple[tuple[str, ...], Quantiz
         torch.manual_seed(seed)
         try:
             module = build(candidate, (height, width, channels), classes).eval()
-            graph = quantize_structure(from_torch(module, (height, width, channels)), weight_bits(candidate, module))
+            samples = values.normal(size=(CALIBRATION, height, width, channels)).astype(np.float32)
+            settings = QuantizeConfig(weight_bits=weight_bits(candidate, module))
+            # with values like a model's: the time of a softmax depends on them
+            graph = quantize(from_torch(module, (height, width, channels)), samples, settings)
         except EdgecompressError as error:
             print(f"left out: {candidate.id} ({candidate.family}): {error.message}")
             continue
@@ -142,7 +144,7 @@ def search_space(target: Target, profile: HardwareProfile, models: int, seed: in
     rows: list[tuple[str, ...]] = []
     for facts, graph in unseen_models(models, seed):
         try:
-            found.append(compare(graph, target, profile, passes=False))
+            found.append(compare(graph, target, profile))
         except ConfigError as error:  # a kernel that is newer than the profile
             print(f"left out: {facts[0]} ({facts[1]}): {error.message}")
             continue
@@ -188,7 +190,7 @@ def _program(graphs: list[QuantizedGraph], target: Target, profile: HardwareProf
     subjects, frames, expected, costs = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for index, graph in enumerate(graphs):
-            artifact = lowering(target.lowering).lower(graph, target, named_vectors(graph, None), "random", LowerOptions())
+            artifact = lower(graph, target, named_vectors(graph, None))
             costs.append(estimate(artifact.plan, profile, target))
             artifact.write(Path(folder) / graph.name)
             subjects.append(load_subject(Path(folder) / graph.name))

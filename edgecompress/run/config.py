@@ -34,8 +34,8 @@ class SearchConfig:
     families: str = ""  # comma-separated; "" takes all
     sampler: str = "nsga2"
     proxies: str = ""  # comma-separated; "" takes what --calibrate-proxies kept for this data, else naswot
-    trials: int = 240
-    population: int = 40
+    trials: int = 480
+    population: int = 56
     pick: str = "hypervolume"  # how candidates are picked for training
     screen: int = 12  # candidates that are trained briefly before top_k of them are trained to the end; no more than top_k: none
     top_k: int = 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgecompress.errors import ConfigError, ModelError, TrainingError
@@ -21,11 +23,12 @@ from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation
 from edgecompress.search.teacher import TEACHER
 
-LEAST_EPOCHS = 3  # of a short training: less says little about a longer one
+LEAST_SHARE, LEAST_EPOCHS = 0.2, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
 LEAST_SCREEN = 4
+DEEP = 2.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
+LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
-
-
+SPEED = ("epoch_seconds", "epochs")  # what is known of a candidate's speed
 
 @dataclass(frozen=True)
 class Screened:
@@ -58,6 +61,7 @@ class Race:
         self._failures: list[str] = []
         self._left_out: set[str] = set()
         self._halving = Halving(course.space, 0, 1, config.pick, config.seed)
+        self._epoch_seconds = 0.0  # of CPU time; only known where time is limited
         self.screened: list[Screened] = []
 
     def winners(self, feasible: Sequence[Trial]) -> list[Trial]:
@@ -81,31 +85,60 @@ class Race:
         return self._train_fully(standing, len(rungs) - 1)
 
     def _planned(self, feasible: Sequence[Trial]) -> Halving:
-        """The rungs. Where time is limited, only as many candidates as can be told apart in it: each gets LEAST_EPOCHS in the first rung."""
+        """The rungs. Where time is limited, only as many candidates as can be told apart in it, and only as many finalists as it can train well."""
         config, space = self._config, self._course.space
         screen, top_k = min(config.screen, len(feasible)), min(config.top_k, len(feasible))
         whole = Halving(space, screen, top_k, config.pick, config.seed)
-        if not self._course.seconds or not whole.guided:
+        if not self._course.seconds or len(whole.rungs) == 1:
             return whole
-        portion = whole.rungs[0].count * whole.rungs[0].share / sum(rung.count * rung.share for rung in whole.rungs)
-        affordable = int(self._course.seconds * portion / (LEAST_EPOCHS * self._epoch_seconds(whole.first(feasible))))
-        fewer = min(screen, max(affordable, LEAST_SCREEN))
-        return Halving(space, fewer, min(top_k, max(1, round(fewer / 3))), config.pick, config.seed)
+        speeds = self._speeds(whole.first(feasible))
+        epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
+        first, last = (self._seconds * whole.parts[place] / self._epoch_seconds for place in (0, -1))  # in epochs of one candidate
+        fewer = min(screen, max(int(first / max(LEAST_EPOCHS, LEAST_SHARE * epochs)), LEAST_SCREEN))
+        return Halving(space, fewer, min(top_k, max(1, int(last / (DEEP * epochs)))), config.pick, config.seed)
 
-    def _epoch_seconds(self, trials: Sequence[Trial]) -> float:
-        """CPU seconds of an epoch of the middle one of these candidates, measured once a run."""
+    def _speeds(self, trials: Sequence[Trial]) -> list[dict[str, float]]:
+        """Of these candidates the CPU seconds of an epoch, from a few batches, and the epochs of a full training; measured once a run."""
         path = self._run.path / "screen" / "speed.json"
         if not path.exists():
-            middle = sorted(trials, key=lambda t: (t.score.macs, t.candidate.id))[len(trials) // 2]
-            for _, answer in self._evaluator.answers([Task("train/speed", speed_task, {"candidate": middle.candidate.to_json()}, self._course.files)]):
-                if answer.error:
-                    raise TrainingError(answer.error)
-                write_json(path, dict(answer.values))
+            owners = {f"train/{trial.candidate.id}/speed": trial.candidate for trial in trials}
+            tasks = [Task(key, speed_task, {"candidate": candidate.to_json()}, self._course.files) for key, candidate in owners.items()]
+            answers = {task.key: answer.values for task, answer in self._evaluator.answers(tasks) if not self._failed(owners[task.key], answer)}
+            if not answers:
+                raise TrainingError(self._failures[0])
+            write_json(path, [dict(answers[key]) for key in sorted(answers)])
         found = read_json(path)
-        seconds = found.get("epoch_seconds") if isinstance(found, dict) else None
-        if not isinstance(seconds, float) or not 0 < seconds < float("inf"):
+        if not isinstance(found, list) or not found or not all(
+                isinstance(row, dict) and all(isinstance(row.get(key), int | float) and 0 < row[key] < 1e9 for key in SPEED) for row in found):
             raise ConfigError(f"'{path}' is damaged; delete it and run again with --resume")
-        return seconds
+        return found
+
+    @property
+    def _seconds(self) -> float:
+        """CPU seconds of all trainings of candidates; 0: trainings are measured in epochs."""
+        return self._course.seconds * (1 - TEACHER_SHARE if self._course.files else 1.0)
+
+    def _length(self, trials: Sequence[Trial], number: int, last: bool) -> dict[str, Any]:
+        """How long these candidates of a rung train. All of them for the same epochs, or for the seconds that are left in the last rung: by the clock
+        the networks that learn fast at first would win, which are the small ones."""
+        rungs = self._halving.rungs
+        share = {"share": rungs[number].share}
+        if not self._seconds:
+            return share
+        if last:
+            spent = sum(self._spent(path) for path in sorted((self._run.path / "screen").glob("*-*.json")))
+            return {**share, "seconds": max(self._seconds - spent, LEAST_FINAL * self._seconds) / max(len(trials), 1)}
+        part = self._seconds * self._halving.parts[number]
+        if number == 0:
+            epochs = part / (rungs[0].count * self._epoch_seconds)
+        else:
+            costs = [(stored[0]["seconds"], stored[0]["epochs"]) for trial in trials if (stored := self._stored(trial.candidate, number - 1)) is not None]
+            epochs = part / max(sum(seconds / max(count, 1) for seconds, count in costs), 1e-3)
+        return {**share, "epochs": max(LEAST_EPOCHS, round(epochs))}
+
+    def _spent(self, path: Path) -> float:
+        stored = kept(path.with_suffix(""))
+        return 0.0 if stored is None else float(stored[0]["seconds"])
 
     def _observed(self, trials: Sequence[Trial], number: int) -> list[Observation]:
         """Trains for this rung what has not been; those that failed are left out."""
@@ -122,17 +155,11 @@ class Race:
         found = [trial for trial in self._course.score(children) if trial.score.feasible]
         return list({trial.candidate.id: trial for trial in found}.values())
 
-    def _portion(self, number: int) -> float:
-        """Part of all training that one training of a rung is."""
-        rungs = self._halving.rungs
-        left = 1 - TEACHER_SHARE if self._course.files else 1.0
-        return left * rungs[number].share / sum(rung.count * rung.share for rung in rungs)
-
-    def _task(self, trial: Trial, number: int, last: bool) -> Task:
+    def _task(self, trial: Trial, number: int, last: bool, length: Mapping[str, Any]) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
         files = {**self._course.files, "model.pt": before[1]} if before and before[1] is not None else dict(self._course.files)
-        payload = {"candidate": candidate.to_json(), "rung": number, "share": self._halving.rungs[number].share, "portion": self._portion(number)}
+        payload = {"candidate": candidate.to_json(), "rung": number, **length}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
     def _goes_on(self, candidate: Candidate) -> bool:
@@ -150,7 +177,9 @@ class Race:
     def _train_rung(self, trials: Sequence[Trial], number: int) -> dict[str, float]:
         """Accuracies by candidate of those that trained."""
         known = {trial.candidate.id: stored[0]["accuracy"] for trial in trials if (stored := self._stored(trial.candidate, number)) is not None}
-        tasks = [self._task(trial, number, False) for trial in trials if trial.candidate.id not in known and trial.candidate.id not in self._left_out]
+        length = self._length(trials, number, False)
+        tasks = [self._task(trial, number, False, length) for trial in trials
+                 if trial.candidate.id not in known and trial.candidate.id not in self._left_out]
         owners = {f"train/{trial.candidate.id}/{number}": trial.candidate for trial in trials}
         for task, answer in self._evaluator.answers(tasks):
             candidate = owners[task.key]
@@ -175,7 +204,8 @@ class Race:
         owners = {f"train/{trial.candidate.id}/{number}": trial.candidate for trial in missing}
         done = len(trials) - len(missing)
         self._progress.step(done)
-        for task, answer in self._evaluator.answers([self._task(trial, number, True) for trial in missing]):
+        length = self._length(trials, number, True)
+        for task, answer in self._evaluator.answers([self._task(trial, number, True, length) for trial in missing]):
             if self._failed(owners[task.key], answer):
                 continue
             self._keep(owners[task.key], answer)

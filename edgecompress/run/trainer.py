@@ -37,7 +37,7 @@ Files = Mapping[str, bytes]
 PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense network's training
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
 PRUNING_SAMPLES = 256  # training samples from which pruned layers are solved for
-SPEED_BATCHES = 12
+SPEED_BATCHES = 8
 SQNR_SAMPLES = 64  # of the validation part
 SETTLING = 128  # training samples that repair the statistics of a compressed own model before it is trained
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
@@ -85,8 +85,8 @@ def _with_weights(module: nn.Module, content: bytes) -> nn.Module:
 
 
 def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate at its pruned widths for a share of a full training. Payload: candidate, rung, share of the epochs or portion of the seconds;
-    file model.pt: go on from it.
+    """Trains a candidate at its pruned widths for a while. Payload: candidate, rung, epochs or else share of a full training; file model.pt: go on
+    from it.
 
     The accuracy is that of the quantized network where weights have fewer than 8 bits, which cost accuracy of their own.
     """
@@ -99,16 +99,19 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
     torch.manual_seed(seed)
     teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
-    recipe = make_recipe(data, config, payload["share"], seconds := context.seconds * payload["portion"])
+    recipe = make_recipe(data, config, payload["share"], 0.0)
+    if "epochs" in payload:
+        recipe = replace(recipe, epochs=payload["epochs"])
     if teacher is not None:
-        recipe = replace(recipe.for_finetuning(), seconds=seconds)
+        recipe = replace(recipe.for_finetuning(), epochs=recipe.epochs)
     if "model.pt" in files:
         module = _with_weights(module, files["model.pt"])
         recipe = replace(recipe, learning_rate=recipe.learning_rate / 2)
         seed += payload["rung"]
+    started = time.process_time()
     result = train(module, data.train, data.validation, recipe, seed, teacher=teacher)
     values = {"accuracy": _quantized_accuracy(result, candidate, context, space), "accuracy_float": result.accuracy, "epochs": len(result.history),
-              "loss": result.best.validation_loss, "seconds": result.seconds}
+              "loss": result.best.validation_loss, "seconds": time.process_time() - started}
     return Answer(values, {"model.pt": weights_of(result.module)})
 
 
@@ -137,7 +140,7 @@ def _quantized_accuracy(result: TrainResult, candidate: Candidate, context: Cont
 
 
 def speed_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """CPU seconds that an epoch of a candidate takes, from SPEED_BATCHES batches."""
+    """CPU seconds that an epoch of a candidate takes, from SPEED_BATCHES batches, and the epochs of a full training."""
     from edgecompress.compress.batches import steps_per_epoch
     from edgecompress.compress.finetune import train
 
@@ -152,11 +155,11 @@ def speed_task(context: Context, payload: Payload, files: Files) -> Answer:
     recipe = make_recipe(data, context.config, 1.0, 0.0)
     train(_built(candidate, context, context.problem.make_space()), data.train, data.validation, recipe, 0, stop=enough)
     batch = (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1)
-    return Answer({"epoch_seconds": max(batch * steps_per_epoch(recipe, len(data.train)), 1e-3)})
+    return Answer({"epoch_seconds": max(batch * steps_per_epoch(recipe, len(data.train)), 1e-3), "epochs": recipe.epochs})
 
 
 def final_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate to the end and quantizes it. Payload: candidate, portion of the seconds; file model.pt: weights of its last rung.
+    """Trains a candidate to the end and quantizes it. Payload: candidate, seconds if they end it; file model.pt: weights of its last rung.
 
     Answers with the files model.pt, graph.json and graph.npz, and the values of training.json.
     """
@@ -169,7 +172,7 @@ def final_task(context: Context, payload: Payload, files: Files) -> Answer:
     space = context.problem.make_space()
     torch.manual_seed(train_seed(context.config, candidate))
     dense_accuracy, module = _fully_trained(candidate, context, space, payload, files)
-    outcome = _quantize(module.eval(), candidate, context, space, context.seconds * payload["portion"])
+    outcome = _quantize(module.eval(), candidate, context, space, payload.get("seconds", 0.0))
     judged = np.random.default_rng(context.config.seed).permutation(len(data.validation.y))[:SQNR_SAMPLES]
     values = {
         "accuracy_dense": dense_accuracy,
@@ -196,7 +199,7 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     data, config, seed = context.data, context.config, train_seed(context.config, candidate)
     teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
-    seconds = context.seconds * payload["portion"] * (1 - (FEW_BITS_QAT if _has_few_bits(candidate, module, space) else QAT))
+    seconds = payload.get("seconds", 0.0) * (1 - (FEW_BITS_QAT if _has_few_bits(candidate, module, space) else QAT))
     recipe = make_recipe(data, config, 1.0, seconds)
     if teacher is not None:
         recipe = replace(recipe.for_finetuning(), seconds=seconds)

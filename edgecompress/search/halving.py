@@ -112,6 +112,11 @@ class Halving:
         self.rungs = rungs(screen, top_k)
 
     @property
+    def parts(self) -> tuple[float, ...]:
+        """Of all training, what each rung gets."""
+        return BUDGET_SHARES[len(self.rungs)]
+
+    @property
     def guided(self) -> bool:
         """Whether half of the first rung is picked by what the other half taught."""
         return len(self.rungs) > 1 and self._how == "hypervolume"

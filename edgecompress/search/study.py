@@ -1,8 +1,9 @@
 """The zero-shot search: Optuna asks, an evaluator's processes score, a journal remembers.
 
-The same seed gives the same candidates however many workers there are and however often the run is killed: each
-question has its own seed and depends only on finished generations, and answers are put in the order of the questions.
-A killed run loses the trials in flight, nothing else.
+Every family is a study of its own, with the same number of questions: proxies compare networks of one family well and families badly, and in a study
+of all families one of them soon has all the questions. The same seed gives the same candidates however many workers there are and however often the
+run is killed: each generation has its own seeds and depends only on finished ones, and answers are put in the order of the questions. A killed run
+loses the trials in flight, nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from optuna.study import StudyDirection
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, Evaluator, Task
 from edgecompress.search.objective import Problem, Score, score
-from edgecompress.search.space import Candidate, Space, trial_parameters
+from edgecompress.search.space import Candidate, Space, suggest, trial_parameters
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """Who asks (a name in SAMPLERS), how many questions a generation has, and how many objectives an answer has."""
+    """Who asks (a name in SAMPLERS), how many questions a generation has at least, and how many objectives an answer has."""
 
     sampler: str
     population: int
@@ -52,22 +53,8 @@ SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {  # po
 }
 
 
-def _question_seed(seed: int, index: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "little") & 0x7FFFFFFF
-
-
-def suggest_everywhere(trial: optuna.trial.Trial, space: Space) -> Candidate:
-    """The trial's candidate, with the knobs of all families suggested.
-
-    NSGA-II crosses over only parameters that every trial has; with knobs suggested for the chosen family alone, all of
-    them would be drawn at random for ever.
-    """
-    from edgecompress.search.space import suggest
-
-    for name, family in space.families.items():
-        for knob in family.knobs:
-            trial.suggest_categorical(f"{name}.{knob.name}", knob.choices)
-    return suggest(trial, space)
+def _question_seed(seed: int, family: str, index: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{family}/{index}".encode()).digest()[:4], "little") & 0x7FFFFFFF
 
 
 class HasProblem(Protocol):
@@ -86,13 +73,6 @@ def score_task(context: HasProblem, payload: Mapping[str, Any], files: Mapping[s
     return Answer(score(Candidate.from_json(payload["candidate"]), context.problem).to_json())
 
 
-def _shown(trial: optuna.trial.FrozenTrial, candidate: Candidate) -> optuna.trial.FrozenTrial:
-    """The trial as people see it in a shared storage: without the knobs of other families."""
-    names = [name for name in trial.params if "." not in name or name.partition(".")[0] == candidate.family]
-    return optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params={name: trial.params[name] for name in names},
-                                     distributions={name: trial.distributions[name] for name in names}, user_attrs={"candidate": candidate.to_json()})
-
-
 class Study:
     """The journal in `study.log` (any Optuna tool opens it) and the loop that fills it."""
 
@@ -109,6 +89,18 @@ class Study:
                                                 directions=self._directions, load_if_exists=True)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(f"the study log '{log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
+
+    @property
+    def _members(self) -> int:
+        """Questions of one family in a generation."""
+        return max(2, -(-self._settings.population // len(self._space.families)))
+
+    def _family(self, index: int) -> str:
+        """Whose question this is."""
+        if index < len(self._starts):
+            return self._starts[index].family
+        names = list(self._space.families)
+        return names[index % len(names)]
 
     @property
     def _directions(self) -> list[StudyDirection]:
@@ -131,25 +123,27 @@ class Study:
 
     def run(self, evaluator: Evaluator, trials: int, progress: Progress) -> list[Trial]:
         """Goes on until `trials` questions are answered. Raises DeviceError if worker processes die."""
-        for first in range(0, trials, self._settings.population):
-            self._generation(evaluator, range(first, min(first + self._settings.population, trials)), trials, progress)
+        generation = self._members * len(self._space.families)
+        for first in range(0, trials, generation):
+            self._generation(evaluator, range(first, min(first + generation, trials)), trials, progress)
         progress(trials, trials)
         return self.trials()
 
     def score_also(self, evaluator: Evaluator, candidates: Sequence[Candidate], first: int, progress: Progress) -> list[Trial]:
         """Scores these candidates as the questions from number `first` on; those that are answered already are not asked again."""
         answered = self._answered()
-        memory = optuna.create_study(directions=self._directions, sampler=self._sampler(first))
+        memories = {candidate.family: self._memory(candidate.family, {}, first) for candidate in candidates}
         questions = []
         for index, candidate in enumerate(candidates, start=first):
             if index not in answered:
+                memory = memories[candidate.family]
                 memory.enqueue_trial(trial_parameters(candidate, self._space))
                 questions.append(self._ask(memory, index))
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
         done = len(candidates) - len(questions)
         for members, answer in _answers(evaluator, questions, known, self._files):
             for trial in members:
-                self._tell(memory, trial, answer)
+                self._tell(trial, answer)
             done += len(members)
             progress(done, len(candidates))
         return [trial for trial in self.trials() if first <= trial.number < first + len(candidates)]
@@ -159,43 +153,46 @@ class Study:
         missing = [index for index in indices if index not in answered]
         if not missing:
             return
-        memory = optuna.create_study(directions=self._directions)
-        memory.add_trials([answered[index] for index in sorted(answered) if index < indices.start])
+        before = {index: trial for index, trial in answered.items() if index < indices.start}
+        memories = {family: self._memory(family, before, indices.start) for family in sorted({self._family(index) for index in indices})}
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
-        memory.sampler = self._sampler(indices.start)
-        asked = {index: self._ask(memory, index) for index in indices}
+        asked = {index: self._ask(memories[self._family(index)], index) for index in indices}
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
         done = len(answered)
         for members, answer in _answers(evaluator, [asked[index] for index in missing], known, self._files):
             for trial in members:
-                self._tell(memory, trial, answer)
+                self._tell(trial, answer)
             done += len(members)
             progress(done, trials)
 
-    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
-        """Of the generation that begins with this question: its questions are always asked together and in order."""
+    def _memory(self, family: str, answered: Mapping[int, optuna.trial.FrozenTrial], first: int) -> optuna.Study:
+        """The family's study in memory, with these answers; its sampler is that of the generation which begins with question `first`."""
+        memory = optuna.create_study(directions=self._directions)
+        memory.add_trials([trial for _, trial in sorted(answered.items()) if trial.params["family"] == family])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constraints.txt holds the version that was tried
-            return SAMPLERS[self._settings.sampler](self._settings.population, _question_seed(self._settings.seed, index))
+            sampler = SAMPLERS[self._settings.sampler](self._members, _question_seed(self._settings.seed, family, first))
+            memory.sampler = optuna.samplers.PartialFixedSampler({"family": family}, sampler)
+        return memory
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
         if index < len(self._starts):
             memory.enqueue_trial(trial_parameters(self._starts[index], self._space))
         trial = memory.ask()
         trial.set_user_attr("index", index)
-        trial.set_user_attr("candidate", suggest_everywhere(trial, self._space).to_json())
+        trial.set_user_attr("candidate", suggest(trial, self._space).to_json())
         return trial
 
-    def _tell(self, memory: optuna.Study, trial: optuna.trial.Trial, answer: Answer) -> None:
+    def _tell(self, trial: optuna.trial.Trial, answer: Answer) -> None:
         if answer.error:
             trial.set_user_attr("error", answer.error)
-            frozen = memory.tell(trial, state=optuna.trial.TrialState.FAIL)
+            frozen = trial.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             found = Score(**answer.values)
             trial.set_user_attr("score", dict(answer.values))
             for name, excess in found.violations.items():
                 trial.set_constraint(name, excess)
-            frozen = memory.tell(trial, list(found.objectives))
+            frozen = trial.study.tell(trial, list(found.objectives))
         self._journal.add_trial(frozen)  # one line, one write: a kill leaves it there or not
 
 
@@ -220,7 +217,9 @@ def _answers(evaluator: Evaluator, questions: Sequence[optuna.trial.Trial],
         if identity not in owners and identity not in known:
             # Optuna's view of an open question is a copy; its parameters are complete by now
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, files, _shown(frozen, candidate)))
+            shown = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params=frozen.params, distributions=frozen.distributions,
+                                              user_attrs={"candidate": candidate.to_json()})
+            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, files, shown))
         owners.setdefault(identity, []).append(trial)
     for identity, members in owners.items():
         if identity in known:
