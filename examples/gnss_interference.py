@@ -90,7 +90,7 @@ class Size:
     on_core: int  # test samples that run on the emulated core
 
 
-FULL = Size("gnss?train=5000&validation=1000&test=4000", 20, 30, 200)
+FULL = Size("gnss?train=5000&validation=1000&test=4000", 50, 30, 200)
 QUICK = Size("gnss?train=350&validation=70&test=70", 1, 1, 10)
 
 

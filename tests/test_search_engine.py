@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
-from edgecompress.search.halving import Halving, neighbours, pick, rungs
+from edgecompress.search.halving import Halving, pick, rungs
+from edgecompress.search.neighbourhood import neighbours
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, SpaceSpec, random_candidate
 from edgecompress.search.study import SAMPLERS, Study, StudySettings, Trial, score_task

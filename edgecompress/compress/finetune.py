@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -96,6 +97,14 @@ def _reproducible(threads: int, seed: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Batch(NamedTuple):
+    """`inputs` NCHW; `targets` probabilities [n, classes]; `taught`: the teacher's answer, if there is one."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    taught: torch.Tensor | None
+
+
 class _Training:
     """The state of one call of `train`."""
 
@@ -115,6 +124,7 @@ class _Training:
             raise DataError("the train part has 1 sample; training needs at least 2")
         self.teacher = copy.deepcopy(teacher).eval() if teacher is not None else None
         self.rng = np.random.default_rng(seed)
+        self.kept: list[list[_Batch]] = []
         self.steps = config.epochs * steps_per_epoch(config, len(train))
         self.step = 0
         self.optimizer = _make_optimizer(self.module, config)
@@ -163,11 +173,9 @@ class _Training:
         """(mean loss, whether `stop` said so)."""
         self.module.train()
         losses: list[float] = []
-        for inputs, targets in training_batches(self.train, self.config, self.classes, self.rng):
+        for batch in self._batches():
             self._set_rate()
-            if self.memory_format is not torch.channels_last:
-                inputs = inputs.clone(memory_format=self.memory_format)
-            loss = self._loss(inputs, targets)
+            loss = self._loss(batch)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 raise TrainingError(
@@ -182,16 +190,43 @@ class _Training:
                 return float(np.mean(losses)), True
         return float(np.mean(losses)), False
 
-    def _loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = self.module(inputs)
-        loss = functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
-        if self.teacher is None:
+    def _batches(self) -> Iterator[_Batch]:
+        """One epoch. A teacher's answers cost more than the student's own: epochs that are kept with them are seen again, in another order."""
+        if self.kept and (len(self.kept) + 1) * self._epoch_bytes() > self.config.taught_bytes:
+            again = self.kept[int(self.rng.integers(len(self.kept)))]
+            yield from (again[index] for index in self.rng.permutation(len(again)))
+            return
+        new: list[_Batch] = []
+        for inputs, targets in training_batches(self.train, self.config, self.classes, self.rng):
+            if self.memory_format is not torch.channels_last:
+                inputs = inputs.clone(memory_format=self.memory_format)
+            new.append(_Batch(inputs, targets, self._taught(inputs)))
+            yield new[-1]
+            if not self._keeps:
+                new.clear()
+        if self._keeps:
+            self.kept.append(new)
+
+    @property
+    def _keeps(self) -> bool:
+        return self.teacher is not None and self._epoch_bytes() <= self.config.taught_bytes
+
+    def _epoch_bytes(self) -> int:
+        return self.train.x.nbytes + 8 * self.classes * len(self.train)
+
+    @torch.no_grad()
+    def _taught(self, inputs: torch.Tensor) -> torch.Tensor | None:
+        """The teacher's softened logarithms of probabilities [n, classes]."""
+        return None if self.teacher is None else functional.log_softmax(self.teacher(inputs) / self.config.temperature, dim=1)
+
+    def _loss(self, batch: _Batch) -> torch.Tensor:
+        logits = self.module(batch.inputs)
+        loss = functional.cross_entropy(logits, batch.targets, label_smoothing=self.config.label_smoothing)
+        if batch.taught is None:
             return loss
-        with torch.no_grad():
-            taught = functional.log_softmax(self.teacher(inputs) / self.config.temperature, dim=1)
         own = functional.log_softmax(logits / self.config.temperature, dim=1)
         # times temperature^2: then the gradient's size does not depend on the temperature (Hinton et al., arXiv 1503.02531)
-        divergence = functional.kl_div(own, taught, reduction="batchmean", log_target=True) * self.config.temperature**2
+        divergence = functional.kl_div(own, batch.taught, reduction="batchmean", log_target=True) * self.config.temperature**2
         return (1 - self.config.distillation) * loss + self.config.distillation * divergence
 
     def _time_is_up(self) -> bool:

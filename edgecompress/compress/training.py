@@ -33,6 +33,7 @@ class TrainConfig:
     balanced: bool = False  # draw every class equally often
     distillation: float = 0.7  # weight of the teacher's part of the loss, when there is a teacher
     temperature: float = 2.0  # softens teacher and student in distillation
+    taught_bytes: int = 0  # for batches of the first epochs with the teacher's answers, which later epochs see again; 0: it is asked for every batch
     augmentation: Augmentation | None = None
     input_range: tuple[float, float] | None = None  # inputs are rounded to its 256 codes, as on the device; None: they are not
     threads: int = 1  # of torch; results are reproducible for a fixed number
@@ -42,7 +43,7 @@ class TrainConfig:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
-        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0, "seconds": 0}
+        at_least = {"epochs": 1, "threads": 1, "weight_decay": 0, "seconds": 0, "taught_bytes": 0}
         for name, low in at_least.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}; it must be at least {low}")

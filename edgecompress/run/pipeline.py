@@ -35,6 +35,7 @@ from edgecompress.run.race import Course, Race, screened_rows, train_teacher
 from edgecompress.run.trainer import Context
 from edgecompress.search.evaluator import Evaluator, one_thread
 from edgecompress.search.evaluators import make_evaluator
+from edgecompress.search.neighbourhood import distinct
 from edgecompress.search.objective import Device, Problem, Score, violations
 from edgecompress.search.shared_storage import redact
 from edgecompress.search.shared_table import Display
@@ -165,8 +166,8 @@ def _scored(study: Study, config: SearchConfig, problem: Problem, evaluator: Eva
 
 
 def feasible(trials: Sequence[Trial], budget: Budget) -> list[Trial]:
-    """Those that keep every limit, each once. Raises BudgetError naming the smallest need that the search found when there are none."""
-    unique = list({trial.candidate.id: trial for trial in reversed(trials)}.values())[::-1]
+    """Those that keep every limit, each network once. Raises BudgetError naming the smallest need that the search found when there are none."""
+    unique = distinct(trials)
     kept = [trial for trial in unique if trial.score.feasible]
     if not kept:
         raise _nothing_fits(unique, budget)

@@ -17,14 +17,15 @@ from edgecompress.run.kept import keep, kept
 from edgecompress.run.problem import Progress
 from edgecompress.run.trainer import final_task, rung_task, speed_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
-from edgecompress.search.halving import Halving, neighbours
+from edgecompress.search.halving import Halving
+from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation
 from edgecompress.search.teacher import TEACHER
 
-LEAST_SHARE, LEAST_EPOCHS = 0.2, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
-LEAST_SCREEN = 4
+LEAST_SHARE, LEAST_EPOCHS = 0.15, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
+LEAST_SCREEN = 6
 DEEP = 2.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
 LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
@@ -143,8 +144,14 @@ class Race:
     def _observed(self, trials: Sequence[Trial], number: int) -> list[Observation]:
         """Trains for this rung what has not been; those that failed are left out."""
         accuracies = self._train_rung(trials, number)
-        share = self._halving.rungs[number].share
-        return [Observation(trial, share, accuracies[trial.candidate.id]) for trial in trials if trial.candidate.id in accuracies]
+        return [Observation(trial, self._share(trial, number), accuracies[trial.candidate.id]) for trial in trials if trial.candidate.id in accuracies]
+
+    def _share(self, trial: Trial, number: int) -> float:
+        """How much of a full training the candidate has had: of its epochs, or of the seconds that the last rung will give."""
+        if not self._seconds:
+            return self._halving.rungs[number].share
+        had = sum(float(stored[0]["seconds"]) for rung in range(number + 1) if (stored := self._stored(trial.candidate, rung)) is not None)
+        return max(float(had) * self._halving.rungs[-1].count / (self._seconds * self._halving.parts[-1]), 1e-3)
 
     def _near_the_best(self, seen: Sequence[Observation], feasible: Sequence[Trial]) -> list[Trial]:
         """Feasible neighbours of the best candidates so far."""
@@ -152,8 +159,7 @@ class Race:
             return []
         known = {trial.candidate.id for trial in feasible}
         children = neighbours(self._halving.parents(seen), self._course.space, known, self._config.trials // 4, self._config.seed)
-        found = [trial for trial in self._course.score(children) if trial.score.feasible]
-        return list({trial.candidate.id: trial for trial in found}.values())
+        return distinct([trial for trial in self._course.score(children) if trial.score.feasible], feasible)
 
     def _task(self, trial: Trial, number: int, last: bool, length: Mapping[str, Any]) -> Task:
         candidate = trial.candidate

@@ -6,22 +6,19 @@ taught it, neighbours of the best included. Later rungs take the best, as the su
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgecompress.search.knob import Choice, Knob
-from edgecompress.search.pareto import non_dominated
-from edgecompress.search.pareto import select as hypervolume_subset
+from edgecompress.search.neighbourhood import ranked
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
 
-BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.2, 0.55)}  # of all training, a rung
+BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.28, 0.2, 0.52)}  # of all training, a rung
 PARENTS = 3
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
-NEAR = 0.75  # probability that a changed knob goes one step up or down
 LEAST_NARROWING = 1.5  # from a rung to the next; less is not worth a rung
 
 
@@ -65,43 +62,10 @@ def _cover(trials: Sequence[Trial], count: int) -> list[Trial]:
     families: dict[str, list[Trial]] = {}
     for trial in trials:
         families.setdefault(trial.candidate.family, []).append(trial)
-    queues = [_ranked(members, count) for _, members in sorted(families.items())]
+    queues = [ranked(members, count) for _, members in sorted(families.items())]
     queues.sort(key=lambda queue: (-queue[0].score.macs, queue[0].candidate.id))  # when there is room for few, the more able families
     turns = [queue[place] for place in range(count) for queue in queues if place < len(queue)]
     return turns[:count]
-
-
-def _ranked(trials: Sequence[Trial], count: int) -> list[Trial]:
-    points = np.array([trial.score.capacity for trial in trials])
-    front = non_dominated(points)
-    return [trials[front[index]] for index in hypervolume_subset(points[front], count)]
-
-
-def neighbours(parents: Sequence[Candidate], space: Space, known: Collection[str], count: int, seed: int) -> list[Candidate]:
-    """At most `count` candidates that differ from one of the parents, taken in turn, in one to three knobs, and are not `known` by id."""
-    rng = np.random.default_rng(seed)
-    found: dict[str, Candidate] = {}
-    for attempt in range(20 * count):
-        if len(found) == count:
-            break
-        parent = parents[attempt % len(parents)]
-        knobs = [knob for knob in space.knobs(parent.family) if len(knob.choices) > 1]
-        choices = dict(parent.choices)
-        for index in rng.permutation(len(knobs))[: int(rng.integers(1, 4))]:
-            knob = knobs[int(index)]
-            choices[knob.name] = _step(knob, choices[knob.name], rng)
-        child = Candidate(choices)
-        if child.id not in known:
-            found.setdefault(child.id, child)
-    return list(found.values())
-
-
-def _step(knob: Knob, value: Choice, rng: np.random.Generator) -> Choice:
-    """Another choice: mostly the next one up or down, as choices are in rising order where they are numbers."""
-    place = knob.choices.index(value)
-    if rng.random() < NEAR:
-        return knob.choices[min(max(place + int(rng.choice((-1, 1))), 0), len(knob.choices) - 1)]
-    return knob.choices[int(rng.integers(len(knob.choices)))]
 
 
 class Halving:

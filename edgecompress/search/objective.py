@@ -79,7 +79,7 @@ class Score:
     """What the zero-shot search knows of a candidate: proxies, and estimates from its lowered plan.
 
     `latency_s`, `ram_bytes`, `flash_bytes` are the first device's; `also` has the others' by target. `violations` are relative excesses of limits.
-    `pressure` is the largest share of a latency limit that a device needs.
+    `pressure` is the largest share of a latency limit that a device needs. `network` is equal where knobs differ that have no effect.
     """
 
     proxies: Mapping[str, float]
@@ -93,6 +93,7 @@ class Score:
     pressure: float
     seconds: float
     also: Mapping[str, Mapping[str, float]]
+    network: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -175,4 +176,5 @@ def score(candidate: Candidate, problem: Problem) -> Score:
         time.perf_counter() - started,
         {device.target.name: {"latency_s": cost.latency_s, "ram_bytes": cost.ram_bytes, "flash_bytes": cost.flash_bytes}
          for cost, device in zip(found[1:], problem.devices[1:], strict=True)},
+        structure.hash[:16],
     )

@@ -20,8 +20,13 @@ from optuna.study import StudyDirection
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, Evaluator, Task
+from edgecompress.search.neighbourhood import neighbours, promising
 from edgecompress.search.objective import Problem, Score, score
 from edgecompress.search.space import Candidate, Space, suggest, trial_parameters
+
+CLIMBERS = ("nsga2", "nsga3")  # samplers whose later questions are neighbours of the best
+CLIMB_FROM = 0.5  # of the questions
+PARENTS = 3  # of a family, whose neighbours are asked
 
 Progress = Callable[[int, int], None]
 
@@ -155,6 +160,8 @@ class Study:
             return
         before = {index: trial for index, trial in answered.items() if index < indices.start}
         memories = {family: self._memory(family, before, indices.start) for family in sorted({self._family(index) for index in indices})}
+        if self._settings.sampler in CLIMBERS and indices.start >= CLIMB_FROM * trials:
+            self._climb(memories, before, indices)
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
         asked = {index: self._ask(memories[self._family(index)], index) for index in indices}
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
@@ -174,6 +181,20 @@ class Study:
             sampler = SAMPLERS[self._settings.sampler](self._members, _question_seed(self._settings.seed, family, first))
             memory.sampler = optuna.samplers.PartialFixedSampler({"family": family}, sampler)
         return memory
+
+    def _climb(self, memories: Mapping[str, optuna.Study], answered: Mapping[int, optuna.trial.FrozenTrial], indices: range) -> None:
+        """Queues neighbours of each family's best as its questions: a few generations of crossing over come near the limits, steps of single knobs
+        come to them."""
+        found = [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
+                 for index, t in sorted(answered.items()) if "score" in t.user_attrs]
+        for family, memory in memories.items():
+            members = [trial for trial in found if trial.candidate.family == family]
+            if members:
+                parents = [trial.candidate for trial in promising(members, PARENTS)]
+                count = sum(self._family(index) == family for index in indices)
+                seed = _question_seed(self._settings.seed, family, indices.start)
+                for candidate in neighbours(parents, self._space, {trial.candidate.id for trial in members}, count, seed):
+                    memory.enqueue_trial(trial_parameters(candidate, self._space))
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
         if index < len(self._starts):
