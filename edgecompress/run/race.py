@@ -21,14 +21,17 @@ from edgecompress.search.halving import Halving
 from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
-from edgecompress.search.surrogate import Observation
+from edgecompress.search.surrogate import LEARNING_CURVE, Observation
 from edgecompress.search.teacher import TEACHER
 
 LEAST_SHARE, LEAST_EPOCHS = 0.15, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
-LEAST_SCREEN = 6
+LEAST_SCREEN = 6  # candidates of the first rung, if they get LEAST_EPOCHS
+LEAST_RUNG = 3  # candidates; for fewer a rung is not worth its time, and all of it goes to the most promising one
 DEEP = 2.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
 LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
+TAUGHT_SHARE = 0.3  # of the minutes, for a wider network that teaches the last rung
+WIDER = 1.5  # times as slow as what it teaches: a teacher that is hardly larger knows hardly more
 SPEED = ("epoch_seconds", "epochs")  # what is known of a candidate's speed
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Screened:
     accuracy: float
     epochs: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What tasks of the last rung get to learn from: more payload, and files."""
+
+    payload: Mapping[str, Any]
+    files: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Race:
         self._left_out: set[str] = set()
         self._halving = Halving(course.space, 0, 1, config.pick, config.seed)
         self._epoch_seconds = 0.0  # of CPU time; only known where time is limited
+        self._full_epochs = 0.0  # of a training by the data's recipe; only known where time is limited
+        self._teaching = 0.0  # CPU seconds for a teacher's training
         self.screened: list[Screened] = []
 
     def winners(self, feasible: Sequence[Trial]) -> list[Trial]:
@@ -82,8 +95,9 @@ class Race:
             seen += observed
             self.screened += [Screened(o.trial.candidate.id, number, o.share, o.accuracy, *self._cost(o.trial, number)) for o in observed]
             standing = self._halving.next(number + 1, feasible, seen, [o.trial for o in observed])
+        lesson = self._lesson(standing, seen) if self._teaching and standing else Lesson({}, {})
         self._progress.stage("train", len(standing))
-        return self._train_fully(standing, len(rungs) - 1)
+        return self._train_fully(standing, len(rungs) - 1, lesson)
 
     def _planned(self, feasible: Sequence[Trial]) -> Halving:
         """The rungs. Where time is limited, only as many candidates as can be told apart in it, and only as many finalists as it can train well."""
@@ -94,8 +108,16 @@ class Race:
             return whole
         speeds = self._speeds(whole.first(feasible))
         epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
-        first, last = (self._seconds * whole.parts[place] / self._epoch_seconds for place in (0, -1))  # in epochs of one candidate
-        fewer = min(screen, max(int(first / max(LEAST_EPOCHS, LEAST_SHARE * epochs)), LEAST_SCREEN))
+        self._full_epochs = epochs
+        if whole.guided and not self._inherits and TAUGHT_SHARE * self._seconds >= WIDER * epochs * self._epoch_seconds:
+            self._teaching = TAUGHT_SHARE * self._seconds
+        seconds = self._seconds - self._teaching
+        first, last = (seconds * whole.parts[place] / self._epoch_seconds for place in (0, -1))  # in epochs of one candidate
+        few = min(int(first / LEAST_EPOCHS), LEAST_SCREEN)
+        fewer = min(screen, max(int(first / max(LEAST_EPOCHS, LEAST_SHARE * epochs)), few))
+        if fewer < LEAST_RUNG:
+            self._teaching = 0.0
+            return Halving(space, 1, 1, config.pick, config.seed)
         return Halving(space, fewer, min(top_k, max(1, int(last / (DEEP * epochs)))), config.pick, config.seed)
 
     def _speeds(self, trials: Sequence[Trial]) -> list[dict[str, float]]:
@@ -129,7 +151,7 @@ class Race:
         if last:
             spent = sum(self._spent(path) for path in sorted((self._run.path / "screen").glob("*-*.json")))
             return {**share, "seconds": max(self._seconds - spent, LEAST_FINAL * self._seconds) / max(len(trials), 1)}
-        part = self._seconds * self._halving.parts[number]
+        part = (self._seconds - self._teaching) * self._halving.parts[number]
         if number == 0:
             epochs = part / (rungs[0].count * self._epoch_seconds)
         else:
@@ -151,7 +173,7 @@ class Race:
         if not self._seconds:
             return self._halving.rungs[number].share
         had = sum(float(stored[0]["seconds"]) for rung in range(number + 1) if (stored := self._stored(trial.candidate, rung)) is not None)
-        return max(float(had) * self._halving.rungs[-1].count / (self._seconds * self._halving.parts[-1]), 1e-3)
+        return max(float(had) * self._halving.rungs[-1].count / ((self._seconds - self._teaching) * self._halving.parts[-1]), 1e-3)
 
     def _near_the_best(self, seen: Sequence[Observation], feasible: Sequence[Trial]) -> list[Trial]:
         """Feasible neighbours of the best candidates so far."""
@@ -161,10 +183,10 @@ class Race:
         children = neighbours(self._halving.parents(seen), self._course.space, known, self._config.trials // 4, self._config.seed)
         return distinct([trial for trial in self._course.score(children) if trial.score.feasible], feasible)
 
-    def _task(self, trial: Trial, number: int, last: bool, length: Mapping[str, Any]) -> Task:
+    def _task(self, trial: Trial, number: int, last: bool, length: Mapping[str, Any], lesson: Mapping[str, bytes] | None = None) -> Task:
         candidate = trial.candidate
         before = self._stored(candidate, number - 1) if number and (not last or self._goes_on(candidate)) else None
-        files = {**self._course.files, "model.pt": before[1]} if before and before[1] is not None else dict(self._course.files)
+        files = {**self._course.files, **(lesson or {}), **({"model.pt": before[1]} if before and before[1] is not None else {})}
         payload = {"candidate": candidate.to_json(), "rung": number, **length}
         return Task(f"train/{candidate.id}/{number}", final_task if last else rung_task, payload, files)
 
@@ -205,13 +227,59 @@ class Race:
         self._progress.say(f"{candidate.id} is left out: {answer.error}")
         return True
 
-    def _train_fully(self, trials: Sequence[Trial], number: int) -> list[Trial]:
+    def _lesson(self, standing: Sequence[Trial], seen: Sequence[Observation]) -> Lesson:
+        """What a wider variant of the best candidate, trained for the time that is set aside for it, can teach; an empty lesson if it is no better."""
+        best = max((o for o in seen if o.trial in standing), key=lambda o: (o.share, o.accuracy), default=None)
+        wider = self._wider(best.trial.candidate) if best is not None else None
+        if best is None or wider is None:
+            return Lesson({}, {})
+        place = self._run.path / "screen" / f"teacher-{wider.id}"
+        if kept(place) is None:
+            self._progress.stage("teacher", 1)
+            task = Task("train/wider", rung_task, {"candidate": wider.to_json(), "rung": 0, "share": 1.0, "seconds": self._teaching}, self._course.files)
+            for _, answer in self._evaluator.answers([task]):
+                if self._failed(wider, answer):
+                    return Lesson({}, {})
+                keep(place, answer.values, answer.files["model.pt"])
+            self._progress.step(1)
+        found = kept(place)
+        assert found is not None and found[1] is not None
+        expected = 1 - (1 - best.accuracy) * min(best.share, 1.0) ** LEARNING_CURVE
+        better = found[0]["accuracy"] > expected  # one that knows less than its student will know holds it back
+        self._progress.say(f"{wider.id}, the best so far made {wider['width']} wide, {'teaches' if better else 'is not good enough to teach'} the last "
+                           f"candidates: {100 * found[0]['accuracy']:.1f} % on validation")
+        if not better:
+            return Lesson({}, {})
+        return Lesson({"teacher": wider.to_json()}, {"wider.pt": found[1]})
+
+    def _wider(self, candidate: Candidate) -> Candidate | None:
+        """The widest variant, with all its channels and bits, that a full training of fits in the time for a teacher; None if none is much wider."""
+        knobs = {knob.name: knob for knob in self._course.space.knobs(candidate.family)}
+        if "width" not in knobs:
+            return None
+        path = self._run.path / "screen" / "wider.json"
+        if not path.exists():
+            whole = {name: value for name, value in (("prune", 0.0), ("bits", 8)) if name in knobs and value in knobs[name].choices}
+            widths = [width for width in knobs["width"].choices if float(width) >= float(candidate["width"])]
+            variants = [Candidate({**candidate.choices, **whole, "width": width}) for width in widths]
+            owners = {f"train/{variant.id}/speed": variant for variant in (candidate, *variants)}
+            tasks = [Task(key, speed_task, {"candidate": variant.to_json()}, self._course.files) for key, variant in owners.items()]
+            speeds = {task.key: answer.values["epoch_seconds"] for task, answer in self._evaluator.answers(tasks) if not answer.error}
+            least = WIDER * speeds.get(f"train/{candidate.id}/speed", 0.0)
+            fitting = {speed: owners[key] for key, speed in speeds.items() if least <= speed <= self._teaching / self._full_epochs}
+            write_json(path, {"teacher": fitting[max(fitting)].to_json() if fitting else ""})
+        found = read_json(path)
+        if not isinstance(found, dict) or not isinstance(found.get("teacher"), str):
+            raise ConfigError(f"'{path}' is damaged; delete it and run again with --resume")
+        return Candidate.from_json(found["teacher"]) if found["teacher"] else None
+
+    def _train_fully(self, trials: Sequence[Trial], number: int, lesson: Lesson) -> list[Trial]:
         missing = [trial for trial in trials if not trained(self._run.candidate(trial.candidate.id))]
         owners = {f"train/{trial.candidate.id}/{number}": trial.candidate for trial in missing}
         done = len(trials) - len(missing)
         self._progress.step(done)
-        length = self._length(trials, number, True)
-        for task, answer in self._evaluator.answers([self._task(trial, number, True, length) for trial in missing]):
+        length = {**self._length(trials, number, True), **lesson.payload}
+        for task, answer in self._evaluator.answers([self._task(trial, number, True, length, lesson.files) for trial in missing]):
             if self._failed(owners[task.key], answer):
                 continue
             self._keep(owners[task.key], answer)

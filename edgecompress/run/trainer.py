@@ -38,6 +38,7 @@ PRUNING_SHARE = 0.65  # of the time of a candidate that is pruned: the dense net
 FEW_BITS_QAT, QAT = 0.15, 0.05  # of the time of a candidate, kept for training with the integers in the loop: with weights below 8 bits, with 8
 PRUNING_SAMPLES = 256  # training samples from which pruned layers are solved for
 SPEED_BATCHES = 8
+TAUGHT_BYTES = 128 * 2**20
 SQNR_SAMPLES = 64  # of the validation part
 SETTLING = 128  # training samples that repair the statistics of a compressed own model before it is trained
 TRAINED = 0.2  # of the way from guessing to always right: a model that is not as far has not been trained on this data
@@ -85,8 +86,8 @@ def _with_weights(module: nn.Module, content: bytes) -> nn.Module:
 
 
 def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate at its pruned widths for a while. Payload: candidate, rung, epochs or else share of a full training; file model.pt: go on
-    from it.
+    """Trains a candidate at its pruned widths for a while. Payload: candidate, rung, seconds or else epochs or else share of a full training; file
+    model.pt: go on from it.
 
     The accuracy is that of the quantized network where weights have fewer than 8 bits, which cost accuracy of their own.
     """
@@ -100,8 +101,7 @@ def rung_task(context: Context, payload: Payload, files: Files) -> Answer:
     teacher = teacher_of(context.problem, files)
     module = _built(candidate, context, space)
     recipe = make_recipe(data, config, payload["share"], 0.0)
-    if "epochs" in payload:
-        recipe = replace(recipe, epochs=payload["epochs"])
+    recipe = replace(recipe, epochs=payload.get("epochs", recipe.epochs), seconds=payload.get("seconds", 0.0))
     if teacher is not None:
         recipe = replace(recipe.for_finetuning(), epochs=recipe.epochs)
     if "model.pt" in files:
@@ -159,7 +159,8 @@ def speed_task(context: Context, payload: Payload, files: Files) -> Answer:
 
 
 def final_task(context: Context, payload: Payload, files: Files) -> Answer:
-    """Trains a candidate to the end and quantizes it. Payload: candidate, seconds if they end it; file model.pt: weights of its last rung.
+    """Trains a candidate to the end and quantizes it. Payload: candidate, seconds if they end it, teacher (a candidate) if it is to learn from one;
+    files model.pt: weights of its last rung, wider.pt: the teacher's.
 
     Answers with the files model.pt, graph.json and graph.npz, and the values of training.json.
     """
@@ -207,7 +208,8 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     if ratio == 0 or teacher is not None or "model.pt" in files:
         if "model.pt" in files:
             module = _with_weights(module, files["model.pt"])
-        result = train(module, data.train, data.validation, recipe, seed + 7, teacher=teacher)
+        taught_by = _wider(payload, files, context, space) if teacher is None else teacher
+        result = train(module, data.train, data.validation, replace(recipe, taught_bytes=TAUGHT_BYTES), seed + 7, teacher=taught_by)
         before = result.accuracy if teacher is None else evaluate(teacher, data.validation)[0]
         return before, result.module
     first = train(_built(candidate, context, space, dense=True), data.train, data.validation, replace(recipe, seconds=PRUNING_SHARE * seconds), seed)
@@ -217,6 +219,13 @@ def _fully_trained(candidate: Candidate, context: Context, space: Space, payload
     tuning = replace(recipe.for_finetuning(), seconds=(1 - PRUNING_SHARE) * seconds)
     second = train(smaller.module, data.train, data.validation, tuning, seed + 1, teacher=first.module)
     return first.accuracy, second.module
+
+
+def _wider(payload: Payload, files: Files, context: Context, space: Space) -> nn.Module | None:
+    """The trained network that teaches this candidate, if there is one."""
+    if "teacher" not in payload:
+        return None
+    return _with_weights(_built(Candidate.from_json(payload["teacher"]), context, space), files["wider.pt"])
 
 
 def _has_few_bits(candidate: Candidate, module: nn.Module, space: Space) -> bool:
