@@ -148,7 +148,11 @@ def _say_what_matters(data: Dataset, problem: Problem, progress: Progress) -> No
 
 
 def _study(run: RunDirectory, config: SearchConfig, space: Space, problem: Problem, files: Mapping[str, bytes]) -> Study:
-    starts = [Candidate(choices) for choices in own_of(problem).starts()] if problem.space.model else []
+    starts: Sequence[Candidate] = ()
+    if problem.space.model:
+        starts = [Candidate(choices) for choices in own_of(problem).starts()]
+    elif config.sampler != "random":
+        starts = space.designs()[:config.trials // 4]
     settings = StudySettings(config.sampler, config.population, config.seed, len(_objective_names(problem)))
     return Study(run.study_log, space, settings, starts, files)
 

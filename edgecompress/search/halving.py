@@ -6,7 +6,7 @@ taught it, neighbours of the best included. Later rungs take the best, as the su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,25 +44,30 @@ def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
     return tuple(Rung(count, part / count / full) for count, part in zip(counts, parts, strict=True))
 
 
-def pick(trials: Sequence[Trial], count: int, how: str, seed: int) -> list[Trial]:
-    """At most `count` of these feasible trials: to cover the families ("hypervolume"), with the most "macs", or "random"."""
+def pick(trials: Sequence[Trial], count: int, how: str, seed: int, designs: Collection[str] = ()) -> list[Trial]:
+    """At most `count` of these feasible trials: to cover the families ("hypervolume"), with the most "macs", or "random". `designs` are identities of
+    candidates that people take without a search."""
     if how == "random":
         order = np.random.default_rng(seed).permutation(len(trials))[:count]
         return [trials[int(index)] for index in order]
     if how == "macs":
         return sorted(trials, key=lambda t: (-t.score.macs, t.score.latency_s, t.candidate.id))[:count]
-    return _cover(trials, count)
+    return _cover(trials, count, designs)
 
 
-def _cover(trials: Sequence[Trial], count: int) -> list[Trial]:
-    """Each family in turn, the next of those that cover most of its front over capacity: proxies compare networks of one family, not families.
+def _cover(trials: Sequence[Trial], count: int, designs: Collection[str]) -> list[Trial]:
+    """Each family in turn: first the known design that the limits allow most of, then those that cover most of the family's front over capacity.
 
-    Latency is no objective here: all these trials keep its limit, and what is below it is of no use to accuracy.
+    Proxies compare networks of one family, not families.
     """
     families: dict[str, list[Trial]] = {}
     for trial in trials:
         families.setdefault(trial.candidate.family, []).append(trial)
-    queues = [ranked(members, count) for _, members in sorted(families.items())]
+    queues = []
+    for _, members in sorted(families.items()):
+        known = [trial for trial in members if trial.candidate.id in designs]
+        largest = sorted(known, key=lambda t: (-t.score.macs, t.candidate.id))[:1]
+        queues.append([*largest, *(trial for trial in ranked(members, count) if trial not in largest)])
     queues.sort(key=lambda queue: (-queue[0].score.macs, queue[0].candidate.id))  # when there is room for few, the more able families
     turns = [queue[place] for place in range(count) for queue in queues if place < len(queue)]
     return turns[:count]
@@ -88,7 +93,8 @@ class Halving:
     def first(self, feasible: Sequence[Trial]) -> list[Trial]:
         """Those of the first rung that can be picked without having trained any."""
         count = self.rungs[0].count
-        return pick(feasible, -(-count // 2) if self.guided else count, self._how, self._seed)
+        designs = {candidate.id for candidate in self._space.designs()}
+        return pick(feasible, -(-count // 2) if self.guided else count, self._how, self._seed, designs)
 
     def parents(self, seen: Sequence[Observation]) -> list[Candidate]:
         """The best trained candidates, whose neighbourhood is worth a look."""

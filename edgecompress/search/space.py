@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -114,6 +115,15 @@ class Space:
         for name in knobs.keys() - candidate.choices.keys():
             raise ConfigError(f"the candidate lacks the knob '{name}' of family '{candidate.family}'")
 
+    def designs(self) -> tuple[Candidate, ...]:
+        """The families' known designs at every width, common knobs at their first choices; one family after the other in turn, narrow ones first."""
+        rows: list[list[Candidate]] = []
+        for name, family in self.families.items():
+            first = {knob.name: knob.choices[0] for knob in self.common if family.common_knobs}
+            widths = next((knob.choices for knob in family.knobs if knob.name == "width"), ())
+            rows += [[Candidate({"family": name, **first, **design, "width": width}) for width in widths] for design in family.designs]
+        return tuple(candidate for turn in itertools.zip_longest(*rows) for candidate in turn if candidate is not None)
+
     @property
     def size(self) -> int:
         """Number of different candidates."""
@@ -127,13 +137,13 @@ class Space:
 
 
 FAMILIES: dict[str, Family] = {
-    "ds_cnn": Family(ds_cnn.KNOBS, ds_cnn.build),
-    "inverted_residual": Family(inverted_residual.KNOBS, inverted_residual.build),
-    "resnet": Family(resnet.KNOBS, resnet.build),
-    "temporal": Family(temporal.KNOBS, temporal.build),
-    "plain": Family(plain.KNOBS, plain.build),
-    "mixer": Family(mixer.KNOBS, mixer.build),
-    "attention": Family(attention.KNOBS, attention.build),
+    "ds_cnn": Family(ds_cnn.KNOBS, ds_cnn.build, designs=ds_cnn.DESIGNS),
+    "inverted_residual": Family(inverted_residual.KNOBS, inverted_residual.build, designs=inverted_residual.DESIGNS),
+    "resnet": Family(resnet.KNOBS, resnet.build, designs=resnet.DESIGNS),
+    "temporal": Family(temporal.KNOBS, temporal.build, designs=temporal.DESIGNS),
+    "plain": Family(plain.KNOBS, plain.build, designs=plain.DESIGNS),
+    "mixer": Family(mixer.KNOBS, mixer.build, designs=mixer.DESIGNS),
+    "attention": Family(attention.KNOBS, attention.build, designs=attention.DESIGNS),
 }
 SPACE = Space(FAMILIES)
 

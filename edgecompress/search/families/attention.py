@@ -22,6 +22,8 @@ KNOBS = (
     Knob("heads", (1, 2), "attentions side by side, each over its share of the channels"),
     Knob("expansion", (1, 2, 4), "how much wider a token is inside channel mixing"),
 )
+# as the smallest of Dosovitskiy et al., arXiv 2010.11929, made smaller
+DESIGNS = ({"tokens": 36, "depth": 2, "heads": 2, "expansion": 2},)
 
 
 class Attention(nn.Module):

@@ -28,7 +28,8 @@ class Family:
     """An architecture family: its own knobs, and how a network is made from their choices.
 
     `bits` gives the stored weight bits of layers by name; None: by the common knob `bits`. `inherits` says that built networks come with
-    trained weights, which training goes on from. `common_knobs` says whether the space's knobs for all families apply.
+    trained weights, which training goes on from. `common_knobs` says whether the space's knobs for all families apply. `designs` are shapes that people
+    take without a search, as choices of all own knobs but `width`: the search begins with them at every width.
     """
 
     knobs: tuple[Knob, ...]
@@ -36,6 +37,7 @@ class Family:
     bits: Callable[[Choices, nn.Module], dict[str, int]] | None = None
     inherits: bool = False
     common_knobs: bool = True
+    designs: tuple[Choices, ...] = ()
 
 
 def round_width(width: float) -> int:

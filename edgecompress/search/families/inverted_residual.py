@@ -37,6 +37,10 @@ KNOBS = (
     Knob("stem_stride", (1, 2, 4), "stride of the first convolution"),
     Knob("head_factor", (1, 2, 4), "widening by a 1x1 convolution before pooling; 1 leaves it out"),
 )
+# Sandler et al., arXiv 1801.04381, made small
+DESIGNS = (
+    {"growth": 1.5, "stages": 3, "depth": 2, "expansion": 4, "kernel": 3, "squeeze": 0, "stem_kernel": 3, "stem_stride": 2, "head_factor": 4},
+)
 
 
 def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, keep: KeepWidth) -> nn.Module:

@@ -18,6 +18,8 @@ KNOBS = (
     Knob("token_hidden", (16, 32, 64), "hidden units that mix the tokens"),
     Knob("expansion", (1, 2, 4), "how much wider a token is inside channel mixing"),
 )
+# as the smallest of Tolstikhin et al., arXiv 2105.01601, made smaller
+DESIGNS = ({"tokens": 36, "depth": 2, "token_hidden": 32, "expansion": 2},)
 
 
 class TokenMixing(nn.Module):

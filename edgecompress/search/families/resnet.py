@@ -31,6 +31,11 @@ KNOBS = (
     Knob("stem_kernel", (3, 5), "kernel size of the first convolution, at least 5 where its stride is 4"),
     Knob("stem_stride", (1, 2, 4), "stride of the first convolution"),
 )
+# Banbury et al., arXiv 2106.07597 (MLPerf Tiny's ResNet-8), and the same for larger inputs or tighter limits
+DESIGNS = (
+    {"growth": 2.0, "stages": 3, "depth": 1, "kernel": 3, "stem_kernel": 3, "stem_stride": 1},
+    {"growth": 2.0, "stages": 3, "depth": 1, "kernel": 3, "stem_kernel": 3, "stem_stride": 2},
+)
 
 
 def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, keep: KeepWidth) -> nn.Module:

@@ -35,6 +35,10 @@ KNOBS = (
     Knob("stem_kernel", (3, 5), "kernel length along time of the first convolution, at least 5 where its stride is 4"),
     Knob("stem_stride", (1, 2, 4), "stride along time of the first convolution"),
 )
+# as TC-ResNet8 (Choi et al., arXiv 1904.03814), made small
+DESIGNS = (
+    {"growth": 1.5, "stages": 3, "depth": 1, "kernel": 9, "convolution": "dense", "stem_kernel": 3, "stem_stride": 1},
+)
 
 
 def build(choices: Choices, input_shape: tuple[int, int, int], classes: int, keep: KeepWidth) -> nn.Module:
