@@ -159,8 +159,10 @@ class Study:
         if not missing:
             return
         before = {index: trial for index, trial in answered.items() if index < indices.start}
-        memories = {family: self._memory(family, before, indices.start) for family in sorted({self._family(index) for index in indices})}
-        if self._settings.sampler in CLIMBERS and indices.start >= CLIMB_FROM * trials:
+        climbs = self._settings.sampler in CLIMBERS and indices.start >= CLIMB_FROM * trials
+        # a sampler that has nothing to choose needs no memory, and filling it takes time
+        memories = {family: self._memory(family, {} if climbs else before, indices.start) for family in sorted({self._family(index) for index in indices})}
+        if climbs:
             self._climb(memories, before, indices)
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
         asked = {index: self._ask(memories[self._family(index)], index) for index in indices}
