@@ -16,10 +16,10 @@ from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
 
-BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.28, 0.2, 0.52)}  # of all training, a rung
+BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.15, 0.6)}  # of all training, a rung
 PARENTS = 3
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
-LEAST_NARROWING = 1.5  # from a rung to the next; less is not worth a rung
+LEAST_NARROWING = 1.7  # from a rung to the next; less is not worth a rung
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _cover(trials: Sequence[Trial], count: int, designs: Collection[str]) -> lis
     Proxies compare networks of one family, not families.
     """
     families: dict[str, list[Trial]] = {}
-    for trial in trials:
+    for trial in {_kind(trial): trial for trial in reversed(trials)}.values():
         families.setdefault(trial.candidate.family, []).append(trial)
     queues = []
     for _, members in sorted(families.items()):
@@ -71,6 +71,11 @@ def _cover(trials: Sequence[Trial], count: int, designs: Collection[str]) -> lis
     queues.sort(key=lambda queue: (-queue[0].score.macs, queue[0].candidate.id))  # when there is room for few, the more able families
     turns = [queue[place] for place in range(count) for queue in queues if place < len(queue)]
     return turns[:count]
+
+
+def _kind(trial: Trial) -> tuple[str, int, int, int]:
+    """Equal for networks that differ in activation or weight bits alone, say: a training of one tells what the others reach."""
+    return trial.candidate.family, trial.score.macs, trial.score.parameters, trial.score.layers
 
 
 class Halving:
@@ -114,8 +119,9 @@ class Halving:
     def _promising(self, surrogate: Surrogate, seen: list[Observation], chosen: Sequence[Trial], feasible: Sequence[Trial]) -> list[Trial]:
         """What is left, the most promising first. What was chosen and has not trained counts as if it had met its expectation, so that the next
         ones differ."""
-        taken = {trial.candidate.id for trial in chosen}
-        rest = [trial for trial in feasible if trial.candidate.id not in taken]
+        taken, kinds = {trial.candidate.id for trial in chosen}, {_kind(trial) for trial in chosen}
+        others = [trial for trial in feasible if trial.candidate.id not in taken]
+        rest = [trial for trial in others if _kind(trial) not in kinds] or others
         if len(seen) < 2:
             return rest
         share, trained = self.rungs[0].share, {observation.trial.candidate.id for observation in seen}
