@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
-from edgecompress.search.halving import Halving, pick, rungs
+from edgecompress.search.halving import Halving, extrapolated, pick, rungs
 from edgecompress.search.neighbourhood import neighbours
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, SpaceSpec, random_candidate
@@ -97,6 +97,24 @@ def test_promotion_takes_the_best_as_the_surrogate_sees_them() -> None:
     assert len(standing) == halving.rungs[1].count
     ranks = sorted((_truth(trial) for trial in screened), reverse=True)
     assert np.mean([_truth(trial) for trial in standing]) >= np.mean(ranks[: len(standing)]) - 0.02
+
+
+def test_a_middle_rung_keeps_different_families() -> None:
+    trials = _trials(40)
+    halving = Halving(SPACE, 12, 1, "hypervolume", 0)
+    screened = [trial for trial in trials if trial.candidate.family in ("ds_cnn", "plain", "mixer")][:12]
+    standing = halving.next(1, trials, _seen(screened, halving.rungs[0].share), screened)
+    assert len({trial.candidate.family for trial in standing}) == len(standing) == 3
+
+
+def test_the_last_rung_goes_to_whom_the_curves_lead() -> None:
+    early, late = _trials(2)
+    seen = [Observation(early, 0.05, 0.80), Observation(late, 0.05, 0.60), Observation(early, 0.2, 0.85), Observation(late, 0.2, 0.84)]
+    found = extrapolated(seen, [early, late])
+    assert found[late.candidate.id] > found[early.candidate.id] > 0.85
+    assert extrapolated(seen[:3], [early, late]).keys() == {early.candidate.id}, "one training makes no curve"
+    halving = Halving(SPACE, 4, 1, "hypervolume", 0)
+    assert halving.next(len(halving.rungs) - 1, [early, late], seen, [early, late]) == [late]
 
 
 def test_the_surrogate_predicts_what_it_did_not_see_better_than_the_mean() -> None:

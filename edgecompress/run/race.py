@@ -27,7 +27,7 @@ from edgecompress.search.teacher import TEACHER
 LEAST_SHARE, LEAST_EPOCHS = 0.15, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
 LEAST_SCREEN = 6  # candidates of the first rung, if they get LEAST_EPOCHS
 LEAST_RUNG = 3  # candidates; for fewer a rung is not worth its time, and all of it goes to the most promising one
-DEEP = 2.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
+DEEP = 4.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
 LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
 TAUGHT_SHARE = 0.3  # of the minutes, for a wider network that teaches the last rung

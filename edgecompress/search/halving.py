@@ -6,6 +6,7 @@ taught it, neighbours of the best included. Later rungs take the best, as the su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from edgecompress.search.surrogate import Observation, Surrogate, expected_impro
 
 BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.15, 0.6)}  # of all training, a rung
 PARENTS = 3
+FLATTEST, STEEPEST = 0.05, 0.6  # powers of the time with which errors fall, at least and at most
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
 LEAST_NARROWING = 1.7  # from a rung to the next; less is not worth a rung
 
@@ -134,11 +136,31 @@ class Halving:
         return [rest[int(index)] for index in np.argsort(-gain, kind="stable")]
 
     def next(self, rung: int, feasible: Sequence[Trial], seen: Sequence[Observation], candidates: Sequence[Trial]) -> list[Trial]:
-        """The best of `candidates` (those that finished the rung before) for rung number `rung`."""
+        """The best of `candidates` (those that finished the rung before) for rung number `rung`: of different families as long as it is not the last
+        one, as some families learn late; for the last one, by where their learning curves lead."""
         count = self.rungs[rung].count
         if len(candidates) <= count or len(seen) < 2:
             return list(candidates)[:count]
         expected, _ = Surrogate(feasible, self._space, self._seed).predict(seen, candidates)
+        accuracies = dict(zip((trial.candidate.id for trial in candidates), map(float, expected), strict=True))
+        last = rung == len(self.rungs) - 1
+        if last:
+            accuracies |= extrapolated(seen, candidates)
         # rounded: machines that share a study may differ in the last bits
-        order = sorted(range(len(candidates)), key=lambda index: (-round(float(expected[index]), 6), candidates[index].candidate.id))
-        return [candidates[index] for index in order[:count]]
+        order = sorted(candidates, key=lambda trial: (-round(accuracies[trial.candidate.id], 6), trial.candidate.id))
+        if last:
+            return order[:count]
+        firsts = list({trial.candidate.family: trial for trial in reversed(order)}.values())
+        return [trial for trial in order if trial in firsts][:count] + [trial for trial in order if trial not in firsts][: max(0, count - len(firsts))]
+
+
+def extrapolated(seen: Sequence[Observation], candidates: Sequence[Trial]) -> dict[str, float]:
+    """By identity the accuracy after a full training where the last two trainings of a candidate lead: its error falls as a power of the time."""
+    found = {}
+    for trial in candidates:
+        mine = sorted((o for o in seen if o.trial.candidate.id == trial.candidate.id), key=lambda o: o.share)[-2:]
+        if len(mine) == 2 and mine[0].share < mine[1].share:
+            (early, before), (late, error) = ((o.share, max(1.005 - o.accuracy, 5e-3)) for o in mine)
+            power = min(max(math.log(before / error) / math.log(late / early), FLATTEST), STEEPEST)
+            found[trial.candidate.id] = 1.005 - error * min(late, 1.0) ** power
+    return found
