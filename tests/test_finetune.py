@@ -90,6 +90,32 @@ def test_a_teacher_is_followed_even_where_labels_are_wrong() -> None:
     assert train(network(5), wrong, VALIDATION, config, seed=2).accuracy < 0.8
 
 
+class _Counting(nn.Module):
+    """A teacher that counts how often it is asked; calls survive the copy that training makes."""
+
+    calls: list[int] = []
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _Counting.calls.append(len(x))
+        result: torch.Tensor = self.module(x)
+        return result
+
+
+@pytest.mark.parametrize(("kept_epochs", "asked_epochs"), [(0, 8), (2, 2), (100, 8)])
+def test_a_teachers_answers_are_kept_and_seen_again(kept_epochs: int, asked_epochs: int) -> None:
+    teacher = _Counting(train(network(), TRAIN, VALIDATION, QUICK, seed=1).module)
+    wrong = Samples(TRAIN.x, np.random.default_rng(99).integers(0, 3, len(TRAIN)))
+    one_epoch = TRAIN.x.nbytes + 8 * 3 * len(TRAIN)
+    _Counting.calls.clear()
+    result = train(network(5), wrong, VALIDATION, replace(QUICK, distillation=1.0, epochs=8, taught_bytes=kept_epochs * one_epoch), seed=2, teacher=teacher)
+    assert sum(_Counting.calls) == asked_epochs * len(TRAIN)
+    assert result.accuracy > 0.85, "epochs that are seen again teach as well"
+
+
 def test_stop_ends_after_the_batch_with_a_usable_result() -> None:
     asked = 0
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgecompress.errors import ConfigError
 from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
 from edgecompress.search.halving import Halving, extrapolated, pick, rungs
-from edgecompress.search.neighbourhood import neighbours
+from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, SpaceSpec, random_candidate
 from edgecompress.search.study import SAMPLERS, Study, StudySettings, Trial, score_task
@@ -191,6 +191,51 @@ def test_further_candidates_are_scored_behind_the_questions(tmp_path: Path) -> N
     starts = [trials[3].candidate, trials[5].candidate]
     begun = Study(tmp_path / "starts.log", SPACE, settings, starts).run(_Here(), 8, lambda done, total: None)
     assert [t.candidate for t in begun[:2]] == starts
+
+
+def test_more_starts_than_questions_do_not_disturb_further_candidates(tmp_path: Path) -> None:
+    settings = StudySettings("nsga2", 8, 5, 3)
+    starts, more = [t.candidate for t in _trials(20)], [t.candidate for t in _trials(4, seed=9)]
+    study = Study(tmp_path / "study.log", SPACE, settings, starts)
+    assert [t.candidate for t in study.run(_Here(), 10, lambda done, total: None)] == starts[:10]
+    assert [t.candidate for t in study.score_also(_Here(), more, 10, lambda done, total: None)] == more
+
+
+def test_every_family_gets_its_share_and_later_questions_are_neighbours(tmp_path: Path) -> None:
+    trials = Study(tmp_path / "study.log", SPACE, StudySettings("nsga2", 14, 0, 3)).run(_Here(), 56, lambda done, total: None)
+    assert {name: sum(t.candidate.family == name for t in trials) for name in SPACE.families} == dict.fromkeys(SPACE.families, 8)
+    late = [t for t in trials if t.number >= 42]
+
+    def changes(trial: Trial) -> int:
+        before = [t.candidate.choices for t in trials if t.number < 42 and t.candidate.family == trial.candidate.family]
+        return min(sum(choices[name] != value for name, value in trial.candidate.choices.items()) for choices in before)
+
+    assert late and all(1 <= changes(trial) <= 3 for trial in late), "one to three knobs from a candidate that was scored before"
+
+
+def test_known_designs_are_of_the_space_and_come_first(tmp_path: Path) -> None:
+    designs = SPACE.designs()
+    assert {candidate.family for candidate in designs} == set(SPACE.families) and len({candidate.id for candidate in designs}) == len(designs)
+    for candidate in designs:
+        SPACE.check(candidate)
+    trials = [Trial(n, candidate, _score(candidate, 1000 * (n + 1), 1e-3)) for n, candidate in enumerate(designs)]
+    rivals = [Trial(100 + n, t.candidate, replace(t.score, macs=10**7)) for n, t in enumerate(_trials(40))]
+    picked = pick([*trials, *rivals], 7, "hypervolume", 0, {candidate.id for candidate in designs})
+    largest = {name: max((t for t in trials if t.candidate.family == name), key=lambda t: t.score.macs).candidate for name in SPACE.families}
+    assert {t.candidate.id for t in picked} == {candidate.id for candidate in largest.values()}
+
+
+def test_networks_that_differ_in_activation_or_bits_alone_are_picked_once() -> None:
+    first = _trials(1)[0]
+    other = Candidate({**first.candidate.choices, "bits": 12 - int(first.candidate["bits"])})
+    twin = Trial(1, other, replace(first.score, flash_bytes=first.score.flash_bytes - 1, network="other"))
+    assert pick([first, twin], 2, "hypervolume", 0) == [first]
+
+
+def test_knobs_without_effect_make_one_network() -> None:
+    trials = _trials(4)
+    same = [Trial(n, t.candidate, replace(t.score, network="one")) for n, t in enumerate(trials[:3])]
+    assert distinct([*same, trials[3]]) == [same[0], trials[3]] and distinct([same[1], trials[3]], known=[same[0]]) == [trials[3]]
 
 
 def test_failed_questions_are_told_and_not_asked_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.race import Course, Race
 from edgecompress.search.evaluator import Answer, Task
+from edgecompress.search.knob import Knob
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, random_candidate
 from edgecompress.search.study import Trial
@@ -129,6 +131,35 @@ def test_damaged_notes_are_named(tmp_path: Path, name: str, content: str) -> Non
     (tmp_path / "screen" / name).write_text(content)
     with pytest.raises(ConfigError, match=f"{name}' is damaged; delete it and run again with --resume"):
         _race(tmp_path, _Trainer(0.5), 10.0)
+
+
+def test_the_tasks_of_a_teacher_and_its_student() -> None:
+    """The work itself, on digits: a wider network is trained for seconds, and a student's last training learns from it and ends as an integer graph."""
+    from edgecompress.data.dataset import load_dataset
+    from edgecompress.run.problem import make_devices, make_problem
+    from edgecompress.run.trainer import Context, final_task, rung_task
+
+    config = SearchConfig(target="cortex-m7", data="digits", minutes=1.0)
+    data = load_dataset("digits")
+    context = Context(make_problem(config, data, make_devices(config)), data.without_test(), config, 60.0)
+    student = next(c for c in SPACE.designs() if c.family == "ds_cnn")
+    wider = Candidate({**student.choices, "width": 16})
+    first = rung_task(context, {"candidate": student.to_json(), "rung": 0, "share": 0.1, "epochs": 3}, {})
+    assert first.values["epochs"] == 3
+    teacher = rung_task(context, {"candidate": wider.to_json(), "rung": 0, "share": 1.0, "seconds": 4.0}, {})
+    assert teacher.values["seconds"] > 3.5 and teacher.values["epochs"] > 3
+    last = final_task(context, {"candidate": student.to_json(), "rung": 2, "share": 1.0, "seconds": 4.0, "teacher": wider.to_json()},
+                      {"model.pt": first.files["model.pt"], "wider.pt": teacher.files["model.pt"]})
+    assert set(last.files) == {"model.pt", "graph.json", "graph.npz"} and last.values["accuracy_int8"] > first.values["accuracy"]
+
+
+def test_a_family_whose_widths_are_words_has_no_teacher(tmp_path: Path) -> None:
+    family = replace(SPACE.families["ds_cnn"], knobs=(Knob("width", ("narrow", "wide"), "channels"),), common_knobs=False, designs=())
+    space = replace(SPACE, families={"mine": family})
+    config = SearchConfig(target="cortex-m7", data="digits", minutes=10.0)
+    with RunDirectory.open(tmp_path, config, {}, False) as run:
+        race = Race(run, config, _Trainer(0.2), Course(space, lambda candidates: [], {}, 600.0), _Silent())
+        assert race._wider(Candidate({"family": "mine", "width": "narrow"})) is None
 
 
 def test_a_real_search_in_little_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

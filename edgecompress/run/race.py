@@ -255,7 +255,7 @@ class Race:
     def _wider(self, candidate: Candidate) -> Candidate | None:
         """The widest variant, with all its channels and bits, that a full training of fits in the time for a teacher; None if none is much wider."""
         knobs = {knob.name: knob for knob in self._course.space.knobs(candidate.family)}
-        if "width" not in knobs:
+        if "width" not in knobs or not all(isinstance(width, int | float) for width in knobs["width"].choices):
             return None
         path = self._run.path / "screen" / "wider.json"
         if not path.exists():

@@ -1,7 +1,7 @@
 """Successive halving (Jamieson & Talwalkar, arXiv 1502.07943): many candidates trained briefly, few to the end.
 
-Half of the first rung covers the families' fronts as the zero-shot search left them; the surrogate picks the other half from what the first half
-taught it, neighbours of the best included. Later rungs take the best, as the surrogate's smoothed view of all trainings so far has them.
+Half of the first rung covers the families, their known designs first; the surrogate picks the other half from what the first half taught it,
+neighbours of the best included. A middle rung takes the best of different families, the last one those whose learning curves lead furthest.
 """
 
 from __future__ import annotations

@@ -117,8 +117,7 @@ class Study:
     def trials(self) -> list[Trial]:
         """All scored candidates, in the order of their questions."""
         try:
-            return [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
-                    for index, t in sorted(self._answered().items()) if "score" in t.user_attrs]
+            return _scored(self._answered())
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the study log '{self._log}' is damaged ({type(error).__name__}: {error}); delete it to search again") from None
 
@@ -162,6 +161,8 @@ class Study:
         climbs = self._settings.sampler in CLIMBERS and indices.start >= CLIMB_FROM * trials
         # a sampler that has nothing to choose needs no memory, and filling it takes time
         memories = {family: self._memory(family, {} if climbs else before, indices.start) for family in sorted({self._family(index) for index in indices})}
+        for index in indices[: max(0, len(self._starts) - indices.start)]:
+            memories[self._family(index)].enqueue_trial(trial_parameters(self._starts[index], self._space))
         if climbs:
             self._climb(memories, before, indices)
         # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
@@ -187,8 +188,7 @@ class Study:
     def _climb(self, memories: Mapping[str, optuna.Study], answered: Mapping[int, optuna.trial.FrozenTrial], indices: range) -> None:
         """Queues neighbours of each family's best as its questions: a few generations of crossing over come near the limits, steps of single knobs
         come to them."""
-        found = [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
-                 for index, t in sorted(answered.items()) if "score" in t.user_attrs]
+        found = _scored(answered)
         for family, memory in memories.items():
             members = [trial for trial in found if trial.candidate.family == family]
             if members:
@@ -199,8 +199,6 @@ class Study:
                     memory.enqueue_trial(trial_parameters(candidate, self._space))
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
-        if index < len(self._starts):
-            memory.enqueue_trial(trial_parameters(self._starts[index], self._space))
         trial = memory.ask()
         trial.set_user_attr("index", index)
         trial.set_user_attr("candidate", suggest(trial, self._space).to_json())
@@ -217,6 +215,11 @@ class Study:
                 trial.set_constraint(name, excess)
             frozen = trial.study.tell(trial, list(found.objectives))
         self._journal.add_trial(frozen)  # one line, one write: a kill leaves it there or not
+
+
+def _scored(answered: Mapping[int, optuna.trial.FrozenTrial]) -> list[Trial]:
+    return [Trial(index, Candidate.from_json(t.user_attrs["candidate"]), Score(**t.user_attrs["score"]))
+            for index, t in sorted(answered.items()) if "score" in t.user_attrs]
 
 
 def _drop_torn_line(log: Path) -> None:
