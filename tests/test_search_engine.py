@@ -71,10 +71,15 @@ def test_the_first_rung_covers_families_and_then_follows_the_surrogate() -> None
 
 def test_a_candidate_that_did_not_train_is_no_observation() -> None:
     trials = _trials(30)
-    halving = Halving(SPACE, 6, 2, "hypervolume", 0)
+    halving = Halving(SPACE, 12, 2, "hypervolume", 0)
     first = halving.first(trials)
-    assert len(halving.second(trials, _seen(first[:1], 0.1), first)) == 3
-    assert len(halving.second(trials, [], first)) == 3
+    assert len(halving.second(trials, _seen(first[:1], 0.1), first)) == len(halving.second(trials, [], first)) == 12 - len(first)
+
+
+@pytest.mark.parametrize(("screen", "families"), [(4, 4), (7, 7), (10, 7), (16, 7)])
+def test_a_short_first_rung_is_for_the_families(screen: int, families: int) -> None:
+    first = Halving(SPACE, screen, 1, "hypervolume", 0).first(_trials(120))
+    assert len({t.candidate.family for t in first}) == families and len(first) in (families, max(families, screen // 2))
 
 
 def test_neighbours_are_new_candidates_of_the_space_near_their_parents() -> None:
@@ -104,7 +109,7 @@ def test_a_middle_rung_keeps_different_families() -> None:
     halving = Halving(SPACE, 12, 1, "hypervolume", 0)
     screened = [trial for trial in trials if trial.candidate.family in ("ds_cnn", "plain", "mixer")][:12]
     standing = halving.next(1, trials, _seen(screened, halving.rungs[0].share), screened)
-    assert len({trial.candidate.family for trial in standing}) == len(standing) == 3
+    assert len({trial.candidate.family for trial in standing}) == 3 and len(standing) == halving.rungs[1].count
 
 
 def test_the_last_rung_goes_to_whom_the_curves_lead() -> None:

@@ -76,13 +76,13 @@ def _race(folder: Path, trainer: _Trainer, minutes: float) -> list[Trial]:
 
 
 def test_a_rung_has_equal_epochs_and_the_last_one_what_is_left(tmp_path: Path) -> None:
-    trainer = _Trainer(0.5)
+    trainer = _Trainer(0.2)
     assert _race(tmp_path, trainer, 10.0)
     first, second = trainer.kind(0), trainer.kind(1)
     assert len(first) >= 6 and len({task.payload["epochs"] for task in first}) == 1 and first[0].payload["epochs"] >= 0.15 * EPOCHS
     assert 1 < len(second) < len(first) and len({task.payload["epochs"] for task in second}) == 1
     assert all(task.files["model.pt"].endswith(b"/0") for task in second), "the second rung goes on from the first"
-    spent = sum(task.payload["epochs"] * 0.5 * float(Candidate.from_json(task.payload["candidate"]).choices["width"]) / 8 for task in first + second)
+    spent = sum(task.payload["epochs"] * 0.2 * float(Candidate.from_json(task.payload["candidate"]).choices["width"]) / 8 for task in first + second)
     [teacher] = [task for task in trainer.asked if task.key == "train/wider"]
     last = trainer.kind(2)
     assert spent + teacher.payload["seconds"] + sum(task.payload["seconds"] for task in last) == pytest.approx(600)
@@ -100,7 +100,7 @@ def test_the_last_rung_learns_from_a_wider_network_that_knows_more(tmp_path: Pat
     weak = _Trainer(0.2, teacher=0.85)
     _race(tmp_path / "weak", weak, 10.0)
     assert all("teacher" not in task.payload and "wider.pt" not in task.files for task in weak.kind(2))
-    slow = _Trainer(4.0)
+    slow = _Trainer(1.0)
     _race(tmp_path / "slow", slow, 10.0)
     assert slow.kind(2) and not [task for task in slow.asked if task.key == "train/wider"], "there is no time for a teacher"
 
@@ -127,10 +127,10 @@ def test_a_stopped_race_goes_on_with_the_same_decisions(tmp_path: Path) -> None:
 def test_damaged_notes_are_named(tmp_path: Path, name: str, content: str) -> None:
     from edgecompress.errors import ConfigError
 
-    _race(tmp_path, _Trainer(0.5), 10.0)
+    _race(tmp_path, _Trainer(0.2), 10.0)
     (tmp_path / "screen" / name).write_text(content)
     with pytest.raises(ConfigError, match=f"{name}' is damaged; delete it and run again with --resume"):
-        _race(tmp_path, _Trainer(0.5), 10.0)
+        _race(tmp_path, _Trainer(0.2), 10.0)
 
 
 def test_the_tasks_of_a_teacher_and_its_student() -> None:

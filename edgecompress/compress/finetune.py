@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from edgecompress.compress.batches import check_samples, steps_per_epoch, to_tensor, training_batches
 from edgecompress.compress.quantize.input_range import on_grid
@@ -128,7 +129,7 @@ class _Training:
         self.steps = config.epochs * steps_per_epoch(config, len(train))
         self.step = 0
         self.optimizer = _make_optimizer(self.module, config)
-        self.average = copy.deepcopy(self.module) if config.average_decay > 0 else self.module
+        self.average = _Average(self.module, config.average_decay)
 
     def run(self, progress: Progress | None, stop: Callable[[], bool] | None, reshape: Reshape | None = None) -> TrainResult:
         start, history = time.perf_counter(), list[EpochMetrics]()
@@ -141,18 +142,18 @@ class _Training:
                 self._replace(smaller)
                 best = None
             loss, stopped = self._epoch(len(history) + 1, stop)
-            accuracy, validation_loss = evaluate(self.average, self.validation)
+            accuracy, validation_loss = evaluate(self.average.module, self.validation)
             rate = self.optimizer.param_groups[0]["lr"]
             metrics = EpochMetrics(len(history) + 1, loss, validation_loss, accuracy, rate, time.perf_counter() - start)
             history.append(metrics)
             if best is None or (accuracy, -validation_loss) > (best[0].validation_accuracy, -best[0].validation_loss):
-                best = metrics, {name: value.clone() for name, value in self.average.state_dict().items()}
+                best = metrics, {name: value.clone() for name, value in self.average.module.state_dict().items()}
             if progress is not None:
                 progress(metrics.epoch, self.config.epochs, metrics)
             stopped |= self._time_is_up()
         assert best is not None
-        self.average.load_state_dict(best[1])
-        result = self.average.to(memory_format=torch.contiguous_format).eval()
+        self.average.module.load_state_dict(best[1])
+        result = self.average.module.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         for parameter in result.parameters():
             parameter.grad = None
         short = stopped and not self.config.seconds and len(history) < self.config.epochs
@@ -167,7 +168,7 @@ class _Training:
     def _replace(self, smaller: nn.Module) -> None:
         self.module = smaller.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _make_optimizer(self.module, self.config)
-        self.average = copy.deepcopy(self.module) if self.config.average_decay > 0 else self.module
+        self.average = _Average(self.module, self.config.average_decay)
 
     def _epoch(self, epoch: int, stop: Callable[[], bool] | None) -> tuple[float, bool]:
         """(mean loss, whether `stop` said so)."""
@@ -185,7 +186,7 @@ class _Training:
             loss.backward()
             self.optimizer.step()
             self.step += 1
-            self._update_average()
+            self.average.update(self.step)
             if self._time_is_up() or (stop is not None and stop()):
                 return float(np.mean(losses)), True
         return float(np.mean(losses)), False
@@ -247,16 +248,38 @@ class _Training:
                 else:
                     group["momentum"] = momentum
 
+
+class _Average:
+    """`module`: a copy whose weights and buffers are the moving average of the network's; the network itself if `decay` is 0."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self.module = copy.deepcopy(network) if decay > 0 else network
+        self._parameters: list[list[torch.Tensor]] = [[weights for weights in owner.parameters() if weights.is_floating_point()]
+                                                      for owner in (self.module, network)]
+        # by owner and name: a network may put another tensor in a buffer's place
+        self._buffers = [
+            (mean, owner, name) for mean, owner in zip(self.module.modules(), network.modules(), strict=True)
+            for name, buffer in owner._buffers.items() if buffer is not None and name not in owner._non_persistent_buffers_set
+        ]
+
     @torch.no_grad()
-    def _update_average(self) -> None:
-        if self.average is self.module:
+    def update(self, step: int) -> None:
+        """After optimizer step number `step`, from 1."""
+        if self._decay == 0:
             return
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))  # short memory while the weights still move fast
-        for mean, value in zip(self.average.state_dict().values(), self.module.state_dict().values(), strict=True):
+        decay = min(self._decay, (1 + step) / (10 + step))  # short memory while the weights still move fast
+        means, values = (list(weights) for weights in self._parameters)
+        for mean_owner, owner, name in self._buffers:
+            mean, value = mean_owner._buffers[name], owner._buffers[name]
+            assert mean is not None and value is not None
             if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
+        if means:
+            get_ema_multi_avg_fn(decay)(means, values, None)
 
 
 def _rate_factor(step: float, steps: int, warmup: float) -> float:

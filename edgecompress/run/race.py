@@ -31,6 +31,7 @@ DEEP = 4.0  # times the recipe's epochs that the last rung should give where tim
 LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
 TAUGHT_SHARE = 0.3  # of the minutes, for a wider network that teaches the last rung
+TAUGHT_AFTER = 12.0  # times the recipe's epochs that a student must get beside: one that still learns from the data gains more by that time itself
 WIDER = 1.5  # times as slow as what it teaches: a teacher that is hardly larger knows hardly more
 SPEED = ("epoch_seconds", "epochs")  # what is known of a candidate's speed
 
@@ -87,7 +88,7 @@ class Race:
             self._progress.stage("screen", sum(rung.count for rung in rungs[:-1]))
         standing = self._halving.first(feasible)
         seen: list[Observation] = []
-        if self._halving.guided:
+        if self._halving.guided and len(standing) < rungs[0].count:
             feasible = [*feasible, *self._near_the_best(self._observed(standing, 0), feasible)]
             standing += self._halving.second(feasible, self._observed(standing, 0), standing)
         for number, _ in enumerate(rungs[:-1]):
@@ -109,7 +110,8 @@ class Race:
         speeds = self._speeds(whole.first(feasible))
         epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
         self._full_epochs = epochs
-        if whole.guided and not self._inherits and TAUGHT_SHARE * self._seconds >= WIDER * epochs * self._epoch_seconds:
+        students = (1 - TAUGHT_SHARE) * self._seconds * whole.parts[-1] / self._epoch_seconds  # epochs of the last rung, for one candidate
+        if whole.guided and not self._inherits and students >= TAUGHT_AFTER * epochs:
             self._teaching = TAUGHT_SHARE * self._seconds
         seconds = self._seconds - self._teaching
         first, last = (seconds * whole.parts[place] / self._epoch_seconds for place in (0, -1))  # in epochs of one candidate

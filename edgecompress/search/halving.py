@@ -1,6 +1,6 @@
 """Successive halving (Jamieson & Talwalkar, arXiv 1502.07943): many candidates trained briefly, few to the end.
 
-Half of the first rung covers the families, their known designs first; the surrogate picks the other half from what the first half taught it,
+Half of the first rung, more of a short one, covers the families, their known designs first; the surrogate picks the rest from what these taught it,
 neighbours of the best included. A middle rung takes the best of different families, the last one those whose learning curves lead furthest.
 """
 
@@ -17,10 +17,11 @@ from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
 
-BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.15, 0.6)}  # of all training, a rung
+BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.2, 0.2, 0.6)}  # of all training, a rung
 PARENTS = 3
 FLATTEST, STEEPEST = 0.05, 0.6  # powers of the time with which errors fall, at least and at most
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
+LEAST_KEPT = 0.4  # of the first rung, for a second look: families learn at different speeds, and one training cannot tell how fast
 LEAST_NARROWING = 1.7  # from a rung to the next; less is not worth a rung
 
 
@@ -33,13 +34,13 @@ class Rung:
 
 
 def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
-    """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through their geometric mean when they are far enough apart.
+    """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through about their geometric mean when they are far enough apart.
 
     A candidate of the last rung gets a share of 1; earlier rungs together cost about as much as the last one.
     """
     if screen <= top_k:
         return (Rung(top_k, 1.0),)
-    middle = round((screen * top_k) ** 0.5)
+    middle = round(max((screen * top_k) ** 0.5, LEAST_KEPT * screen))
     counts = [screen, middle, top_k] if screen >= LEAST_NARROWING * middle >= LEAST_NARROWING**2 * top_k else [screen, top_k]
     parts = BUDGET_SHARES[len(counts)]
     full = parts[-1] / top_k
@@ -100,8 +101,10 @@ class Halving:
     def first(self, feasible: Sequence[Trial]) -> list[Trial]:
         """Those of the first rung that can be picked without having trained any."""
         count = self.rungs[0].count
-        designs = {candidate.id for candidate in self._space.designs()}
-        return pick(feasible, -(-count // 2) if self.guided else count, self._how, self._seed, designs)
+        if self.guided:
+            families = {trial.candidate.family for trial in feasible}
+            count = min(count, max(-(-count // 2), len(families)))  # a family that nothing is known of may be the best one
+        return pick(feasible, count, self._how, self._seed, {candidate.id for candidate in self._space.designs()})
 
     def parents(self, seen: Sequence[Observation]) -> list[Candidate]:
         """The best trained candidates, whose neighbourhood is worth a look."""

@@ -23,7 +23,7 @@ from edgecompress.search.knob import Knob
 
 WIDEST = 256  # channels at which stages stop to grow
 KNOBS = (
-    Knob("width", (8, 12, 16, 24, 32, 48, 64, 80), "channels of the stem and of the first stage"),
+    Knob("width", (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80), "channels of the stem and of the first stage"),
     Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 256 channels"),
     Knob("stages", (1, 2, 3, 4), "stages; each but the first halves the resolution"),
     Knob("depth", (1, 2, 3, 4), "depthwise-separable blocks in a stage"),
@@ -33,9 +33,11 @@ KNOBS = (
     Knob("residual", (0, 1), "1 adds a skip connection around blocks that keep shape"),
 )
 # Zhang et al., arXiv 1711.07128, for keywords (MLPerf Tiny's has these four blocks), and Howard et al., arXiv 1704.04861, made small
+# with two blocks a stage and with one
 DESIGNS = (
     {"growth": 1.0, "stages": 1, "depth": 4, "kernel": 3, "stem_kernel": 5, "stem_stride": 2, "residual": 0},
     {"growth": 2.0, "stages": 3, "depth": 2, "kernel": 3, "stem_kernel": 3, "stem_stride": 2, "residual": 0},
+    {"growth": 2.0, "stages": 3, "depth": 1, "kernel": 3, "stem_kernel": 3, "stem_stride": 2, "residual": 0},
 )
 
 

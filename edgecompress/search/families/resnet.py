@@ -23,7 +23,7 @@ from edgecompress.search.knob import Knob
 
 WIDEST = 96  # channels at which stages stop to grow
 KNOBS = (
-    Knob("width", (8, 12, 16, 24, 32), "channels of the stem and of the first stage"),
+    Knob("width", (4, 8, 12, 16, 20, 24, 28, 32), "channels of the stem and of the first stage"),
     Knob("growth", (1.0, 1.5, 2.0), "how much wider each stage is than the one before, up to 96 channels"),
     Knob("stages", (1, 2, 3, 4), "stages; each but the first halves the resolution"),
     Knob("depth", (1, 2), "residual blocks of two convolutions in a stage"),
