@@ -38,10 +38,10 @@ class Setting:
 
 
 SETTINGS = {
-    "gnss-tight": Setting("gnss", "3ms", "8KiB", "20KiB", "benchmarks.references:MOBILENET"),
-    "gnss-loose": Setting("gnss", "20ms", "64KiB", "128KiB", "benchmarks.references:MOBILENET"),
+    "gnss-tight": Setting("gnss?test=6000", "3ms", "8KiB", "20KiB", "benchmarks.references:MOBILENET"),
+    "gnss-loose": Setting("gnss?test=6000", "20ms", "64KiB", "128KiB", "benchmarks.references:MOBILENET"),
     "speech-tight": Setting(SPEECH, "3ms", "12KiB", "24KiB", "benchmarks.references:DS_CNN"),
-    "fashion-tight": Setting("fashion-mnist?train=12000&test=3000", "10ms", "16KiB", "32KiB", "benchmarks.references:RESNET8"),
+    "fashion-tight": Setting("fashion-mnist?train=12000", "10ms", "16KiB", "32KiB", "benchmarks.references:RESNET8"),
 }
 ARMS = {
     "search": [],
