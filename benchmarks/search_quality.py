@@ -2,7 +2,8 @@
 
     python benchmarks/search_quality.py [--minutes 5] [--seeds 0,1,2] [--settings gnss-tight,...] [--arms search,...] [--shared ../shared/data]
 
-Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: what two workers have in `--minutes`. A run
+Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: what two workers have in `--minutes`. Random
+search trains four candidates; selection by multiply-accumulates the two with the most; the reference network its two largest widths that fit, one a worker. A run
 that is finished in --output is not repeated, one that was stopped goes on. The candidate of each run is chosen on validation; the figures are
 int8 accuracies on the test part, mean and standard deviation over the seeds. `--table` only prints what is there.
 """
@@ -46,8 +47,8 @@ SETTINGS = {
 ARMS = {
     "search": [],
     "random": ["--sampler", "random", "--pick", "random", "--screen", "0", "--top-k", "4"],
-    "macs": ["--proxies", "macs", "--pick", "macs", "--screen", "0", "--top-k", "4"],
-    "reference": ["--families", "{reference}", "--sampler", "random", "--pick", "macs", "--screen", "0", "--top-k", "1"],
+    "macs": ["--proxies", "macs", "--pick", "macs", "--screen", "0", "--top-k", "2"],
+    "reference": ["--families", "{reference}", "--sampler", "random", "--pick", "macs", "--screen", "0", "--top-k", "2"],
 }
 TITLES = {"search": "our search", "random": "random search", "macs": "MACs only", "reference": "scaled reference"}
 

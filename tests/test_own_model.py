@@ -29,7 +29,7 @@ from edgecompress.hw.target import load_target
 from edgecompress.lower import lower
 from edgecompress.search import own_model as own_models
 from edgecompress.search.inherited import inherited
-from edgecompress.search.own_model import OwnModel, check_unchanged, model_hash, own_model, own_model_space
+from edgecompress.search.own_model import OwnModel, model_hash, own_model, own_model_space
 from edgecompress.search.proxies.batch import Batch
 from edgecompress.search.space import Candidate, SpaceSpec, random_candidate, suggest, trial_parameters, weight_bits
 
@@ -259,9 +259,6 @@ def test_hash_follows_the_model() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PYTHONHASHSEED": "7"})
     assert answer.stdout.strip() == hashes["make"]
-    check_unchanged(own(), hashes["make"])
-    with pytest.raises(ConfigError, match=f"had the hash {hashes['other']}, now {hashes['make']}"):
-        check_unchanged(own(), hashes["other"])
     slower = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(0.1), nn.Flatten(), nn.Linear(144, 2)).eval()
     one = model_hash(slower, SHAPE)
     slower[1].p = 0.2

@@ -24,9 +24,10 @@ from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import LEARNING_CURVE, Observation
 from edgecompress.search.teacher import TEACHER
 
-LEAST_SHARE, LEAST_EPOCHS = 0.15, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
+LEAST_SHARE, LEAST_EPOCHS = 0.2, 3  # of a full training's epochs, and epochs, in the first rung: less says little about a longer training
 LEAST_SCREEN = 6  # candidates of the first rung, if they get LEAST_EPOCHS
 LEAST_RUNG = 3  # candidates; for fewer a rung is not worth its time, and all of it goes to the most promising one
+FINALISTS = 2  # at least, where there are rungs: a second core has nothing else to do, and no promise is sure
 DEEP = 4.0  # times the recipe's epochs that the last rung should give where time is limited: a longer training then gains more than another candidate
 LEAST_FINAL = 0.3  # of the minutes, for the last rung, however long the others took
 TEACHER_SHARE = 0.3  # of the minutes, for an own model that has to be trained first
@@ -120,7 +121,7 @@ class Race:
         if fewer < LEAST_RUNG:
             self._teaching = 0.0
             return Halving(space, 1, 1, config.pick, config.seed)
-        return Halving(space, fewer, min(top_k, max(1, int(last / (DEEP * epochs)))), config.pick, config.seed)
+        return Halving(space, fewer, min(top_k, max(FINALISTS, int(last / (DEEP * epochs)))), config.pick, config.seed)
 
     def _speeds(self, trials: Sequence[Trial]) -> list[dict[str, float]]:
         """Of these candidates the CPU seconds of an epoch, from a few batches, and the epochs of a full training; measured once a run."""

@@ -15,9 +15,9 @@ import numpy as np
 from edgecompress.search.neighbourhood import ranked
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
-from edgecompress.search.surrogate import Observation, Surrogate, expected_improvement
+from edgecompress.search.surrogate import LEARNING_CURVE, Observation, Surrogate, expected_improvement
 
-BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.2, 0.2, 0.6)}  # of all training, a rung
+BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.2, 0.15, 0.65)}  # of all training, a rung
 PARENTS = 3
 FLATTEST, STEEPEST = 0.05, 0.6  # powers of the time with which errors fall, at least and at most
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
@@ -164,6 +164,7 @@ def extrapolated(seen: Sequence[Observation], candidates: Sequence[Trial]) -> di
         mine = sorted((o for o in seen if o.trial.candidate.id == trial.candidate.id), key=lambda o: o.share)[-2:]
         if len(mine) == 2 and mine[0].share < mine[1].share:
             (early, before), (late, error) = ((o.share, max(1.005 - o.accuracy, 5e-3)) for o in mine)
-            power = min(max(math.log(before / error) / math.log(late / early), FLATTEST), STEEPEST)
+            measured = math.log(before / error) / math.log(late / early)
+            power = min(max((measured + LEARNING_CURVE) / 2, FLATTEST), STEEPEST)  # half believed: curves flatten, and single accuracies are noisy
             found[trial.candidate.id] = 1.005 - error * min(late, 1.0) ** power
     return found

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from edgecompress.search.space import Space
 
-__all__ = ["OwnModel", "check_unchanged", "inherited", "model_hash", "own_model", "own_model_space"]
+__all__ = ["OwnModel", "inherited", "model_hash", "own_model", "own_model_space"]
 
 FAMILY = "own"
 OWN_KNOBS = 12  # of each kind: the largest layers or groups have a knob of their own, the others share one; 39 knobs at most
@@ -186,14 +186,6 @@ def own_model(spec: str, input_shape: tuple[int, int, int], classes: int, width_
 def own_model_space(spec: str, input_shape: tuple[int, int, int], classes: int, *, width_multiple: int = 4) -> Space:
     """The space of `own_model`."""
     return own_model(spec, input_shape, classes, width_multiple).space()
-
-
-def check_unchanged(own: OwnModel, expected: str) -> None:
-    """Raises ConfigError, naming both hashes, when the model is not the one that a run began with."""
-    if own.hash != expected:
-        raise ConfigError(f"the model '{own.spec}' is not the one that this run began with: its structure and weights had the hash {expected}, now {own.hash}; "
-                          "bring the old one back or start a new run", "a factory with random weights must draw them from torch's generator, and only on the "
-                          "same kind of processor do they come out the same: load trained weights instead")
 
 
 def model_hash(module: nn.Module, input_shape: tuple[int, int, int]) -> str:
