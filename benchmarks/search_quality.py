@@ -3,8 +3,8 @@
     python benchmarks/search_quality.py [--minutes 5] [--seeds 0,1,2] [--settings gnss-tight,...] [--arms search,...] [--shared ../shared/data]
 
 Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: what two workers have in `--minutes`. Random
-search trains four candidates; selection by multiply-accumulates the two with the most; the reference network its two largest widths that fit, one a worker. A run
-that is finished in --output is not repeated, one that was stopped goes on. The candidate of each run is chosen on validation; the figures are
+search trains four candidates; selection by multiply-accumulates the two with the most; the reference network its two largest widths that fit, one a worker.
+A run that is finished in --output is not repeated, one that was stopped goes on. The candidate of each run is chosen on validation; the figures are
 int8 accuracies on the test part, mean and standard deviation over the seeds. `--table` only prints what is there.
 """
 

@@ -45,6 +45,40 @@ def network(seed: int = 0) -> nn.Module:
     {}, {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}, {"schedule": "one_cycle"},
     {"average_decay": 0.0}, {"balanced": True}, {"augmentation": Augmentation(shift_height=1, mixup=0.2, noise=0.1)},
 ], ids=str)
+class _Rebinding(nn.Module):
+    """Puts a new tensor in place of a buffer at every training step."""
+
+    level: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+        self.register_buffer("level", torch.zeros(2))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.level = self.level + 1
+            self.steps = self.steps + 1
+        result: torch.Tensor = self.body(x)
+        return result
+
+
+def test_the_moving_average_is_one_of_parameters_and_buffers() -> None:
+    result = train(_Rebinding(), TRAIN, VALIDATION, replace(QUICK, epochs=1, average_decay=0.8), 0).module
+    expected, steps = 0.0, len(TRAIN) // 32
+    for step in range(1, steps + 1):
+        expected += (1 - min(0.8, (1 + step) / (10 + step))) * (step - expected)
+    assert isinstance(result, _Rebinding) and result.level.tolist() == pytest.approx([expected] * 2) and int(result.steps) == steps
+    last = train(_Rebinding(), TRAIN, VALIDATION, replace(QUICK, epochs=1, average_decay=0.0), 0).module
+    before = _Rebinding().state_dict()
+    for name, weights in result.state_dict().items():
+        if name.endswith("weight"):
+            moved = [float((state - before[name]).abs().sum()) for state in (weights, last.state_dict()[name])]
+            assert 0 < moved[0] < moved[1], "the average lags behind"
+
+
 def test_it_learns_reports_its_best_and_leaves_the_input_alone(change: dict[str, object]) -> None:
     module = network().train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
