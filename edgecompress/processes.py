@@ -5,35 +5,45 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
+PRELOADED = ("torch", "edgecompress.search.study")  # what every worker needs and takes seconds to import: one process does, the workers are its copies
 
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed: an orphan would wait for work for ever, or write into a resumed run."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that made the pool is gone: an orphan would wait for work for ever, or write into a resumed run."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
-def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
+def _start_worker(environment: Mapping[str, str], prepare: Callable[[], None] | None) -> None:
     import signal
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)  # a worker is a copy of a process that may have started long before
     if prepare is not None:
         prepare()
 
 
 @contextmanager
 def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes, each of which calls `prepare` first; killed, not awaited, when the block ends in an exception."""
+    """Processes that have nothing of this one's state but its environment, each of which calls `prepare` first; killed, not awaited, when the block
+    ends in an exception."""
     import multiprocessing
 
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(), prepare))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(dict(os.environ), prepare))
     try:
         yield pool
     except BaseException:

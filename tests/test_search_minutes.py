@@ -76,28 +76,28 @@ def _race(folder: Path, trainer: _Trainer, minutes: float) -> list[Trial]:
 
 
 def test_a_rung_has_equal_epochs_and_the_last_one_what_is_left(tmp_path: Path) -> None:
-    trainer = _Trainer(0.2)
+    trainer = _Trainer(0.1)
     assert _race(tmp_path, trainer, 10.0)
     first, second = trainer.kind(0), trainer.kind(1)
     assert len(first) >= 6 and len({task.payload["epochs"] for task in first}) == 1 and first[0].payload["epochs"] >= 0.15 * EPOCHS
     assert 1 < len(second) < len(first) and len({task.payload["epochs"] for task in second}) == 1
     assert all(task.files["model.pt"].endswith(b"/0") for task in second), "the second rung goes on from the first"
-    spent = sum(task.payload["epochs"] * 0.2 * float(Candidate.from_json(task.payload["candidate"]).choices["width"]) / 8 for task in first + second)
+    spent = sum(task.payload["epochs"] * 0.1 * float(Candidate.from_json(task.payload["candidate"]).choices["width"]) / 8 for task in first + second)
     [teacher] = [task for task in trainer.asked if task.key == "train/wider"]
     last = trainer.kind(2)
     assert spent + teacher.payload["seconds"] + sum(task.payload["seconds"] for task in last) == pytest.approx(600)
 
 
 def test_the_last_rung_learns_from_a_wider_network_that_knows_more(tmp_path: Path) -> None:
-    trainer = _Trainer(0.2)
+    trainer = _Trainer(0.1)
     _race(tmp_path / "good", trainer, 10.0)
     [teacher] = [Candidate.from_json(task.payload["candidate"]) for task in trainer.asked if task.key == "train/wider"]
     assert teacher["prune"] == 0.0 and teacher["bits"] == 8
     last = trainer.kind(2)
     assert last and all(task.payload["teacher"] == teacher.to_json() and task.files["wider.pt"] == b"train/wider" for task in last)
-    seconds = 0.2 * float(teacher["width"]) / 8
-    assert 1.5 * 0.2 <= seconds <= 0.3 * 600 / EPOCHS, "slower than its students, and fully trained in its share of the time"
-    weak = _Trainer(0.2, teacher=0.85)
+    seconds = 0.1 * float(teacher["width"]) / 8
+    assert 1.5 * 0.1 <= seconds <= 0.3 * 600 / EPOCHS, "slower than its students, and fully trained in its share of the time"
+    weak = _Trainer(0.1, teacher=0.85)
     _race(tmp_path / "weak", weak, 10.0)
     assert all("teacher" not in task.payload and "wider.pt" not in task.files for task in weak.kind(2))
     slow = _Trainer(1.0)
@@ -127,10 +127,10 @@ def test_a_stopped_race_goes_on_with_the_same_decisions(tmp_path: Path) -> None:
 def test_damaged_notes_are_named(tmp_path: Path, name: str, content: str) -> None:
     from edgecompress.errors import ConfigError
 
-    _race(tmp_path, _Trainer(0.2), 10.0)
+    _race(tmp_path, _Trainer(0.1), 10.0)
     (tmp_path / "screen" / name).write_text(content)
     with pytest.raises(ConfigError, match=f"{name}' is damaged; delete it and run again with --resume"):
-        _race(tmp_path, _Trainer(0.2), 10.0)
+        _race(tmp_path, _Trainer(0.1), 10.0)
 
 
 def test_the_tasks_of_a_teacher_and_its_student() -> None:
@@ -158,7 +158,7 @@ def test_a_family_whose_widths_are_words_has_no_teacher(tmp_path: Path) -> None:
     space = replace(SPACE, families={"mine": family})
     config = SearchConfig(target="cortex-m7", data="digits", minutes=10.0)
     with RunDirectory.open(tmp_path, config, {}, False) as run:
-        race = Race(run, config, _Trainer(0.2), Course(space, lambda candidates: [], {}, 600.0), _Silent())
+        race = Race(run, config, _Trainer(0.1), Course(space, lambda candidates: [], {}, 600.0), _Silent())
         assert race._wider(Candidate({"family": "mine", "width": "narrow"})) is None
 
 

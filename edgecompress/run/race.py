@@ -111,7 +111,7 @@ class Race:
         speeds = self._speeds(whole.first(feasible))
         epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
         self._full_epochs = epochs
-        students = (1 - TAUGHT_SHARE) * self._seconds * whole.parts[-1] / self._epoch_seconds  # epochs of the last rung, for one candidate
+        students = (1 - TAUGHT_SHARE) * self._seconds * whole.parts[-1] / (FINALISTS * self._epoch_seconds)  # epochs
         if whole.guided and not self._inherits and students >= TAUGHT_AFTER * epochs:
             self._teaching = TAUGHT_SHARE * self._seconds
         seconds = self._seconds - self._teaching
