@@ -17,7 +17,7 @@ from edgecompress.run.kept import keep, kept
 from edgecompress.run.problem import Progress
 from edgecompress.run.trainer import final_task, rung_task, speed_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
-from edgecompress.search.halving import Halving
+from edgecompress.search.halving import LIMITED_SHARES, Halving
 from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
@@ -105,8 +105,10 @@ class Race:
         """The rungs. Where time is limited, only as many candidates as can be told apart in it, and only as many finalists as it can train well."""
         config, space = self._config, self._course.space
         screen, top_k = min(config.screen, len(feasible)), min(config.top_k, len(feasible))
-        whole = Halving(space, screen, top_k, config.pick, config.seed)
-        if not self._course.seconds or len(whole.rungs) == 1:
+        if not self._course.seconds:
+            return Halving(space, screen, top_k, config.pick, config.seed)
+        whole = Halving(space, screen, top_k, config.pick, config.seed, LIMITED_SHARES)
+        if len(whole.rungs) == 1:
             return whole
         speeds = self._speeds(whole.first(feasible))
         epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
@@ -116,12 +118,12 @@ class Race:
             self._teaching = TAUGHT_SHARE * self._seconds
         seconds = self._seconds - self._teaching
         first, last = (seconds * whole.parts[place] / self._epoch_seconds for place in (0, -1))  # in epochs of one candidate
-        few = min(int(first / LEAST_EPOCHS), LEAST_SCREEN)
+        few = min(int(LIMITED_SHARES[2][0] * seconds / self._epoch_seconds / LEAST_EPOCHS), LEAST_SCREEN)
         fewer = min(screen, max(int(first / max(LEAST_EPOCHS, LEAST_SHARE * epochs)), few))
         if fewer < LEAST_RUNG:
             self._teaching = 0.0
-            return Halving(space, 1, 1, config.pick, config.seed)
-        return Halving(space, fewer, min(top_k, max(FINALISTS, int(last / (DEEP * epochs)))), config.pick, config.seed)
+            return Halving(space, 1, 1, config.pick, config.seed, LIMITED_SHARES)
+        return Halving(space, fewer, min(top_k, max(FINALISTS, int(last / (DEEP * epochs)))), config.pick, config.seed, LIMITED_SHARES)
 
     def _speeds(self, trials: Sequence[Trial]) -> list[dict[str, float]]:
         """Of these candidates the CPU seconds of an epoch, from a few batches, and the epochs of a full training; measured once a run."""

@@ -7,7 +7,7 @@ neighbours of the best included. A middle rung takes the best of different famil
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,10 @@ from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
 from edgecompress.search.surrogate import LEARNING_CURVE, Observation, Surrogate, expected_improvement
 
-BUDGET_SHARES = {1: (1.0,), 2: (0.35, 0.65), 3: (0.2, 0.15, 0.65)}  # of all training, a rung
+Shares = Mapping[int, tuple[float, ...]]  # by the number of rungs: of all training, what each rung gets
+
+BUDGET_SHARES: Shares = {1: (1.0,), 2: (0.35, 0.65), 3: (0.25, 0.15, 0.6)}
+LIMITED_SHARES: Shares = {1: (1.0,), 2: (0.2, 0.8), 3: (0.15, 0.15, 0.7)}  # where time is limited: the last trainings are short of it
 PARENTS = 3
 FLATTEST, STEEPEST = 0.05, 0.6  # powers of the time with which errors fall, at least and at most
 MOST_FITS = 12  # of the surrogate while it picks; more picks than that are made several at once
@@ -33,7 +36,7 @@ class Rung:
     share: float
 
 
-def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
+def rungs(screen: int, top_k: int, shares: Shares = BUDGET_SHARES) -> tuple[Rung, ...]:
     """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through about their geometric mean when they are far enough apart.
 
     A candidate of the last rung gets a share of 1; earlier rungs together cost about as much as the last one.
@@ -42,7 +45,7 @@ def rungs(screen: int, top_k: int) -> tuple[Rung, ...]:
         return (Rung(top_k, 1.0),)
     middle = round(max((screen * top_k) ** 0.5, LEAST_KEPT * screen))
     counts = [screen, middle, top_k] if screen >= LEAST_NARROWING * middle >= LEAST_NARROWING**2 * top_k else [screen, top_k]
-    parts = BUDGET_SHARES[len(counts)]
+    parts = shares[len(counts)]
     full = parts[-1] / top_k
     return tuple(Rung(count, part / count / full) for count, part in zip(counts, parts, strict=True))
 
@@ -84,14 +87,14 @@ def _kind(trial: Trial) -> tuple[str, int, int, int]:
 class Halving:
     """What to train next. Decisions depend only on the trials, the seed and the accuracies handed in."""
 
-    def __init__(self, space: Space, screen: int, top_k: int, how: str, seed: int) -> None:
-        self._space, self._how, self._seed = space, how, seed
-        self.rungs = rungs(screen, top_k)
+    def __init__(self, space: Space, screen: int, top_k: int, how: str, seed: int, shares: Shares = BUDGET_SHARES) -> None:
+        self._space, self._how, self._seed, self._shares = space, how, seed, shares
+        self.rungs = rungs(screen, top_k, shares)
 
     @property
     def parts(self) -> tuple[float, ...]:
         """Of all training, what each rung gets."""
-        return BUDGET_SHARES[len(self.rungs)]
+        return self._shares[len(self.rungs)]
 
     @property
     def guided(self) -> bool:
