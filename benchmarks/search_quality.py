@@ -38,11 +38,13 @@ class Setting:
     reference: str
 
 
+# tight: the reference fits at a width far below the published one. With 10 ms, 16 KiB and 32 KiB for Fashion-MNIST the limits decide nothing: networks of
+# 2.7 ms and of 9.9 ms reach the same accuracy in the same time
 SETTINGS = {
     "gnss-tight": Setting("gnss?test=6000", "3ms", "8KiB", "20KiB", "benchmarks.references:MOBILENET"),
     "gnss-loose": Setting("gnss?test=6000", "20ms", "64KiB", "128KiB", "benchmarks.references:MOBILENET"),
-    "speech-tight": Setting(SPEECH, "3ms", "12KiB", "24KiB", "benchmarks.references:DS_CNN"),
-    "fashion-tight": Setting("fashion-mnist?train=12000", "10ms", "16KiB", "32KiB", "benchmarks.references:RESNET8"),
+    "speech-tight": Setting(SPEECH, "1.5ms", "8KiB", "16KiB", "benchmarks.references:DS_CNN"),
+    "fashion-tight": Setting("fashion-mnist?train=12000", "4ms", "8KiB", "20KiB", "benchmarks.references:RESNET8"),
 }
 ARMS = {
     "search": [],
