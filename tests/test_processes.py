@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,9 +32,13 @@ if __name__ == "__main__":
 """
 
 
-def test_an_interrupted_pool_with_large_tasks_lets_the_program_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["t", "t" * 120])
+def test_an_interrupted_pool_with_large_tasks_lets_the_program_end(tmp_path: Path, folder: str) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    done = subprocess.run([sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True, check=False, timeout=100)
+    with tempfile.TemporaryDirectory() as short:
+        (Path(short) / folder).mkdir()
+        done = subprocess.run([sys.executable, str(tmp_path / "program.py")], env={**os.environ, "TMPDIR": str(Path(short) / folder)}, capture_output=True,
+                              text=True, check=False, timeout=100)
     assert done.returncode == 0 and done.stdout == "ended\n", done.stderr
 
 ORPHANS = """
