@@ -1,6 +1,6 @@
 """Our search against random search, selection by multiply-accumulates alone, and a fixed reference network scaled to the budget.
 
-    python benchmarks/search_quality.py [--minutes 5] [--seeds 0,1,2] [--settings gnss-tight,...] [--arms search,...] [--shared ../shared/data]
+    python benchmarks/search_quality.py [--minutes 4] [--seeds 0,1,2] [--settings gnss-tight,...] [--arms search,...] [--shared ../shared/data]
 
 Every run is one `edgecompress search` on cortex-m7 with the same budget and the same CPU time of training: what two workers have in `--minutes`. Random
 search trains four candidates; selection by multiply-accumulates the two with the most; the reference network its two largest widths that fit, one a worker.
@@ -48,9 +48,9 @@ SETTINGS = {
 }
 ARMS = {
     "search": [],
-    "random": ["--sampler", "random", "--pick", "random", "--screen", "0", "--top-k", "4"],
+    "random": ["--sampler", "random", "--trials", "100", "--proxies", "macs", "--pick", "random", "--screen", "0", "--top-k", "4"],
     "macs": ["--proxies", "macs", "--pick", "macs", "--screen", "0", "--top-k", "2"],
-    "reference": ["--families", "{reference}", "--sampler", "random", "--pick", "macs", "--screen", "0", "--top-k", "2"],
+    "reference": ["--families", "{reference}", "--sampler", "random", "--proxies", "macs", "--pick", "macs", "--screen", "0", "--top-k", "2"],
 }
 TITLES = {"search": "our search", "random": "random search", "macs": "MACs only", "reference": "scaled reference"}
 
@@ -122,7 +122,7 @@ def main() -> None:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/search_quality"))
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--settings", default=",".join(SETTINGS))
     parser.add_argument("--arms", default=",".join(ARMS))
