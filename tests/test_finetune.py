@@ -41,10 +41,6 @@ def network(seed: int = 0) -> nn.Module:
     )
 
 
-@pytest.mark.parametrize("change", [
-    {}, {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}, {"schedule": "one_cycle"},
-    {"average_decay": 0.0}, {"balanced": True}, {"augmentation": Augmentation(shift_height=1, mixup=0.2, noise=0.1)},
-], ids=str)
 class _Rebinding(nn.Module):
     """Puts a new tensor in place of a buffer at every training step."""
 
@@ -79,6 +75,10 @@ def test_the_moving_average_is_one_of_parameters_and_buffers() -> None:
             assert 0 < moved[0] < moved[1], "the average lags behind"
 
 
+@pytest.mark.parametrize("change", [
+    {}, {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}, {"schedule": "one_cycle"},
+    {"average_decay": 0.0}, {"balanced": True}, {"augmentation": Augmentation(shift_height=1, mixup=0.2, noise=0.1)},
+], ids=str)
 def test_it_learns_reports_its_best_and_leaves_the_input_alone(change: dict[str, object]) -> None:
     module = network().train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
