@@ -15,6 +15,8 @@ PRELOADED = ("torch", "edgecompress.search.study")  # what every worker needs an
 
 LONGEST_FOLDER = 70  # bytes of the path of the folder for temporary files, in which the socket of the process that is copied lies: paths of sockets are short
 
+SETTLING = 5.0  # seconds at most for the thread of a pool whose processes were killed
+
 
 def _end_with_parent() -> None:
     """Ends this process when the one that made the pool is gone: an orphan would wait for work for ever, or write into a resumed run."""
@@ -58,6 +60,7 @@ def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Ite
         yield pool
     except BaseException:
         processes, tasks = list((getattr(pool, "_processes", None) or {}).values()), getattr(pool, "_call_queue", None)
+        manager = getattr(pool, "_executor_manager_thread", None)
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
@@ -67,6 +70,8 @@ def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Ite
             # the thread that writes tasks may wait in a full pipe that nobody reads any more, and the interpreter for that thread at its exit;
             # without a reader the write fails. Later versions do this themselves (CPython issue 94777), and twice would be an error.
             tasks._reader.close()
+        if manager is not None:
+            manager.join(SETTLING)  # at its exit the interpreter writes to that thread's pipe, which must be open or known to be closed
         raise
     pool.shutdown()
 
