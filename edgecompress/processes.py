@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
-
-PRELOADED = ("torch", "edgecompress.search.study")  # what every worker needs and takes seconds to import: one process does, the workers are its copies
-
-LONGEST_FOLDER = 70  # bytes of the path of the folder for temporary files, in which the socket of the process that is copied lies: paths of sockets are short
 
 SETTLING = 5.0  # seconds at most for the thread of a pool whose processes were killed
 
@@ -36,26 +30,18 @@ def _start_worker(environment: Mapping[str, str], prepare: Callable[[], None] | 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
-    os.environ.update(environment)  # a worker is a copy of a process that may have started long before
+    os.environ.update(environment)
     if prepare is not None:
         prepare()
-
-
-def _context() -> BaseContext:
-    import multiprocessing
-
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    return context
 
 
 @contextmanager
 def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
     """Processes that have nothing of this one's state but its environment, each of which calls `prepare` first; killed, not awaited, when the block
     ends in an exception."""
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ), prepare))
+    import multiprocessing
+
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(dict(os.environ), prepare))
     try:
         yield pool
     except BaseException:
