@@ -38,8 +38,7 @@ class Setting:
     reference: str
 
 
-# tight: the reference fits at a width far below the published one. With 10 ms, 16 KiB and 32 KiB for Fashion-MNIST the limits decide nothing: networks of
-# 2.7 ms and of 9.9 ms reach the same accuracy in the same time
+# tight: the reference fits only at a width far below the published one
 SETTINGS = {
     "gnss-tight": Setting("gnss?test=6000", "3ms", "8KiB", "20KiB", "benchmarks.references:MOBILENET"),
     "gnss-loose": Setting("gnss?test=6000", "20ms", "64KiB", "128KiB", "benchmarks.references:MOBILENET"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
@@ -22,26 +22,22 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _start_worker(environment: Mapping[str, str], prepare: Callable[[], None] | None) -> None:
+def _start_worker(prepare: Callable[[], None] | None) -> None:
     import signal
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C is the parent's to handle: it keeps what is done and ends the pool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update(environment)
     if prepare is not None:
         prepare()
 
 
 @contextmanager
 def process_pool(workers: int, prepare: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have nothing of this one's state but its environment, each of which calls `prepare` first; killed, not awaited, when the block
-    ends in an exception."""
+    """Fresh processes, each of which calls `prepare` first; killed when the block ends in an exception."""
     import multiprocessing
 
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(dict(os.environ), prepare))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(prepare,))
     try:
         yield pool
     except BaseException:

@@ -105,6 +105,20 @@ def test_the_last_rung_learns_from_a_wider_network_that_knows_more(tmp_path: Pat
     assert slow.kind(2) and not [task for task in slow.asked if task.key == "train/wider"], "there is no time for a teacher"
 
 
+def test_a_first_rung_that_the_families_fill_has_no_neighbours(tmp_path: Path) -> None:
+    rng, trainer = np.random.default_rng(0), _Trainer(0.5)
+    trials = [replace(_trial(number, rng), candidate=random_candidate(rng, SPACE.restricted((name,)))) for number, name in enumerate(SPACE.families)]
+    config = SearchConfig(target="cortex-m7", data="digits", minutes=10.0)
+
+    def score(candidates: Sequence[Candidate]) -> list[Trial]:
+        raise AssertionError("no more candidates are wanted")
+
+    with RunDirectory.open(tmp_path / "run", config, {}, False) as run:
+        assert len(Race(run, config, trainer, Course(SPACE, score, {}, 600.0), _Silent()).winners(trials)) == 2, "one a worker"
+    first = [Candidate.from_json(task.payload["candidate"]) for task in trainer.kind(0)]
+    assert len(first) == 6 == len({candidate.family for candidate in first})
+
+
 def test_too_little_time_for_rungs_goes_to_one_candidate(tmp_path: Path) -> None:
     trainer = _Trainer(20.0)
     assert len(_race(tmp_path, trainer, 1.0)) == 1

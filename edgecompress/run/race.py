@@ -17,7 +17,7 @@ from edgecompress.run.kept import keep, kept
 from edgecompress.run.problem import Progress
 from edgecompress.run.trainer import final_task, rung_task, speed_task, teacher_task
 from edgecompress.search.evaluator import Answer, Evaluator, Task
-from edgecompress.search.halving import LIMITED_SHARES, Halving
+from edgecompress.search.halving import BUDGET_SHARES, LIMITED_SHARES, Halving
 from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.space import Candidate, Space
 from edgecompress.search.study import Trial
@@ -105,15 +105,18 @@ class Race:
         """The rungs. Where time is limited, only as many candidates as can be told apart in it, and only as many finalists as it can train well."""
         config, space = self._config, self._course.space
         screen, top_k = min(config.screen, len(feasible)), min(config.top_k, len(feasible))
-        if not self._course.seconds:
-            return Halving(space, screen, top_k, config.pick, config.seed)
-        whole = Halving(space, screen, top_k, config.pick, config.seed, LIMITED_SHARES)
-        if len(whole.rungs) == 1:
+        shares = LIMITED_SHARES if self._course.seconds else BUDGET_SHARES
+
+        def halving(first: int, last: int) -> Halving:
+            return Halving(space, first, last, config.pick, config.seed, shares)
+
+        whole = halving(screen, top_k)
+        if not self._course.seconds or len(whole.rungs) == 1:
             return whole
         speeds = self._speeds(whole.first(feasible))
         epochs, self._epoch_seconds = max(speed["epochs"] for speed in speeds), statistics.mean(speed["epoch_seconds"] for speed in speeds)
         self._full_epochs = epochs
-        students = (1 - TAUGHT_SHARE) * self._seconds * whole.parts[-1] / (FINALISTS * self._epoch_seconds)  # epochs
+        students = (1 - TAUGHT_SHARE) * self._seconds * whole.parts[-1] / (FINALISTS * self._epoch_seconds)  # epochs of each
         if whole.guided and not self._inherits and students >= TAUGHT_AFTER * epochs:
             self._teaching = TAUGHT_SHARE * self._seconds
         seconds = self._seconds - self._teaching
@@ -122,8 +125,8 @@ class Race:
         fewer = min(screen, max(int(first / max(LEAST_EPOCHS, LEAST_SHARE * epochs)), few))
         if fewer < LEAST_RUNG:
             self._teaching = 0.0
-            return Halving(space, 1, 1, config.pick, config.seed, LIMITED_SHARES)
-        return Halving(space, fewer, min(top_k, max(FINALISTS, int(last / (DEEP * epochs)))), config.pick, config.seed, LIMITED_SHARES)
+            return halving(1, 1)
+        return halving(fewer, min(top_k, max(FINALISTS, int(last / (DEEP * epochs)))))
 
     def _speeds(self, trials: Sequence[Trial]) -> list[dict[str, float]]:
         """Of these candidates the CPU seconds of an epoch, from a few batches, and the epochs of a full training; measured once a run."""

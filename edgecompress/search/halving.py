@@ -39,7 +39,7 @@ class Rung:
 def rungs(screen: int, top_k: int, shares: Shares = BUDGET_SHARES) -> tuple[Rung, ...]:
     """One rung when `screen` is no more than top_k; else from `screen` to `top_k`, through about their geometric mean when they are far enough apart.
 
-    A candidate of the last rung gets a share of 1; earlier rungs together cost about as much as the last one.
+    A candidate of the last rung gets a share of 1; the rungs cost what `shares` says.
     """
     if screen <= top_k:
         return (Rung(top_k, 1.0),)
