@@ -71,6 +71,16 @@ def test_lower_of_a_missing_or_damaged_graph(capsys: pytest.CaptureFixture[str],
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+@pytest.mark.parametrize("words", [["inspect", "{model}", "--target", "cortex-m7"], ["lower", "{model}", "--target", "cortex-m7", "-o", "{output}"],
+                                   ["search", "--target", "cortex-m7", "--data", "digits", "--model", "{model}", "-o", "{output}"]])
+def test_a_damaged_model_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], suffix: str) -> None:
+    model, output = tmp_path / f"noisy.{suffix}", tmp_path / "output"
+    model.write_bytes(bytes(range(255, 0, -1)) * 20)
+    _fails(capsys, [word.format(model=model, output=output) for word in words], ExitCode.USAGE, "noisy")
+    assert not output.exists()
+
+
 def test_bench_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     _fails(capsys, ["bench", str(tmp_path)], ExitCode.USAGE, "manifest.json")
 

@@ -56,7 +56,7 @@ def register(subparsers: Any) -> None:
     """Adds the verb; every configuration key is a flag."""
     parser = subparsers.add_parser("search", help="search a model for a device: score, train, prune, quantize, lower, run, report")
     parser.add_argument("--config", type=Path, help="TOML file with any of these settings; flags win over it")
-    parser.add_argument("--output", type=Path, default=Path("runs/search"), help="run folder (default: runs/search)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/search"), help="run folder (default: runs/search)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
     parser.add_argument("--calibrate-proxies", action="store_true",
                         help="first train some 20 candidates on the data and keep the zero-shot scores that rank them better than their MACs do")

@@ -106,7 +106,7 @@ def _load_graph(spec: str, input_shape: tuple[int, int, int]) -> FloatGraph:
             raise ConfigError(f"the model '{spec}' is quantized already; search needs the float model it was made from")
         return graph
     open_sizes = len(failures) > 1 and "leaves axes" in failures[0].message
-    raise ModelError(f"the model '{spec}': {failures[open_sizes].message}", *failures[open_sizes].details)
+    raise failures[open_sizes]
 
 
 def _logits(graph: FloatGraph) -> FloatGraph:

@@ -30,7 +30,10 @@ def load_model(path: Path, input_shape: Sequence[int] | None = None, outputs: Se
     if path.suffix.lower() == ".onnx":
         from edgecompress.frontend.onnx import load_onnx
 
-        return load_onnx(data, path.stem, input_shape=input_shape, outputs=outputs)
+        try:
+            return load_onnx(data, path.stem, input_shape=input_shape, outputs=outputs)
+        except ModelError as error:
+            raise ModelError(f"model '{path.stem}' cannot be imported: {error.message}", *error.details) from None
     if path.suffix.lower() == ".json":
         _refuse(path, "--input-shape", input_shape)
         _refuse(path, "--outputs", outputs)
