@@ -22,20 +22,21 @@ from edgecompress.frontend.torch_import import from_torch
 from edgecompress.ir.packing import WEIGHT_RANGE
 
 LAYERS = {
-    "conv": (nn.Conv2d(4, 6, 3, 2, 1), (9, 8, 4)),
-    "dilated": (nn.Conv2d(4, 6, (3, 2), 1, (2, 0), dilation=(2, 1)), (9, 8, 4)),
-    "grouped": (nn.Conv2d(4, 6, 3, padding=1, groups=2), (9, 8, 4)),
-    "depthwise": (nn.Conv2d(4, 8, 3, 2, 1, groups=4), (9, 8, 4)),
-    "dense": (nn.Linear(20, 7), (20,)),
+    "conv": (lambda: nn.Conv2d(4, 6, 3, 2, 1), (9, 8, 4)),
+    "dilated": (lambda: nn.Conv2d(4, 6, (3, 2), 1, (2, 0), dilation=(2, 1)), (9, 8, 4)),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2), (9, 8, 4)),
+    "depthwise": (lambda: nn.Conv2d(4, 8, 3, 2, 1, groups=4), (9, 8, 4)),
+    "dense": (lambda: nn.Linear(20, 7), (20,)),
 }
 
 
-def layer(kind: str) -> tuple[FloatNode, torch.Tensor, torch.Tensor]:
-    """(node, correlated inputs, its result) in torch's layout."""
-    module, shape = LAYERS[kind]
+def layer(kind: str, seed: int = 0) -> tuple[FloatNode, torch.Tensor, torch.Tensor]:
+    """(node, correlated inputs, its result) in torch's layout; the weights are the seed's, whatever ran before."""
+    make, shape = LAYERS[kind]
+    torch.manual_seed(seed)
     rng = np.random.default_rng(1)
     x = np.maximum(rng.standard_normal((64, *shape)) + 2 * rng.standard_normal((64, *shape[:-1], 1)), 0).astype(np.float32)
-    (node,) = prepare(from_torch(nn.Sequential(module), shape)).nodes
+    (node,) = prepare(from_torch(nn.Sequential(make()), shape)).nodes
     with torch.no_grad():
         return node, to_torch(x), execute_node(node, to_torch(x))
 
