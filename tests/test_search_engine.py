@@ -226,8 +226,13 @@ def test_known_designs_are_of_the_space_and_come_first(tmp_path: Path) -> None:
     trials = [Trial(n, candidate, _score(candidate, 1000 * (n + 1), 1e-3)) for n, candidate in enumerate(designs)]
     rivals = [Trial(100 + n, t.candidate, replace(t.score, macs=10**7)) for n, t in enumerate(_trials(40))]
     picked = pick([*trials, *rivals], 7, "hypervolume", 0, {candidate.id for candidate in designs})
-    largest = {name: max((t for t in trials if t.candidate.family == name), key=lambda t: t.score.macs).candidate for name in SPACE.families}
-    assert {t.candidate.id for t in picked} == {candidate.id for candidate in largest.values()}
+    largest = {name: max((t for t in trials if t.candidate.family == name), key=lambda t: t.score.macs) for name in SPACE.families}
+    assert {t.candidate.id for t in picked} == {t.candidate.id for t in largest.values()}
+    narrowest = {t.candidate.family: t for t in reversed(trials)}
+    busy = [replace(t, score=replace(t.score, macs=10**8, parameters=1, proxies=dict.fromkeys(t.score.proxies, -9.0)))
+            if t is narrowest[t.candidate.family] else t for t in trials]
+    picked = pick(busy, 7, "hypervolume", 0, {candidate.id for candidate in designs})
+    assert {t.candidate.id for t in picked} == {t.candidate.id for t in largest.values()}, "more multiply-accumulates alone do not make a design the better one"
 
 
 def test_networks_that_differ_in_activation_or_bits_alone_are_picked_once() -> None:

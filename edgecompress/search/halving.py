@@ -62,7 +62,8 @@ def pick(trials: Sequence[Trial], count: int, how: str, seed: int, designs: Coll
 
 
 def _cover(trials: Sequence[Trial], count: int, designs: Collection[str]) -> list[Trial]:
-    """Each family in turn: first the known design that the limits allow most of, then those that cover most of the family's front over capacity.
+    """Each family in turn: first the known design that covers most of the front over capacity of the known ones (by multiply-accumulates alone it would
+    be the one with the largest images and the fewest parameters), then those that cover most of the family's front.
 
     Proxies compare networks of one family, not families.
     """
@@ -72,8 +73,8 @@ def _cover(trials: Sequence[Trial], count: int, designs: Collection[str]) -> lis
     queues = []
     for _, members in sorted(families.items()):
         known = [trial for trial in members if trial.candidate.id in designs]
-        largest = sorted(known, key=lambda t: (-t.score.macs, t.candidate.id))[:1]
-        queues.append([*largest, *(trial for trial in ranked(members, count) if trial not in largest)])
+        best = ranked(known, 1) if known else []
+        queues.append([*best, *(trial for trial in ranked(members, count) if trial not in best)])
     queues.sort(key=lambda queue: (-queue[0].score.macs, queue[0].candidate.id))  # when there is room for few, the more able families
     turns = [queue[place] for place in range(count) for queue in queues if place < len(queue)]
     return turns[:count]
