@@ -13,7 +13,7 @@ from edgecompress.compress.finetune import predict
 from edgecompress.compress.prune.class_specific import cut_head, derive, only_classes
 from edgecompress.compress.prune.groups import LayerChannels, Pruned, TracedModule
 from edgecompress.compress.prune.least_squares import STRENGTHS, _centre, _Path, solve
-from edgecompress.compress.prune.recover import recover, reestimate_batch_norm
+from edgecompress.compress.prune.recover import recover
 from edgecompress.compress.prune.selection import select
 from edgecompress.compress.prune.sequential import prune_and_recover
 from edgecompress.compress.prune.structured import prune_channels
@@ -122,15 +122,6 @@ def test_recovery_names_what_it_needs() -> None:
         recover(module, pruned, X[:7])
     whole = recover(module, Pruned(module, {}, {"3": LayerChannels((), ())}), X)
     assert whole.layers == ()
-
-
-def test_batch_norm_statistics_come_from_the_samples() -> None:
-    module = doubled_cnn()
-    found = reestimate_batch_norm(module, X)
-    values = module[0](torch.from_numpy(X).permute(0, 3, 1, 2))  # type: ignore[operator]
-    assert torch.allclose(found[1].running_mean, values.mean(dim=(0, 2, 3)), atol=1e-5)  # type: ignore[index,union-attr,arg-type]
-    assert torch.allclose(found[1].running_var, values.var(dim=(0, 2, 3)), rtol=0.05)  # type: ignore[index,union-attr,arg-type]
-    assert not found.training and found[1].momentum == module[1].momentum  # type: ignore[index,union-attr]
 
 
 @pytest.mark.parametrize("make", [doubled_mlp, doubled_cnn])

@@ -16,7 +16,7 @@ from torch import nn
 
 from edgecompress.compress.quantize.evaluate import accuracy, predict_float, predict_int8
 from edgecompress.compress.quantize.ranges import METHODS
-from edgecompress.compress.quantize.sqnr import LIMIT_DB, decibel, layer_sqnr, worst_first
+from edgecompress.compress.quantize.sqnr import LIMIT_DB, decibel, layer_sqnr
 from edgecompress.compress.quantize.static import QuantizeConfig, quantize
 from edgecompress.compress.quantize.structure import quantize_structure
 from edgecompress.errors import ConfigError, DataError, ModelError
@@ -287,7 +287,7 @@ def test_sqnr_points_at_the_damaged_layer(digits: Trained) -> None:
     quantized = quantize(graph, calibration, QuantizeConfig(weight_bits={"body.0": 2}))
     rows = layer_sqnr(graph, quantized, x[:64], batch_size=24)
     assert [row.node for row in rows] == [node.name for node in quantized.nodes]
-    worst = worst_first(rows)
+    worst = sorted(rows, key=lambda row: row.local_db)
     assert worst[0].node == "body.0" and worst[0].weight_bits == 2 and worst[0].local_db < worst[1].local_db - 5
     good = layer_sqnr(graph, quantize(graph, calibration), x[:64])
     assert min(row.local_db for row in good) > 25

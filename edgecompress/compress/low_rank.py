@@ -48,17 +48,6 @@ def rank_for_share(layer: nn.Module, share: float, multiple: int = 4) -> int:
     return int(share * outputs * inputs / (outputs + inputs)) // multiple * multiple
 
 
-def rank_for_energy(layer: nn.Module, energy: float, moment: torch.Tensor | None = None) -> int:
-    """The smallest rank whose singular values hold `energy` (0 to 1] of the sum of squares; weighted by inputs if `moment` [in, in] is given."""
-    if not 0 < energy <= 1:
-        raise ConfigError(f"an energy share of {energy} was asked for; it must be above 0 and at most 1")
-    values = torch.linalg.svdvals(_matrix(layer) @ _factor(moment, sizes(layer)[1])).square()
-    total = float(values.sum())
-    if total == 0:
-        return 1
-    return min(len(values), int((values.cumsum(0) < energy * total * (1 - 1e-12)).sum()) + 1)
-
-
 def split_low_rank(module: nn.Module, ranks: Mapping[str, int], moments: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
     """A copy of `module` whose layers of these names are split at these ranks; layers that this would not make cheaper stay whole.
 

@@ -41,9 +41,7 @@ class Recovered:
     layers: tuple[RecoveredLayer, ...]
 
 
-def recover(
-    before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0, renormalize: bool = False
-) -> Recovered:
+def recover(before: nn.Module, pruned: Pruned, x: np.ndarray, *, prior: str = "compensate", rows: int = ROWS, seed: int = 0) -> Recovered:
     """The pruned module with the weights of its convolutions and linear layers solved for; the modules given stay as they are.
 
     `before` is the module that was pruned, `x` float32 [n, h, w, c] are calibration samples, normalised as in training; labels are not needed.
@@ -51,7 +49,6 @@ def recover(
     + lambda |W' - W_S|^2, which for equal activations is the optimal-brain-surgeon update. The strength is chosen for the least error on a quarter
     of the samples; a layer whose held-out error would not fall keeps its weights. The intercept goes into the bias, or into the running mean of the
     batch normalisation behind. Depthwise and grouped convolutions and layers that run more than once stay as they are.
-    `renormalize` re-estimates the batch normalisations in the end.
     Raises ConfigError for an unknown prior, DataError for fewer than 8 samples.
     """
     if prior not in PRIORS:
@@ -77,36 +74,7 @@ def recover(
         if fit is not None:
             _install(module.get_submodule(name), intercept, fit)
             done.append(RecoveredLayer(name, fit.error_before, fit.error_after, fit.ridge))
-    if renormalize:
-        _reestimate(module, x)
     return Recovered(module, tuple(done))
-
-
-def reestimate_batch_norm(module: nn.Module, x: np.ndarray) -> nn.Module:
-    """A copy whose batch normalisations have the statistics of these samples (float32 [n, h, w, c]): the mean over batches of up to 64."""
-    copied = copy.deepcopy(module)
-    _reestimate(copied, x)
-    return copied
-
-
-def _reestimate(module: nn.Module, x: np.ndarray) -> None:
-    norms = [part for part in module.modules() if isinstance(part, activations.BATCH_NORMS) and part.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    was_training = [(part, part.training) for part in module.modules()]
-    module.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-        norm.train()
-    try:
-        with torch.no_grad():
-            for batch in activations.batches(x[: len(x) // activations.BATCH * activations.BATCH] if len(x) > activations.BATCH else x):
-                module(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for part, training in was_training:
-            part.training = training
 
 
 def _solvable(layer: nn.Module) -> bool:

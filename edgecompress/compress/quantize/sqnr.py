@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +83,3 @@ def _row(source: FloatNode, node: Node, graph: QuantizedGraph, signal: float, er
     weights = source.attributes["weights"] if source.kind in WEIGHTED else None
     return LayerSqnr(node.name, node.op.kind, decibel(signal, error), decibel(signal, alone), graph.tensors[node.output].scale,
                      getattr(node.op, "weight_bits", None), *((None, None) if weights is None else (float(weights.min()), float(weights.max()))))
-
-
-def worst_first(rows: Iterable[LayerSqnr]) -> tuple[LayerSqnr, ...]:
-    """Rows by local SQNR, the layer that adds most noise by itself first."""
-    return tuple(sorted(rows, key=lambda row: (row.local_db, row.node)))
