@@ -11,7 +11,7 @@ from typing import Any
 
 from edgecompress.cli.output import add_format, print_json, print_table
 from edgecompress.errors import ExitCode
-from edgecompress.run.config import SearchConfig, from_mapping, load_values
+from edgecompress.run.config import DEFAULT_PROXIES, SearchConfig, from_mapping, load_values
 from edgecompress.units import format_bytes, format_duration
 
 HELP = {
@@ -27,7 +27,7 @@ HELP = {
     "model": "search variants of your own model: pkg.module:factory or a .onnx file",
     "families": "comma-separated network families (default: all)",
     "sampler": "who proposes candidates: nsga2, nsga3, tpe or random",
-    "proxies": "comma-separated zero-shot scores (default: what --calibrate-proxies kept for this data, else naswot)",
+    "proxies": f"comma-separated zero-shot scores (default: what --calibrate-proxies kept for this data, else {', '.join(DEFAULT_PROXIES)})",
     "pick": "which candidates are trained: hypervolume, macs or random",
     "screen": "candidates that are trained briefly before --top-k of them are trained to the end",
     "minutes": "CPU minutes that all trainings together may take, whatever the number of workers; 0: by epochs",

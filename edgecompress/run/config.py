@@ -14,6 +14,7 @@ from edgecompress.hw.target import Target
 from edgecompress.run.files import write_atomic
 from edgecompress.units import parse_bytes, parse_duration, parse_energy
 
+DEFAULT_PROXIES = ("zico_mean",)
 CHOICES = {"sampler": ("nsga2", "nsga3", "tpe", "random"), "pick": ("hypervolume", "macs", "random")}
 
 
@@ -33,7 +34,7 @@ class SearchConfig:
     model: str = ""  # own model instead of families: "pkg.module:factory" or a .onnx file
     families: str = ""  # comma-separated; "" takes all
     sampler: str = "nsga2"
-    proxies: str = ""  # comma-separated; "" takes what --calibrate-proxies kept for this data, else naswot
+    proxies: str = ""  # comma-separated; "" takes what --calibrate-proxies kept for this data, else DEFAULT_PROXIES
     trials: int = 480
     population: int = 56
     pick: str = "hypervolume"  # how candidates are picked for training

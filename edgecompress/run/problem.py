@@ -18,7 +18,7 @@ from edgecompress.hw.estimate import applies
 from edgecompress.hw.profile import HardwareProfile, load_profile
 from edgecompress.hw.target import Target, load_target
 from edgecompress.processes import default_workers
-from edgecompress.run.config import SearchConfig
+from edgecompress.run.config import DEFAULT_PROXIES, SearchConfig
 from edgecompress.search.objective import INHERITED, Device, Problem
 from edgecompress.search.space import SpaceSpec
 
@@ -42,7 +42,6 @@ class Progress(Protocol):
 
 DEVICE_KEYS = ("latency", "ram", "flash", "macs", "energy", "profile")
 BATCH, INHERITED_BATCH = 32, 256  # training samples that proxies see
-DEFAULT_PROXIES = ("zico_mean",)
 
 
 def make_devices(config: SearchConfig) -> tuple[Device, ...]:
