@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompress.errors import EdgecompressError, ModelError
-from edgecompress.search.evaluator import Answer, Task, local_evaluator
+from edgecompress.search.evaluator import Answer, More, Task, local_evaluator, no_more
 from edgecompress.search.shared import SharedEvaluator
 from edgecompress.search.shared_life import Timing
 from edgecompress.search.shared_table import Display
@@ -94,13 +94,16 @@ class Inline:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
         """As Evaluator says."""
-        for task in tasks:
+        waiting = list(tasks)
+        while waiting:
+            task = waiting.pop(0)
             try:
                 yield task, task.work(self._context, task.payload, task.files)
             except EdgecompressError as error:
                 yield task, Answer({}, error=error.message)
+            waiting += more()
 
 
 def shared(inner: Any, settings: Mapping[str, Any], say: Callable[[str], None]) -> SharedEvaluator:

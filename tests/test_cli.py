@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,20 @@ def _fails(capsys: pytest.CaptureFixture[str], words: list[str], code: ExitCode,
 
 def test_unknown_target_is_named_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
     _fails(capsys, ["search", "--target", "cortex-7"], ExitCode.USAGE, "unknown target 'cortex-7'", "Did you mean 'cortex-m7'?")
+
+
+def test_ctrl_c_is_told_as_such_wherever_it_comes(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = os.unlink
+
+    def interrupted(path: Any, **more: Any) -> None:
+        remove(path, **more)
+        if ".lock" in str(path):
+            raise KeyboardInterrupt  # Optuna then removes the file of its lock once more
+
+    monkeypatch.setattr(os, "unlink", interrupted)
+    assert main(["search", "--data", "digits", "--trials", "4", "--output", str(tmp_path / "run")]) == ExitCode.INTERRUPTED
+    captured = capsys.readouterr()
+    assert captured.err.endswith("interrupted; what was finished is kept, go on with --resume\n") and "Traceback" not in captured.err
 
 
 def test_unknown_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

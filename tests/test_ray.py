@@ -68,6 +68,12 @@ def test_tasks_are_answered_on_the_cluster(cluster: Any) -> None:
     assert found == {f"task/{index}": Answer({"sum": float(index), "threads": 1, "size": 100_000}, {"copy": b"cba"}) for index in range(12)}
 
 
+def test_tasks_that_come_up_are_answered_too(cluster: Any) -> None:
+    later = [[_task(61), _task(62)], [], [_task(63)]]
+    found = [task.key for task, _ in cluster.answers([_task(60)], lambda: later.pop(0) if later else [])]
+    assert sorted(found) == [f"task/{index}" for index in (60, 61, 62, 63)]
+
+
 def test_a_cluster_is_one_machine_of_a_shared_search(cluster: Any, tmp_path: Path) -> None:
     settings = {"storage": f"sqlite:///{tmp_path}/study.db", "study": "study", "identity": shared_worker.IDENTITY, "workers": cluster.workers, "grace": 5.0,
                 "outage": 5.0, "folder": str(tmp_path / "machine")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecompress.errors import ConfigError
-from edgecompress.search.evaluator import Answer, LocalEvaluator, Task, local_evaluator
+from edgecompress.search.evaluator import Answer, LocalEvaluator, More, Task, local_evaluator, no_more
 from edgecompress.search.halving import Halving, extrapolated, pick, rungs
 from edgecompress.search.neighbourhood import distinct, neighbours
 from edgecompress.search.objective import Score
@@ -155,21 +156,25 @@ def test_picks() -> None:
 
 
 class _Here:
-    """Answers in this process, with made-up scores, in reversed order: the order of answers must not matter."""
+    """Answers in this process, with made-up scores; the last task first, or the first with place 0: the order of answers must not matter."""
 
-    def __init__(self, broken: bool = False) -> None:
+    def __init__(self, broken: bool = False, place: int = -1) -> None:
         self.asked: list[str] = []
-        self._broken = broken
+        self._broken, self._place = broken, place
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
-        for task in reversed(tasks):
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
+        waiting = list(tasks)
+        while waiting:
+            task = waiting.pop(self._place)
             self.asked.append(task.key)
-            candidate = Candidate.from_json(task.payload["candidate"])
-            if self._broken and int(candidate.id, 16) % 3 == 0:
-                yield task, Answer({}, error="cannot be lowered")
-                continue
-            macs = 10_000 + int(candidate.id[:6], 16) % 1_000_000
-            yield task, Answer(_score(candidate, macs, macs * 5e-9).to_json())
+            yield task, self._answer(Candidate.from_json(task.payload["candidate"]))
+            waiting += more()
+
+    def _answer(self, candidate: Candidate) -> Answer:
+        if self._broken and int(candidate.id, 16) % 3 == 0:
+            return Answer({}, error="cannot be lowered")
+        macs = 10_000 + int(candidate.id[:6], 16) % 1_000_000
+        return Answer(_score(candidate, macs, macs * 5e-9).to_json())
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
@@ -180,6 +185,8 @@ def test_a_study_resumes_to_the_same_questions(tmp_path: Path, sampler: str) -> 
     again.run(_Here(), 11, lambda done, total: None)
     resumed = Study(tmp_path / "parts.log", SPACE, settings).run(_Here(), 24, lambda done, total: None)
     assert [t.candidate for t in resumed] == [t.candidate for t in whole] and len(whole) == 24
+    first = Study(tmp_path / "first.log", SPACE, settings).run(_Here(place=0), 24, lambda done, total: None)
+    assert first == whole, "the order of answers does not matter"
     other = Study(tmp_path / "other.log", SPACE, replace(settings, seed=6)).run(_Here(), 24, lambda done, total: None)
     assert [t.candidate for t in other] != [t.candidate for t in whole]
 
@@ -260,6 +267,15 @@ def test_failed_questions_are_told_and_not_asked_again(tmp_path: Path) -> None:
     assert once.asked == []
 
 
+def test_a_family_that_has_its_answers_asks_on(tmp_path: Path) -> None:
+    families = len(SPACE.families)
+    here = _Here(place=-1)  # the family asked last is answered first, and then what it asks next
+    Study(tmp_path / "study.log", SPACE, StudySettings("nsga2", 2 * families, 0, 3)).run(here, 6 * families, lambda done, total: None)
+    log = [Candidate.from_json(json.loads(line)["user_attrs"]["candidate"]).family for line in (tmp_path / "study.log").read_text().splitlines()
+           if "candidate" in line]
+    assert len(set(log[:6])) == 1 and len(log) == 6 * families, "nobody waits for the other families' generations"
+
+
 def _double(context: int, payload: Mapping[str, Any], files: Mapping[str, bytes]) -> Answer:
     if payload["x"] < 0:
         raise ConfigError(f"{payload['x']} is negative")
@@ -271,6 +287,9 @@ def test_the_local_evaluator_shares_its_context_and_turns_errors_into_answers() 
     with local_evaluator(10, 2) as evaluator:
         assert isinstance(evaluator, LocalEvaluator)
         found = {task.key: answer for task, answer in evaluator.answers(tasks)}
+        later = [[Task("double/9", _double, {"x": 9})], [], [Task("double/7", _double, {"x": 7}), Task("double/8", _double, {"x": 8})]]
+        came_up = {task.key: answer.values for task, answer in evaluator.answers(tasks[:1], lambda: later.pop(0) if later else [])}
+    assert came_up == {"double/3": {"y": 30}, "double/9": {"y": 90}}, "nobody is asked for more after the last answer"
     assert found["double/3"] == Answer({"y": 30}, {"same": b"\x03"}) and found["double/4"].values == {"y": 40}
     assert found["double/-1"].error == "-1 is negative" and not found["double/-1"].values
 

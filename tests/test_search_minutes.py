@@ -15,7 +15,7 @@ from edgecompress.cli.main import main
 from edgecompress.run.config import SearchConfig
 from edgecompress.run.directory import RunDirectory
 from edgecompress.run.race import Course, Race
-from edgecompress.search.evaluator import Answer, Task
+from edgecompress.search.evaluator import Answer, More, Task, no_more
 from edgecompress.search.knob import Knob
 from edgecompress.search.objective import Score
 from edgecompress.search.space import SPACE, Candidate, random_candidate
@@ -41,7 +41,8 @@ class _Trainer:
     def __init__(self, epoch: float, teacher: float = 0.99) -> None:
         self.epoch, self.teacher, self.asked = epoch, teacher, list[Task]()
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
+        assert more is no_more, "trainings do not bring up others"
         for task in reversed(tasks):
             self.asked.append(task)
             seconds = self.epoch * float(Candidate.from_json(task.payload["candidate"]).choices["width"]) / 8

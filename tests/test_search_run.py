@@ -185,7 +185,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     process.wait(timeout=60)
     assert process.stderr is not None and process.stdout is not None
     text = process.stderr.read()
-    assert process.returncode == ExitCode.INTERRUPTED, text
+    assert process.returncode == ExitCode.INTERRUPTED, f"code {process.returncode}: {text}"
     assert "--resume" in text and "Traceback" not in text and process.stdout.read() == ""
     assert _answers(output / "study.log") >= 3
 

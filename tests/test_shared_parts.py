@@ -259,5 +259,7 @@ def test_make_evaluator_shares_this_machines_processes(tmp_path: Path) -> None:
     with make_evaluator(context, workers=2, folder=tmp_path / "one", identity=shared_worker.IDENTITY, storage=url, display=shared_worker.DISPLAY) as evaluator:
         assert {task.key: answer for task, answer in evaluator.answers(tasks)} == expected
         assert list(evaluator.answers([])) == []
+        come_up = [shared_worker.scoring_tasks(12)[8:], []]
+        assert {task.key for task, _ in evaluator.answers(tasks[:1], lambda: come_up.pop(0) if come_up else [])} == {f"score/{n}" for n in (0, 8, 9, 10, 11)}
     names = {study.study_name for study in open_storage(url).get_all_studies()}
     assert shared_identity.default_name(shared_worker.IDENTITY) in names

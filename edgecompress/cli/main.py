@@ -55,6 +55,14 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _interrupted(error: BaseException) -> bool:
+    """Whether this is Ctrl-C, or what went wrong in a library that cleaned up after it (Optuna's lock removes a file that is gone)."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__ or found.__context__
+    return found is not None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit code."""
     _open_streams()
@@ -65,31 +73,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
         return code
-    except EdgecompressError as error:
+    except BaseException as error:
+        return int(_ended(error, arguments.verb, debug))
+
+
+def _ended(error: BaseException, verb: str, debug: bool) -> ExitCode:
+    """Says why it ended; what is nobody's mistake but ours is raised again."""
+    if _interrupted(error):
+        print(f"interrupted{'; what was finished is kept, go on with --resume' if verb == 'search' else ''}", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    if isinstance(error, EdgecompressError):
         _say(error, str(error), debug)
-        return int(error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("edgecompress"):
-            raise  # a bug, not a missing package
+        return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("edgecompress"):
         _say(error, f"the Python package '{error.name}' is not installed\n  try: pip install {error.name}", debug)
-        return int(ExitCode.TOOL_MISSING)
-    except KeyboardInterrupt:
-        resumable = "; what was finished is kept, go on with --resume" if arguments.verb == "search" else ""
-        print(f"interrupted{resumable}", file=sys.stderr)
-        return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
+        return ExitCode.TOOL_MISSING
+    if isinstance(error, BrokenPipeError):
         # the reader of our output went away (| head); Python would complain again at shutdown
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.DONE)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            resume = " with --resume" if arguments.verb == "search" else ""
-            _say(error, f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space and run again{resume}", debug)
-        elif error.filename is not None:
-            _say(error, f"cannot use '{error.filename}': {error.strerror}", debug)
-        else:
-            _say(error, str(error), debug)
-        return int(ExitCode.USAGE)
+        return ExitCode.DONE
+    if not isinstance(error, OSError):
+        raise error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        resume = " with --resume" if verb == "search" else ""
+        _say(error, f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space and run again{resume}", debug)
+    elif error.filename is not None:
+        _say(error, f"cannot use '{error.filename}': {error.strerror}", debug)
+    else:
+        _say(error, str(error), debug)
+    return ExitCode.USAGE
 
 
 if __name__ == "__main__":

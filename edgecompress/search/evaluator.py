@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,11 +55,22 @@ class Task:
     trial: FrozenTrial | None = None
 
 
+More = Callable[[], Sequence[Task]]
+
+
+def no_more() -> Sequence[Task]:
+    """Nothing comes up while tasks are worked on."""
+    return ()
+
+
 class Evaluator(Protocol):
     """Somewhere that tasks are worked on."""
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
-        """Each task with its answer, in the order in which they are found. Raises DeviceError when those who work are gone."""
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
+        """Each task with its answer, in the order in which they are found. Raises DeviceError when those who work are gone.
+
+        `more` is called after each answer, for the tasks that have come up with it: they are worked on beside those that are left.
+        """
 
 
 _context: Any = None
@@ -106,15 +117,19 @@ class LocalEvaluator:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
         """As Evaluator says."""
         futures = {self._pool.submit(perform, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                answer = future.result()
-            except BrokenProcessPool:
-                raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
-            yield futures[future], answer
+        while futures:
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                yield futures.pop(future), self._result(future)
+                futures |= {self._pool.submit(perform, task): task for task in more()}
+
+    def _result(self, future: Future[Answer]) -> Answer:
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            raise DeviceError("a worker process of the search was killed (out of memory?); run again with --resume and fewer --workers") from None
 
 
 @contextmanager

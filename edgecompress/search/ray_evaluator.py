@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgecompress.errors import ConfigError, DeviceError, ToolMissingError
-from edgecompress.search.evaluator import Answer, Task, perform, set_context
+from edgecompress.search.evaluator import Answer, More, Task, no_more, perform, set_context
 from edgecompress.search.shared_identity import code_identity, differences
 
 RETRIES = 3  # of a task whose worker process or machine died
@@ -47,16 +47,20 @@ class RayEvaluator:
         self._identity = code_identity()
         self._function = ray.remote(num_cpus=1, max_retries=RETRIES)(_perform)
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
         """As Evaluator says. Raises ConfigError where a machine of the cluster has other code."""
         import ray
 
-        pending = {self._function.remote([self._context], self._identity, replace(task, trial=None)): task for task in tasks}
+        def started(tasks: Sequence[Task]) -> dict[Any, Task]:
+            return {self._function.remote([self._context], self._identity, replace(task, trial=None)): task for task in tasks}
+
+        pending = started(tasks)
         try:
             while pending:
                 (done, *_), _ = ray.wait(list(pending), num_returns=1)
                 task = pending.pop(done)
                 yield task, _fetch(done)
+                pending |= started(more())
         finally:
             for reference in pending:
                 ray.cancel(reference)  # not by force: Ray 2.60 aborts this process when the task ends at the same moment

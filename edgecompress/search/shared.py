@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgecompress.errors import ConfigError, DeviceError
-from edgecompress.search.evaluator import Answer, Evaluator, Task
+from edgecompress.search.evaluator import Answer, Evaluator, More, Task, no_more
 from edgecompress.search.shared_answers import Unsent, as_stored, question
 from edgecompress.search.shared_identity import check_name, default_name
 from edgecompress.search.shared_life import Heart, Outage, Timing, Watch
@@ -33,14 +33,11 @@ class Found:
 class Batch:
     """The questions of one call of `answers`, and what this machine does about them."""
 
-    def __init__(self, evaluator: SharedEvaluator, tasks: Sequence[Task]) -> None:
-        self._shared, self._table = evaluator, evaluator.table
-        self._missing = {task.key: task for task in tasks}
-        assert len(self._missing) == len(tasks), "two tasks of a batch have one key"
-        self._asked = {task.key: question(task) for task in tasks}
-        # machines that come to the same batch at the same time start at different places
-        start = evaluator.place % len(tasks)
-        self._order = [task.key for task in (*tasks[start:], *tasks[:start])]
+    def __init__(self, evaluator: SharedEvaluator, more: More) -> None:
+        self._shared, self._table, self._more = evaluator, evaluator.table, more
+        self._missing: dict[str, Task] = {}
+        self._asked: dict[str, str] = {}
+        self._order: list[str] = []
         self._claims: dict[str, list[Claim]] = {}
         self._held: dict[str, int] = {}  # claims of this machine that are worked on or written
         self._lanes: dict[Future[tuple[Answer, float]], str] = {}
@@ -50,6 +47,18 @@ class Batch:
         self._damaged: set[int] = set()
         self._at_once = False  # whether the next look cannot wait
         self._looked = False
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """More questions of this batch."""
+        if not tasks:
+            return
+        assert len({task.key for task in tasks} - self._asked.keys()) == len(tasks), "two tasks of a batch have one key"
+        self._missing |= {task.key: task for task in tasks}
+        self._asked |= {task.key: question(task) for task in tasks}
+        # machines that come to the same questions at the same time start at different places
+        start = self._shared.place % len(tasks)
+        self._order += [task.key for task in (*tasks[start:], *tasks[:start])]
+        self._at_once = True
 
     def run(self) -> Iterator[tuple[Task, Answer]]:
         """Yields until all are answered."""
@@ -69,6 +78,7 @@ class Batch:
                     self._lost(error)
                 while self._delivered:
                     yield self._delivered.popleft()
+                    self.add(self._more())
                 changed = before != (len(self._missing), len(self._held))
                 pause = self._shared.timing.look if changed else min(1.5 * pause, 10 * self._shared.timing.look)
                 if self._missing:
@@ -261,10 +271,11 @@ class SharedEvaluator:
         ((_, answer),) = self._inner.answers([task])
         return answer, time.monotonic() - started
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
+    def answers(self, tasks: Sequence[Task], more: More = no_more) -> Iterator[tuple[Task, Answer]]:
         """As Evaluator says. Raises DeviceError when the database stays away, ConfigError when another machine asks something else under a key."""
-        if tasks:
-            yield from Batch(self, tasks).run()
+        batch = Batch(self, more)
+        batch.add(tasks)
+        yield from batch.run()
 
     def __enter__(self) -> SharedEvaluator:
         self.heart.start()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,6 +79,16 @@ def score_task(context: HasProblem, payload: Mapping[str, Any], files: Mapping[s
     return Answer(score(Candidate.from_json(payload["candidate"]), context.problem).to_json())
 
 
+@dataclass
+class _Line:
+    """A family's questions: the generations to come, as the number of each one's first question of any family and its own, and what is open of the
+    one before, by task."""
+
+    family: str
+    generations: deque[tuple[int, list[int]]] = field(default_factory=deque)
+    open: dict[str, list[optuna.trial.Trial]] = field(default_factory=dict)
+
+
 class Study:
     """The journal in `study.log` (any Optuna tool opens it) and the loop that fills it."""
 
@@ -126,10 +137,25 @@ class Study:
         return [t.user_attrs["error"] for _, t in sorted(self._answered().items()) if "error" in t.user_attrs]
 
     def run(self, evaluator: Evaluator, trials: int, progress: Progress) -> list[Trial]:
-        """Goes on until `trials` questions are answered. Raises DeviceError if worker processes die."""
-        generation = self._members * len(self._space.families)
-        for first in range(0, trials, generation):
-            self._generation(evaluator, range(first, min(first + generation, trials)), trials, progress)
+        """Goes on until `trials` questions are answered. Raises DeviceError if worker processes die.
+
+        A family whose generation is answered asks its next one while the others' are worked on: no worker waits for the end of a generation.
+        """
+        lines = self._lines(trials)
+        fresh = [task for line in lines.values() for task in self._ask_on(line, trials)]
+
+        def more() -> list[Task]:
+            found = fresh[:]
+            fresh.clear()
+            return found
+
+        for task, answer in evaluator.answers(more(), more):
+            line = next(line for line in lines.values() if task.key in line.open)
+            for trial in line.open.pop(task.key):
+                self._tell(trial, answer)
+            if not line.open:
+                fresh += self._ask_on(line, trials)
+            progress(min(len(self._answered()), trials), trials)
         progress(trials, trials)
         return self.trials()
 
@@ -144,36 +170,50 @@ class Study:
                 memory.enqueue_trial(trial_parameters(candidate, self._space))
                 questions.append(self._ask(memory, index))
         known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
-        done = len(candidates) - len(questions)
-        for members, answer in _answers(evaluator, questions, known, self._files):
-            for trial in members:
+        owners, tasks = self._tasks(questions, known)
+        for task, answer in evaluator.answers(tasks):
+            for trial in owners.pop(task.key):
                 self._tell(trial, answer)
-            done += len(members)
-            progress(done, len(candidates))
+            progress(len(candidates) - sum(map(len, owners.values())), len(candidates))
         return [trial for trial in self.trials() if first <= trial.number < first + len(candidates)]
 
-    def _generation(self, evaluator: Evaluator, indices: range, trials: int, progress: Progress) -> None:
-        answered = self._answered()
-        missing = [index for index in indices if index not in answered]
-        if not missing:
-            return
-        before = {index: trial for index, trial in answered.items() if index < indices.start}
-        climbs = self._settings.sampler in CLIMBERS and indices.start >= CLIMB_FROM * trials
+    def _lines(self, trials: int) -> dict[str, _Line]:
+        """By family its questions below number `trials`."""
+        size = self._members * len(self._space.families)
+        lines = {family: _Line(family) for family in self._space.families}
+        for first in range(0, trials, size):
+            indices = range(first, min(first + size, trials))
+            for family, line in lines.items():
+                line.generations.append((first, [index for index in indices if self._family(index) == family]))
+        return lines
+
+    def _ask_on(self, line: _Line, trials: int) -> list[Task]:
+        """The tasks of the family's next generation that is not answered; nothing after the last one."""
+        while line.generations:
+            first, indices = line.generations.popleft()
+            answered = self._answered()
+            missing = [index for index in indices if index not in answered]
+            if missing:
+                # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
+                asked = self._generation(line.family, first, indices, {index: trial for index, trial in answered.items() if index < first}, trials)
+                known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
+                line.open, tasks = self._tasks([asked[index] for index in missing], known)
+                if tasks:
+                    return tasks
+        return []
+
+    def _generation(self, family: str, first: int, indices: Sequence[int], before: Mapping[int, optuna.trial.FrozenTrial],
+                    trials: int) -> dict[int, optuna.trial.Trial]:
+        """The family's questions of the generation that begins with question `first`, after these answers."""
+        climbs = self._settings.sampler in CLIMBERS and first >= CLIMB_FROM * trials
         # a sampler that has nothing to choose needs no memory, and filling it takes time
-        memories = {family: self._memory(family, {} if climbs else before, indices.start) for family in sorted({self._family(index) for index in indices})}
-        for index in indices[: max(0, len(self._starts) - indices.start)]:
-            memories[self._family(index)].enqueue_trial(trial_parameters(self._starts[index], self._space))
+        memory = self._memory(family, {} if climbs else before, first)
+        for index in indices:
+            if index < len(self._starts):
+                memory.enqueue_trial(trial_parameters(self._starts[index], self._space))
         if climbs:
-            self._climb(memories, before, indices)
-        # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
-        asked = {index: self._ask(memories[self._family(index)], index) for index in indices}
-        known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
-        done = len(answered)
-        for members, answer in _answers(evaluator, [asked[index] for index in missing], known, self._files):
-            for trial in members:
-                self._tell(trial, answer)
-            done += len(members)
-            progress(done, trials)
+            self._climb(memory, family, before, first, len(indices))
+        return {index: self._ask(memory, index) for index in indices}
 
     def _memory(self, family: str, answered: Mapping[int, optuna.trial.FrozenTrial], first: int) -> optuna.Study:
         """The family's study in memory, with these answers; its sampler is that of the generation which begins with question `first`."""
@@ -185,24 +225,40 @@ class Study:
             memory.sampler = optuna.samplers.PartialFixedSampler({"family": family}, sampler)
         return memory
 
-    def _climb(self, memories: Mapping[str, optuna.Study], answered: Mapping[int, optuna.trial.FrozenTrial], indices: range) -> None:
-        """Queues neighbours of each family's best as its questions: a few generations of crossing over come near the limits, steps of single knobs
+    def _climb(self, memory: optuna.Study, family: str, answered: Mapping[int, optuna.trial.FrozenTrial], first: int, count: int) -> None:
+        """Queues neighbours of the family's best as its questions: a few generations of crossing over come near the limits, steps of single knobs
         come to them."""
-        found = _scored(answered)
-        for family, memory in memories.items():
-            members = [trial for trial in found if trial.candidate.family == family]
-            if members:
-                parents = [trial.candidate for trial in promising(members, PARENTS)]
-                count = sum(self._family(index) == family for index in indices)
-                seed = _question_seed(self._settings.seed, family, indices.start)
-                for candidate in neighbours(parents, self._space, {trial.candidate.id for trial in members}, count, seed):
-                    memory.enqueue_trial(trial_parameters(candidate, self._space))
+        members = [trial for trial in _scored(answered) if trial.candidate.family == family]
+        if members:
+            parents = [trial.candidate for trial in promising(members, PARENTS)]
+            seed = _question_seed(self._settings.seed, family, first)
+            for candidate in neighbours(parents, self._space, {trial.candidate.id for trial in members}, count, seed):
+                memory.enqueue_trial(trial_parameters(candidate, self._space))
 
     def _ask(self, memory: optuna.Study, index: int) -> optuna.trial.Trial:
         trial = memory.ask()
         trial.set_user_attr("index", index)
         trial.set_user_attr("candidate", suggest(trial, self._space).to_json())
         return trial
+
+    def _tasks(self, questions: Sequence[optuna.trial.Trial], known: Mapping[str, Answer]) -> tuple[dict[str, list[optuna.trial.Trial]], list[Task]]:
+        """(by task the questions that it answers, the tasks); equal candidates are scored once, and what is known is told at once."""
+        owners: dict[str, list[optuna.trial.Trial]] = {}
+        tasks = []
+        for trial in questions:
+            candidate = Candidate.from_json(trial.user_attrs["candidate"])
+            if candidate.id in known:
+                self._tell(trial, known[candidate.id])
+                continue
+            key = f"score/{candidate.id}"
+            if key not in owners:
+                # Optuna's view of an open question is a copy; its parameters are complete by now
+                frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+                shown = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params=frozen.params, distributions=frozen.distributions,
+                                                  user_attrs={"candidate": candidate.to_json()})
+                tasks.append(Task(key, score_task, {"candidate": candidate.to_json()}, self._files, shown))
+            owners.setdefault(key, []).append(trial)
+        return owners, tasks
 
     def _tell(self, trial: optuna.trial.Trial, answer: Answer) -> None:
         if answer.error:
@@ -230,25 +286,3 @@ def _drop_torn_line(log: Path) -> None:
         if keep != len(content):
             with log.open("rb+") as file:
                 file.truncate(keep)
-
-
-def _answers(evaluator: Evaluator, questions: Sequence[optuna.trial.Trial],
-             known: Mapping[str, Answer], files: Mapping[str, bytes]) -> Iterator[tuple[list[optuna.trial.Trial], Answer]]:
-    """(trials with one candidate, its answer), as they are found; equal candidates are scored once."""
-    owners: dict[str, list[optuna.trial.Trial]] = {}
-    tasks = []
-    for trial in questions:
-        candidate = Candidate.from_json(trial.user_attrs["candidate"])
-        identity = candidate.id
-        if identity not in owners and identity not in known:
-            # Optuna's view of an open question is a copy; its parameters are complete by now
-            frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            shown = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, params=frozen.params, distributions=frozen.distributions,
-                                              user_attrs={"candidate": candidate.to_json()})
-            tasks.append(Task(f"score/{identity}", score_task, {"candidate": candidate.to_json()}, files, shown))
-        owners.setdefault(identity, []).append(trial)
-    for identity, members in owners.items():
-        if identity in known:
-            yield members, known[identity]
-    for task, answer in evaluator.answers(tasks):
-        yield owners[task.key.removeprefix("score/")], answer
