@@ -112,6 +112,14 @@ def test_searches_clip_heavy_tails(degrees: int) -> None:
     assert ranges["percentile"][1] == pytest.approx(np.quantile(values, 0.9999), rel=0.02)
 
 
+def test_a_few_values_are_no_distribution() -> None:
+    values = np.random.default_rng(0).standard_normal(72)
+    histogram = histogram_of(values)
+    assert choose_range(histogram, "entropy", 99.99) == choose_range(histogram, "mse", 99.99)
+    low, high = choose_range(histogram, "entropy", 99.99)
+    assert high > 0.9 * values.max() and low < 0.9 * values.min()
+
+
 def test_mse_search_is_near_the_best_pair_of_ends() -> None:
     values = np.random.default_rng(1).gamma(0.7, 1.0, 50_000) - 0.3
     histogram = histogram_of(values)

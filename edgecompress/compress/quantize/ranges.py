@@ -12,6 +12,7 @@ from edgecompress.frontend.float_graph import FloatGraph
 
 BINS = 8192
 LEVELS = 255  # steps between the 256 codes
+LEAST_VALUES = 4 * LEVELS  # of a tensor for its entropy: of 72 values the divergence clipped the upper third
 
 Range = tuple[float, float]
 RangeMethod = Callable[["Histogram", float], Range]
@@ -110,8 +111,8 @@ def mse(histogram: Histogram, percentile: float) -> Range:
 
 
 def entropy(histogram: Histogram, percentile: float) -> Range:
-    """Least information lost: Kullback-Leibler divergence on the fine histogram."""
-    return _search(histogram, divergence)
+    """Least information lost: Kullback-Leibler divergence on the fine histogram. A few values are no distribution; for these it is `mse`."""
+    return _search(histogram, divergence if histogram.counts.sum() >= LEAST_VALUES else squared_error)
 
 
 METHODS: dict[str, RangeMethod] = {"minmax": minmax, "percentile": percentile_range, "mse": mse, "entropy": entropy}
