@@ -19,6 +19,7 @@ from edgecompress.errors import ConfigError, DeviceError, ModelError, ToolMissin
 from edgecompress.search import ray_evaluator, shared_identity
 from edgecompress.search.evaluator import Answer, Task
 from edgecompress.search.evaluators import make_evaluator
+from edgecompress.search.study import score_task
 
 HERE = Path(__file__).resolve().parent
 
@@ -86,8 +87,10 @@ def test_a_cluster_is_one_machine_of_a_shared_search(cluster: Any, tmp_path: Pat
 def test_a_users_error_is_an_answer_and_a_bug_is_raised(cluster: Any) -> None:
     ((_, answer),) = cluster.answers([Task("refused", refuse, {})])
     assert answer == Answer({}, error="this model cannot be lowered")
-    with pytest.raises(KeyError, match="index"):
-        list(cluster.answers([Task("bug", work, {})]))
+    ((_, answer),) = cluster.answers([Task("theirs", work, {})])
+    assert answer.error.startswith("your code raised KeyError in ")
+    with pytest.raises(KeyError, match="candidate"):
+        list(cluster.answers([Task("ours", score_task, {})]))
 
 
 def test_a_killed_worker_is_replaced(cluster: Any) -> None:

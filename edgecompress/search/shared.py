@@ -58,7 +58,7 @@ class Batch:
         # machines that come to the same questions at the same time start at different places
         start = self._shared.place % len(tasks)
         self._order += [task.key for task in (*tasks[start:], *tasks[:start])]
-        self._at_once = True
+        self._at_once, self._looked = True, False  # others may have answered some of them
 
     def run(self) -> Iterator[tuple[Task, Answer]]:
         """Yields until all are answered."""
