@@ -107,7 +107,7 @@ def table(results: Mapping[tuple[str, str], list[dict[str, Any]]], settings: lis
                 difference = statistics.mean(ours) - statistics.mean(values)
                 noise = max(spread(ours), spread(values))
                 verdict = "ahead" if difference > noise else "behind" if difference < -noise else "even"
-                ahead = f"{difference:+.2f} ({noise:.2f}): {verdict}"
+                ahead = f"{difference:+.2f} ({noise:.2f}): {verdict}" if min(len(ours), len(values)) > 1 else f"{difference:+.2f} (one seed tells no spread)"
             exact = all(r["matches_reference"] and r["within_budget"] and r["on_core_mismatches"] == 0 for r in rows)
             mean = {key: statistics.mean(r[key] for r in rows) for key in ("latency_s", "ram_bytes", "flash_bytes", "minutes")}
             lines.append(
