@@ -91,6 +91,11 @@ def spread(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def with_spread(values: list[float]) -> str:
+    """Mean and standard deviation; one seed has none."""
+    return f"{statistics.mean(values):.2f}" + (f" ± {spread(values):.2f}" if len(values) > 1 else "")
+
+
 def table(results: Mapping[tuple[str, str], list[dict[str, Any]]], settings: list[str], arms: list[str]) -> str:
     """Markdown: a row a setting and arm, and how far ours is ahead in terms of the spread."""
     heads = ("setting", "arm", "seeds", "test accuracy int8", "ahead by (spread)", "latency", "RAM", "flash", "families", "minutes a run")
@@ -111,7 +116,7 @@ def table(results: Mapping[tuple[str, str], list[dict[str, Any]]], settings: lis
             exact = all(r["matches_reference"] and r["within_budget"] and r["on_core_mismatches"] == 0 for r in rows)
             mean = {key: statistics.mean(r[key] for r in rows) for key in ("latency_s", "ram_bytes", "flash_bytes", "minutes")}
             lines.append(
-                f"| {setting} | {TITLES[arm]} | {len(rows)} | {statistics.mean(values):.2f} ± {spread(values):.2f} %{'' if exact else ' (!)'} | {ahead} | "
+                f"| {setting} | {TITLES[arm]} | {len(rows)} | {with_spread(values)} %{'' if exact else ' (!)'} | {ahead} | "
                 f"{1e3 * mean['latency_s']:.2f} ms | {mean['ram_bytes'] / 1024:.1f} KiB | {mean['flash_bytes'] / 1024:.1f} KiB | "
                 f"{', '.join(sorted({str(r['family']) for r in rows}))} | {mean['minutes']:.1f} |")
     return "\n".join(lines)

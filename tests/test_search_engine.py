@@ -267,6 +267,16 @@ def test_failed_questions_are_told_and_not_asked_again(tmp_path: Path) -> None:
     assert once.asked == []
 
 
+def test_a_candidate_that_failed_is_no_new_task_in_a_later_generation(tmp_path: Path) -> None:
+    plain = SPACE.families["plain"]
+    few = replace(SPACE, families={"plain": replace(plain, knobs=plain.knobs[:1], common_knobs=False, designs=())})
+    candidates = [Candidate({"family": "plain", few.knobs("plain")[0].name: choice}) for choice in few.knobs("plain")[0].choices]
+    study, here = Study(tmp_path / "study.log", few, StudySettings("random", 4, 0, 3)), _Here(broken=True)
+    trials = study.run(here, 60, lambda done, total: None)
+    assert study.failures() and len(trials) + len(study.failures()) == 60
+    assert sorted(here.asked) == sorted(f"score/{candidate.id}" for candidate in candidates), "machines that share a study know a task by its key"
+
+
 def test_a_family_that_has_its_answers_asks_on(tmp_path: Path) -> None:
     families = len(SPACE.families)
     here = _Here(place=-1)  # the family asked last is answered first, and then what it asks next

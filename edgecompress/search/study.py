@@ -141,6 +141,7 @@ class Study:
 
         A family whose generation is answered asks its next one while the others' are worked on: no worker waits for the end of a generation.
         """
+        self.trials()  # a damaged log is told before anything is asked
         lines = self._lines(trials)
         fresh = [task for line in lines.values() for task in self._ask_on(line, trials)]
 
@@ -169,8 +170,7 @@ class Study:
                 memory = memories[candidate.family]
                 memory.enqueue_trial(trial_parameters(candidate, self._space))
                 questions.append(self._ask(memory, index))
-        known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
-        owners, tasks = self._tasks(questions, known)
+        owners, tasks = self._tasks(questions)
         for task, answer in evaluator.answers(tasks):
             for trial in owners.pop(task.key):
                 self._tell(trial, answer)
@@ -196,8 +196,7 @@ class Study:
             if missing:
                 # the whole generation is asked again: Optuna orders the parents otherwise for the first question of a process than for the later ones
                 asked = self._generation(line.family, first, indices, {index: trial for index, trial in answered.items() if index < first}, trials)
-                known = {t.candidate.id: Answer(t.score.to_json()) for t in self.trials()}
-                line.open, tasks = self._tasks([asked[index] for index in missing], known)
+                line.open, tasks = self._tasks([asked[index] for index in missing])
                 if tasks:
                     return tasks
         return []
@@ -241,8 +240,14 @@ class Study:
         trial.set_user_attr("candidate", suggest(trial, self._space).to_json())
         return trial
 
-    def _tasks(self, questions: Sequence[optuna.trial.Trial], known: Mapping[str, Answer]) -> tuple[dict[str, list[optuna.trial.Trial]], list[Task]]:
+    def _known(self) -> dict[str, Answer]:
+        """By candidate what was answered, failures too: a key has one answer for ever."""
+        found = (trial.user_attrs for trial in self._answered().values())
+        return {Candidate.from_json(attributes["candidate"]).id: Answer(attributes.get("score", {}), error=attributes.get("error", "")) for attributes in found}
+
+    def _tasks(self, questions: Sequence[optuna.trial.Trial]) -> tuple[dict[str, list[optuna.trial.Trial]], list[Task]]:
         """(by task the questions that it answers, the tasks); equal candidates are scored once, and what is known is told at once."""
+        known = self._known()
         owners: dict[str, list[optuna.trial.Trial]] = {}
         tasks = []
         for trial in questions:
