@@ -128,7 +128,7 @@ def read_model(data: bytes) -> OnnxModel:
         model.ParseFromString(data)
         return _converted(model, len(data))
     except DecodeError:
-        raise ModelError("the file is not an ONNX model, or it is damaged: protobuf cannot read it") from None
+        raise ModelError("the file is not an ONNX model, or it is damaged: protobuf cannot read it; get or export it again") from None
 
 
 def _converted(model: ModelProto, size: int) -> OnnxModel:
